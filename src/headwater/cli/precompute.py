@@ -101,7 +101,7 @@ def run(project: Project, name: str, args: Arguments, screen: Screen, at: dateti
             variant = (
                 PromotedViews(project, ModelRegistry(args.models))
                 .selection()
-                .of(project, _variant(project, name, args))
+                .pinned(project, _variant(project, name, args))
             )
             fitted = _fitted(variant, args)
             with screen.progress() as on_progress:

@@ -157,7 +157,7 @@ def _of_model(
 
     def make() -> PrecomputeResult:
         now()
-        pinned = promoted.selection().of(project, variant)
+        pinned = promoted.selection().pinned(project, variant)
         fitted = registry.open(pinned.model, pinned.name, allow_pickle=allow_pickle)
         return materialize_model(pinned, fitted, store=store, resources=resources)
 

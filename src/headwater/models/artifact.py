@@ -56,7 +56,7 @@ def save(
     _clear(folder)
     form = format_of(fitted.estimator)
     more = form.write(fitted.estimator, folder)
-    kept = EstimatorFile(
+    estimator_file = EstimatorFile(
         format=form.name,
         file=form.file,
         digest=digest_of(folder / form.file),
@@ -71,7 +71,7 @@ def save(
         task=fitted.kind,
         estimator=fitted.description,
         replayed=fitted.replayed,
-        kept=kept,
+        kept=estimator_file,
         features=list(encoding.columns),
         kinds=list(encoding.kinds),
         categories={name: list(texts) for name, texts in encoding.categories.items()},
@@ -117,21 +117,22 @@ def open_model(
         )
     ):
         raise other_features(model, version, differences)
-    kept = manifest.kept
-    form = format_named(kept.format)
+    estimator_file = manifest.kept
+    form = format_named(estimator_file.format)
     check_allowed(form, str(folder), allow_pickle=allow_pickle)
     path = folder / form.file  # the file that is loaded, independent of the manifest
-    if kept.file != form.file:
+    if estimator_file.file != form.file:
         raise DataError(
-            f"the manifest of the model at {folder} names {kept.file!r}, and {form.name} keeps a "
+            f"the manifest of the model at {folder} names {estimator_file.file!r}, and {form.name} "
+            "keeps a "
             f"model in {form.file!r}; train it again"
         )
-    if not path.exists() or digest_of(path) != kept.digest:
+    if not path.exists() or digest_of(path) != estimator_file.digest:
         raise DataError(
             f"the model at {folder} is not what was kept: {form.file} "
             f"{'has changed' if path.exists() else 'is gone'}; train it again"
         )
-    estimator = form.read(folder, kept.about)
+    estimator = form.read(folder, estimator_file.about)
     _check_inputs(estimator, manifest, folder)
     classes = tuple(manifest.classes)
     fitted = Fitted(
@@ -177,7 +178,7 @@ def _check_inputs(estimator: Estimator, manifest: Manifest, folder: Path) -> Non
     """Refuse an estimator whose own columns, as far as it names or counts them, are not those of
     the manifest in their order.
     """
-    known = (
+    columns = (
         list(manifest.features)
         if getattr(estimator, "takes_frames", False)
         else list(manifest.encoding.inputs)
@@ -185,13 +186,15 @@ def _check_inputs(estimator: Estimator, manifest: Manifest, folder: Path) -> Non
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     width = getattr(estimator, "n_features_in_", len(names) or None)
     if isinstance(estimator, Fixed) and getattr(estimator, "takes_frames", False):
-        wrong = not set(names) <= set(known)  # it takes what it needs by name
+        wrong = not set(names) <= set(columns)  # it takes what it needs by name
     else:
-        wrong = width not in (None, len(known)) or bool(set(names) & set(known) and names != known)
+        wrong = width not in (None, len(columns)) or bool(
+            set(names) & set(columns) and names != columns
+        )
     if wrong:
         raise DataError(
             f"the model at {folder} takes {names or f'{width} columns'}, and its manifest says "
-            f"{known}: the file and the manifest are not of one model; train it again"
+            f"{columns}: the file and the manifest are not of one model; train it again"
         )
 
 
@@ -220,7 +223,7 @@ def _check_examples(served: ServedModel, manifest: Manifest, folder: Path) -> No
             for name, values in zip(manifest.features, zip(*rows, strict=True), strict=True)
         }
     )
-    for how, scores in (
+    for form, scores in (
         ("a frame", said(served.score(frame))),
         ("one row", [served.one(row) for row in rows]),
     ):
@@ -233,21 +236,21 @@ def _check_examples(served: ServedModel, manifest: Manifest, folder: Path) -> No
             ):
                 raise DataError(
                     f"the model at {folder} no longer scores as it did when it was kept: "
-                    f"{example.prediction} then, and {now} now ({how}); {_changed(manifest)}. "
+                    f"{example.prediction} then, and {now} now ({form}); {_changed(manifest)}. "
                     "Train it again"
                 )
 
 
 def _changed(manifest: Manifest) -> str:
     now = library_versions()
-    other = [
+    changed = [
         f"{name} {then} then and {now.get(name)} now"
         for name, then in manifest.versions.items()
         if now.get(name) != then
     ]
     return (
-        f"these libraries are not the same: {', '.join(other)}"
-        if other
+        f"these libraries are not the same: {', '.join(changed)}"
+        if changed
         else "no library has changed"
     )
 

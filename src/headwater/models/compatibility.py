@@ -125,24 +125,28 @@ def _features(manifest: Manifest, model: Model, level: Level) -> list[str]:
     )
 
 
-def feature_differences(known: Sequence[str], served: Sequence[str]) -> list[str]:
+def feature_differences(trained: Sequence[str], served: Sequence[str]) -> list[str]:
     """What differs, in words, between the features that a model knows and those that are served, by
     name and order.
     """
-    known, served = list(known), list(served)
-    gone = [
+    trained, served = list(trained), list(served)
+    missing = [
         f"it reads {name!r}, which is not served ({nearest(name, served)})"
-        for name in known
+        for name in trained
         if name not in served
     ]
-    more = [f"{name!r} is served, and it does not know it" for name in served if name not in known]
-    if gone or more or known == served:
-        return [*gone, *more]
+    more = [
+        f"{name!r} is served, and it does not know it" for name in served if name not in trained
+    ]
+    if missing or more or trained == served:
+        return [*missing, *more]
     at = next(
-        i for i, (mine, theirs) in enumerate(zip(known, served, strict=True)) if mine != theirs
+        i
+        for i, (trained_name, theirs) in enumerate(zip(trained, served, strict=True))
+        if trained_name != theirs
     )
     return [
-        f"the order of features differs: number {at + 1} was {known[at]!r}, and is {served[at]!r}"
+        f"the order of features differs: number {at + 1} was {trained[at]!r}, and is {served[at]!r}"
     ]
 
 
@@ -181,10 +185,10 @@ def _definitions(manifest: Manifest, model: Model, views: Mapping[str, View]) ->
 
 
 def _types(manifest: Manifest, dtypes: Mapping[str, str]) -> list[str]:
-    known = zip(manifest.features, manifest.dtypes, strict=False)
+    trained_types = zip(manifest.features, manifest.dtypes, strict=False)
     return [
         f"{name!r} was {then}, and is {dtypes[name]}"
-        for name, then in known
+        for name, then in trained_types
         if dtypes.get(name, then) != then
     ]
 
@@ -260,15 +264,16 @@ def staler(trained: Freshness, served: Freshness) -> str:
     if trained.schedule is None or served.schedule is None:
         return ""
     t = _published(trained.schedule)
-    mine, theirs = as_of(served, t), as_of(trained, t)
-    behind = np.maximum(theirs[0] - mine[0], theirs[1] - mine[1])
+    served_times, theirs = as_of(served, t), as_of(trained, t)
+    behind = np.maximum(theirs[0] - served_times[0], theirs[1] - served_times[1])
     if behind.max() <= 0:
         return ""
     at = int(behind.argmax())
-    which = 0 if theirs[0][at] - mine[0][at] > 0 else 1
+    larger = 0 if theirs[0][at] - served_times[0][at] > 0 else 1
     return (
-        f"at {timestamp_text(int(t[at]))} {text(int(t[at] - mine[which][at]))} old, against "
-        f"{text(int(t[at] - theirs[which][at]))}"
+        f"at {timestamp_text(int(t[at]))} {text(int(t[at] - served_times[larger][at]))} old, "
+        "against "
+        f"{text(int(t[at] - theirs[larger][at]))}"
     )
 
 

@@ -70,10 +70,10 @@ def default_estimator(
         force_col_wise=True,
         verbose=-1,
     )
-    each = " a class" if task.classes else ""
+    per_class = " a class" if task.classes else ""
     return cast(
         "Estimator", estimator
-    ), f"LightGBM {lightgbm.__version__}, 80 trees{each} of 48 leaves"
+    ), f"LightGBM {lightgbm.__version__}, 80 trees{per_class} of 48 leaves"
 
 
 class Settable(Protocol):
@@ -224,23 +224,23 @@ def misfit(model: Model) -> str:
     if kind == "regressor" and model.task_type.classes:
         return (
             f"the estimator {name} predicts numbers, and the task is {model.task_kind!r}; give a "
-            f"classifier, such as {_other(name, 'Classifier')}"
+            f"classifier, such as {_sister(name, 'Classifier')}"
         )
     if kind == "classifier" and model.task_type.values:
         return (
             f"the estimator {name} predicts classes, and the task is {model.task_kind!r}; give a "
-            f"regressor, such as {_other(name, 'Regressor')}"
+            f"regressor, such as {_sister(name, 'Regressor')}"
         )
     return ""
 
 
-def _other(name: str, wanted: str) -> str:
+def _sister(name: str, wanted: str) -> str:
     """The sister class of an estimator: of a classifier the regressor, and the other way round;
     else one that is always there.
     """
-    for suffix, other in (("Classifier", "Regressor"), ("Regressor", "Classifier")):
+    for suffix, sister in (("Classifier", "Regressor"), ("Regressor", "Classifier")):
         if name.endswith(suffix):
-            return name.removesuffix(suffix) + other
+            return name.removesuffix(suffix) + sister
     return f"HistGradientBoosting{wanted} of scikit-learn"
 
 

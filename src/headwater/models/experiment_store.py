@@ -178,35 +178,36 @@ class ExperimentStore:
                 experiment is running.
             DataError: the folder cannot be written.
         """
-        place = self._place(plan.experiment, plan.version)
+        folder = self._version_folder(plan.experiment, plan.version)
         try:
-            permissions.make_folder(place)
+            permissions.make_folder(folder)
             # of two starts at the same time, the second one finds the first
-            with _locked(place.parent):
-                return self._started(plan, place, at, by)
+            with _locked(folder.parent):
+                return self._started(plan, folder, at, by)
         except OSError as error:
-            raise DataError(f"{place} cannot be written: {error.strerror}") from error
+            raise DataError(f"{folder} cannot be written: {error.strerror}") from error
 
-    def _started(self, plan: FrozenPlan, place: Path, at: int, by: str) -> StartedExperiment:
-        for known in self.started(plan.experiment):
-            if known.plan.version == plan.version and known.plan.digest != plan.digest:
+    def _started(self, plan: FrozenPlan, folder: Path, at: int, by: str) -> StartedExperiment:
+        for started in self.started(plan.experiment):
+            if started.plan.version == plan.version and started.plan.digest != plan.digest:
                 raise UsageError(
                     f"experiment {plan.experiment!r}, version {plan.version}, was started by "
-                    f"another plan ({known.plan.digest}); a plan never changes: stop it, and give "
+                    f"another plan ({started.plan.digest}); a plan never changes: stop it, and "
+                    "give "
                     f"the experiment version={plan.version + 1}"
                 )
-            if known.stopped_at is None and known.plan.version != plan.version:
+            if started.stopped_at is None and started.plan.version != plan.version:
                 raise UsageError(
-                    f"version {known.plan.version} of experiment {plan.experiment!r} is running; "
+                    f"version {started.plan.version} of experiment {plan.experiment!r} is running; "
                     "stop it first"
                 )
-            if known.plan.version == plan.version:
-                return known
+            if started.plan.version == plan.version:
+                return started
         permissions.replace_file(
-            place / PLAN,
+            folder / PLAN,
             msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1) + b"\n",
         )
-        self._append(place, ExperimentChange("started", at, by, enrolled=plan.enrolled[0]))
+        self._append(folder, ExperimentChange("started", at, by, enrolled=plan.enrolled[0]))
         return self.one(plan.experiment, plan.version)
 
     def enrol(
@@ -217,18 +218,18 @@ class ExperimentStore:
         Raises:
             UsageError: it does not run, or the share is not larger than the present one.
         """
-        known = self.running(name)
-        present = known.enrolled_at(at)
+        running = self.running(name)
+        present = running.enrolled_at(at)
         if not present < share <= 1:
             raise UsageError(
                 f"experiment {name!r} enrols {present:.0%} of units; enrolment only widens, up to "
                 f"100 %: {share!r} is refused"
             )
         self._append(
-            self._place(name, known.plan.version),
+            self._version_folder(name, running.plan.version),
             ExperimentChange("enrolled", at, by, reason, share),
         )
-        return self.one(name, known.plan.version)
+        return self.one(name, running.plan.version)
 
     def stop(self, name: str, at: int, by: str, reason: str) -> StartedExperiment:
         """Stop the running version: its units get the default from now on.
@@ -236,11 +237,12 @@ class ExperimentStore:
         Raises:
             UsageError: it does not run.
         """
-        known = self.running(name)
+        running = self.running(name)
         self._append(
-            self._place(name, known.plan.version), ExperimentChange("stopped", at, by, reason, 0.0)
+            self._version_folder(name, running.plan.version),
+            ExperimentChange("stopped", at, by, reason, 0.0),
         )
-        return self.one(name, known.plan.version)
+        return self.one(name, running.plan.version)
 
     def running(self, name: str) -> StartedExperiment:
         """The version of an experiment that was started and not stopped.
@@ -248,9 +250,9 @@ class ExperimentStore:
         Raises:
             UsageError: there is none.
         """
-        for known in reversed(self.started(name)):
-            if known.stopped_at is None:
-                return known
+        for started in reversed(self.started(name)):
+            if started.stopped_at is None:
+                return started
         if self.started(name):
             raise UsageError(
                 f"experiment {name!r} is not running: its version {self.one(name).plan.version} "
@@ -267,7 +269,9 @@ class ExperimentStore:
         Raises:
             UsageError: it was not started.
         """
-        every = [known for known in self.started(name) if version in (None, known.plan.version)]
+        every = [
+            started for started in self.started(name) if version in (None, started.plan.version)
+        ]
         if not every:
             started = [e.plan.experiment for e in self.started()]
             others = f"; {nearest(name, started)}" if started else ""
@@ -286,15 +290,15 @@ class ExperimentStore:
         names: Sequence[str] = (
             sorted(p.name for p in self.folder.iterdir()) if self.folder.is_dir() else []
         )
-        found: list[StartedExperiment] = []
-        for known in names if name is None else [n for n in names if n == name]:
+        experiments: list[StartedExperiment] = []
+        for experiment in names if name is None else [n for n in names if n == name]:
             versions = sorted(
-                int(p.name) for p in (self.folder / known).iterdir() if p.name.isdecimal()
+                int(p.name) for p in (self.folder / experiment).iterdir() if p.name.isdecimal()
             )
-            found += filter(
-                None, (self._read(self.folder / known / str(version)) for version in versions)
+            experiments += filter(
+                None, (self._read(self.folder / experiment / str(version)) for version in versions)
             )
-        return found
+        return experiments
 
     @property
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
@@ -304,13 +308,13 @@ class ExperimentStore:
         paths = sorted(self.folder.glob(f"*/*/{CHANGES}")) if self.folder.is_dir() else []
         return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
 
-    def _place(self, name: str, version: int) -> Path:
+    def _version_folder(self, name: str, version: int) -> Path:
         return self.folder / name / str(version)
 
-    def _read(self, place: Path) -> StartedExperiment | None:
+    def _read(self, folder: Path) -> StartedExperiment | None:
         try:
-            plan = msgspec.json.decode((place / PLAN).read_bytes(), type=FrozenPlan)
-            lines = (place / CHANGES).read_bytes().split(b"\n")[:-1]
+            plan = msgspec.json.decode((folder / PLAN).read_bytes(), type=FrozenPlan)
+            lines = (folder / CHANGES).read_bytes().split(b"\n")[:-1]
             return StartedExperiment(
                 plan, tuple(msgspec.json.decode(line, type=ExperimentChange) for line in lines)
             )
@@ -318,25 +322,25 @@ class ExperimentStore:
             return None  # a writer was killed before the start
         except msgspec.MsgspecError as error:
             raise DataError(
-                f"{place} is not an experiment of this version of headwater: {error}"
+                f"{folder} is not an experiment of this version of headwater: {error}"
             ) from error
 
-    def _append(self, place: Path, change: ExperimentChange) -> None:
+    def _append(self, folder: Path, change: ExperimentChange) -> None:
         try:
-            with _locked(place), permissions.open_private(place / CHANGES, "a+b") as file:
+            with _locked(folder), permissions.open_private(folder / CHANGES, "a+b") as file:
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)  # what a kill cut off
                 file.write(msgspec.json.encode(change) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-            sync(place)
+            sync(folder)
         except OSError as error:
-            raise DataError(f"{place / CHANGES} cannot be written: {error.strerror}") from error
+            raise DataError(f"{folder / CHANGES} cannot be written: {error.strerror}") from error
 
 
 @contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    descriptor = os.open(place, os.O_RDONLY)
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -140,10 +140,10 @@ def _frequent(series: pl.Series) -> list[str]:
     return counts[series.name].to_list()
 
 
-def _codes(series: pl.Series, known: Sequence[str]) -> F64:
+def _codes(series: pl.Series, categories: Sequence[str]) -> F64:
     codes = series.cast(pl.String).replace_strict(
-        pl.Series(known, dtype=pl.String),
-        pl.Series(np.arange(len(known), dtype=np.float64)),
+        pl.Series(categories, dtype=pl.String),
+        pl.Series(np.arange(len(categories), dtype=np.float64)),
         default=None,
         return_dtype=pl.Float64,
     )

@@ -179,9 +179,9 @@ def fit_outcomes(
             classes=tuple(classes),
             frames=frames,
         )
-    known = None
+    learned = None
     if model.task_type.classes:
-        label, known = _seen(label, classes, context)
+        label, learned = _seen(label, classes, context)
     if model.task_type.lists:
         groups = check_lists(label, groups, context)
     fitted = _unfitted(model, encoding, label, seed, threads)
@@ -210,7 +210,7 @@ def fit_outcomes(
         more[weight_parameter(fitted.estimator)] = weight[order]
     in_order = frame if np.array_equal(order, np.arange(len(y))) else frame[order]
     _fit(model, fitted, (fitted.inputs(in_order), y[order]), more)
-    return replace(fitted, classes=tuple(classes), known=known)
+    return replace(fitted, classes=tuple(classes), known=learned)
 
 
 def _corrected(

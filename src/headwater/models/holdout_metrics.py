@@ -18,7 +18,7 @@ _MEASURED = {"auc", "average_precision", "accuracy", "log_loss", "mae", "rmse"}
 _OF_PROBABILITIES = frozenset({"log_loss"})
 
 
-def measure(fitted: Fitted, known: LabelValues, score: F64) -> Mapping[str, float]:
+def measure(fitted: Fitted, labelled: LabelValues, score: F64) -> Mapping[str, float]:
     """The task's main metrics, by name, as a backtest computes them; NaN where the rows do not
     tell.
 
@@ -34,29 +34,29 @@ def measure(fitted: Fitted, known: LabelValues, score: F64) -> Mapping[str, floa
     probable = fitted.in_units_of_label and (
         not score.size or (score.min() >= 0 and score.max() <= 1)
     )
-    if known.groups is not None:
-        return measure_places(fitted.task, known, places(known.groups, score))
+    if labelled.groups is not None:
+        return measure_places(fitted.task, labelled, places(labelled.groups, score))
     return _measured(
-        fitted.task, known, score, left_out=frozenset() if probable else _OF_PROBABILITIES
+        fitted.task, labelled, score, left_out=frozenset() if probable else _OF_PROBABILITIES
     )
 
 
-def measure_places(task: TaskType, known: LabelValues, place: F64) -> Mapping[str, float]:
+def measure_places(task: TaskType, labelled: LabelValues, position: F64) -> Mapping[str, float]:
     """The same of a ranking, from the place of each row in its list: float64 (rows), 1 the first,
     infinity where it is not in it.
     """
-    return _measured(task, known, place, left_out=_OF_PROBABILITIES)
+    return _measured(task, labelled, position, left_out=_OF_PROBABILITIES)
 
 
 def _measured(
-    task: TaskType, known: LabelValues, score: F64, left_out: frozenset[str]
+    task: TaskType, labelled: LabelValues, score: F64, left_out: frozenset[str]
 ) -> dict[str, float]:
     rows = ScoredRows(
         "the held-out rows",
-        known.y,
+        labelled.y,
         score,
-        Blocks.whole(len(known.y)),
-        context=RowContext(known.groups),
+        Blocks.whole(len(labelled.y)),
+        context=RowContext(labelled.groups),
     )
     chosen = [m for m in resolve(None, task.name) if m.name in _MEASURED or m.name == task.headline]
     return {m.name: float(m.compute(rows)[0]) for m in chosen if m.name not in left_out}

@@ -195,13 +195,13 @@ def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
         model: the definition.
         level: as a manifest says it.
     """
-    known, then = model.features.in_training, level.get("predictions")
+    in_training, then = model.features.in_training, level.get("predictions")
     if then is None:
-        return known.feature_names
+        return in_training.feature_names
     precomputed = Precomputed(
         from_data(then["freshness"]), keys=then["keys"], otherwise=then["otherwise"]
     )
-    return Level(predictions=precomputed).feature_names(replace(model, features=known))
+    return Level(predictions=precomputed).feature_names(replace(model, features=in_training))
 
 
 def views_of(model: Model, level: Level) -> dict[str, View]:

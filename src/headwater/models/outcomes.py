@@ -105,22 +105,22 @@ def _taught(model: Model) -> tuple[ClassName, ...]:
     """The classes that a fitted estimator knows; () where it is not fitted, or does not say."""
     if model.estimator is None or not is_fitted(model.estimator):
         return ()
-    known = [
+    classes = [
         c.item() if isinstance(c, np.generic) else c
         for c in getattr(model.estimator, "classes_", ())
     ]
-    return tuple(c if isinstance(c, str) else int(c) for c in known)
+    return tuple(c if isinstance(c, str) else int(c) for c in classes)
 
 
 def _positions(named: pl.Series, classes: Sequence[ClassName]) -> F64:
     if not classes:
         return np.full(len(named), np.nan)
-    known = pl.Series(list(classes))
-    if (known.dtype == pl.String) != (named.dtype == pl.String):
+    names = pl.Series(list(classes))
+    if (names.dtype == pl.String) != (named.dtype == pl.String):
         return np.full(len(named), np.nan)
-    at = pl.Series(np.arange(len(known), dtype=np.float64))
+    at = pl.Series(np.arange(len(names), dtype=np.float64))
     return (
-        named.replace_strict(known, at, default=None, return_dtype=pl.Float64)
+        named.replace_strict(names, at, default=None, return_dtype=pl.Float64)
         .fill_null(np.nan)
         .to_numpy()
     )

@@ -82,9 +82,9 @@ def under_promise(
     ]
 
 
-def same(one: Promise | None, other: Promise) -> bool:
+def same(first: Promise | None, second: Promise) -> bool:
     """Whether two promises are of one backtest; NaN equals NaN."""
-    return one is not None and one.to_dict() == other.to_dict()
+    return first is not None and first.to_dict() == second.to_dict()
 
 
 def delivery_of(registry: ModelRegistry, model: str, level: str) -> DeliveryResult | None:

@@ -34,7 +34,7 @@ class ViewSelection:
     promoted: Versions = field(default_factory=dict)
     models: Mapping[Key, Versions] = field(default_factory=dict)
 
-    def of(self, project: Project, variant: ModelVariant) -> ModelVariant:
+    def pinned(self, project: Project, variant: ModelVariant) -> ModelVariant:
         """A variant that reads the versions which its fitted model was trained on; the promoted
         ones where none was trained.
         """
@@ -61,7 +61,7 @@ def as_served(project: Project, registry: ModelRegistry, variant: ModelVariant) 
     """A variant as requests read it: with the version of each view that its fitted model was
     trained on.
     """
-    return PromotedViews(project, registry).selection().of(project, variant)
+    return PromotedViews(project, registry).selection().pinned(project, variant)
 
 
 class PromotedViews:
@@ -84,18 +84,18 @@ class PromotedViews:
             UsageError: no view of that name has several versions, or the project does not have the
                 promoted one.
         """
-        known, pointed = self.versions(view), self.pointed(view)
-        number = min(known) if pointed is None else pointed
-        if number not in known:
+        versions, pointed = self.versions(view), self.pointed(view)
+        number = min(versions) if pointed is None else pointed
+        if number not in versions:
             raise UsageError(
                 f"{view}@{number} is promoted, and project {self._project.name!r} does not have "
-                f"it; {self._how(view)}"
+                f"it; {self._versions_hint(view)}"
             )
         return number
 
     def pointed(self, view: str) -> int | None:
         """The version that was promoted, whether the project has it or not; None where none was."""
-        pointer = read_pointer(self._place(view))
+        pointer = read_pointer(self._pointer_folder(view))
         return None if pointer is None else pointer.version
 
     def versions(self, view: str) -> tuple[int, ...]:
@@ -104,13 +104,17 @@ class PromotedViews:
         Raises:
             UsageError: no view of that name has several.
         """
-        known = self._project.view_versions
-        if view not in known:
-            hint = nearest(view, known) if known else "no view has; give the project versions=[...]"
+        by_view = self._project.view_versions
+        if view not in by_view:
+            hint = (
+                nearest(view, by_view)
+                if by_view
+                else "no view has; give the project versions=[...]"
+            )
             raise UsageError(
                 f"project {self._project.name!r} has no view {view!r} with several versions; {hint}"
             )
-        return tuple(known[view])
+        return tuple(by_view[view])
 
     def before(self, view: str) -> int:
         """The version that `rollback` would promote.
@@ -130,7 +134,8 @@ class PromotedViews:
         there = self.versions(view)
         if version not in there:
             raise UsageError(
-                f"project {self._project.name!r} has no version {view}@{version}; {self._how(view)}"
+                f"project {self._project.name!r} has no version {view}@{version}; "
+                f"{self._versions_hint(view)}"
             )
         folder = self._made(view)
         with locked(folder):
@@ -179,38 +184,38 @@ class PromotedViews:
         stamp = self._registry.stamp(*key)
         if stamp is None:
             return {}
-        known = self._pins.get(key)
-        if known is None or known[0] != stamp:
+        pins = self._pins.get(key)
+        if pins is None or pins[0] != stamp:
             try:
                 manifest = self._registry.current(*key).manifest
             except DataError:  # what cannot be read is not served
                 return {}
             roots = {view.root.name for view in self._project.model(key[0]).features.views}
-            known = self._pins[key] = (
+            pins = self._pins[key] = (
                 stamp,
                 {
                     name: manifest.view_versions.get(name, 1)
                     for name in roots | manifest.view_versions.keys()
                 },
             )
-        return known[1]
+        return pins[1]
 
     def _back(self, view: str) -> Pointer:
         """The pointer after a rollback."""
-        there, pointer = self.versions(view), read_pointer(self._place(view))
+        there, pointer = self.versions(view), read_pointer(self._pointer_folder(view))
         back = None if pointer is None else pointer.back(there)
         if back is None:
             raise UsageError(
                 f"no version of view {view!r} was promoted before {view}@{self.current(view)}; "
-                f"{self._how(view)}"
+                f"{self._versions_hint(view)}"
             )
         return back
 
-    def _place(self, view: str) -> Path:
+    def _pointer_folder(self, view: str) -> Path:
         return self._registry.folder / PROMOTED_VIEWS / self._project.name / view
 
     def _made(self, view: str) -> Path:
-        folder = self._place(view)
+        folder = self._pointer_folder(view)
         try:
             permissions.make_folder(self._registry.folder)
             permissions.make_folder(folder)
@@ -222,6 +227,6 @@ class PromotedViews:
             ) from error
         return folder
 
-    def _how(self, view: str) -> str:
+    def _versions_hint(self, view: str) -> str:
         labels = ", ".join(f"{view}@{version}" for version in self.versions(view))
         return f"it has {labels}. Run: headwater views promote VERSION"

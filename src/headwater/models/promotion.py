@@ -35,7 +35,14 @@ def why_not_served(project: Project, registry: ModelRegistry, version: Version) 
     where they have no such model or level.
     """
     key = version.model, version.level
-    variant = next((each for each in project.variants if (each.model.name, each.name) == key), None)
+    variant = next(
+        (
+            candidate
+            for candidate in project.variants
+            if (candidate.model.name, candidate.name) == key
+        ),
+        None,
+    )
     if variant is None:
         return ""
     manifest, several = version.manifest, project.view_versions
@@ -46,7 +53,7 @@ def why_not_served(project: Project, registry: ModelRegistry, version: Version) 
     }
     try:
         promoted = PromotedViews(project, registry).selection().promoted
-        served = ViewSelection(promoted, {key: pins}).of(project, variant)
+        served = ViewSelection(promoted, {key: pins}).pinned(project, variant)
         _, staler = ages(served.model, served.level, manifest, str(version.number))
     except OtherDefinitionsError as error:
         return error.difference
@@ -57,7 +64,7 @@ def why_not_served(project: Project, registry: ModelRegistry, version: Version) 
 
 def unserved(project: Project, registry: ModelRegistry) -> dict[str, str]:
     """By model and level, why the definitions of a project cannot serve the current version."""
-    found = {}
+    reasons = {}
     for variant in project.variants:
         try:
             version = registry.current(variant.model.name, variant.name)
@@ -65,8 +72,8 @@ def unserved(project: Project, registry: ModelRegistry) -> dict[str, str]:
         except DataError:  # there is none, or it cannot be read: nothing is served by it
             continue
         if reason:
-            found[at_level(version.model, version.level)] = f"version {version.number}: {reason}"
-    return found
+            reasons[at_level(version.model, version.level)] = f"version {version.number}: {reason}"
+    return reasons
 
 
 def check_servable(project: Project, registry: ModelRegistry, version: Version, file: str) -> None:
@@ -78,8 +85,8 @@ def check_servable(project: Project, registry: ModelRegistry, version: Version, 
     difference = why_not_served(project, registry, version)
     if difference:
         now = (
-            f"the service at {url} answers with version {of.version}"
-            for url, of in _loaded(running_services(registry.folder), version)
+            f"the service at {url} answers with version {loaded.version}"
+            for url, loaded in _loaded(running_services(registry.folder), version)
         )
         unchanged = "; ".join(["Nothing was changed", *dict.fromkeys(now)])
         raise UsageError(
@@ -109,20 +116,20 @@ def sentences(processes: Sequence[ServingProcess], current: Version) -> list[tup
         Counter(process.url for process in processes),
     )
     lines = []
-    for (url, of), count in counts.items():
+    for (url, loaded), count in counts.items():
         who = f"the service at {url}" + (
             f" ({count} of {workers[url]} workers)" if count < workers[url] else ""
         )
-        if of.refused:
-            said = f"{who} goes on with version {of.version}: {of.refused.rstrip('.')}"
-        elif of.promoted == current.number:
-            said = f"{who} answers with version {of.version}"
+        if loaded.refused:
+            said = f"{who} goes on with version {loaded.version}: {loaded.refused.rstrip('.')}"
+        elif loaded.promoted == current.number:
+            said = f"{who} answers with version {loaded.version}"
         else:
             said = (
-                f"{who} has not looked at it yet, and answers with version {of.version}; see "
+                f"{who} has not looked at it yet, and answers with version {loaded.version}; see "
                 "`headwater models`"
             )
-        lines.append((said, of.version == str(current.number)))
+        lines.append((said, loaded.version == str(current.number)))
     return lines
 
 
@@ -130,6 +137,6 @@ def _loaded(
     processes: Sequence[ServingProcess], version: Version
 ) -> Iterator[tuple[str, LoadedVersion]]:
     for process in processes:
-        of = process.of(version.model, version.level)
-        if of is not None:
-            yield process.url, of
+        loaded = process.loaded_version(version.model, version.level)
+        if loaded is not None:
+            yield process.url, loaded

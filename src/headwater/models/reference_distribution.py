@@ -70,14 +70,14 @@ class ReferenceDistribution(msgspec.Struct, frozen=True, kw_only=True):
         """
         null, column = len(self.shares) - 1, pl.col(name)
         if self.bins == "texts":
-            own = column.cast(pl.String)
-            position = own.replace_strict(
+            text = column.cast(pl.String)
+            position = text.replace_strict(
                 self.categories,
                 list(range(len(self.categories))),
                 default=null - 1,
                 return_dtype=pl.UInt8,
             )
-            return pl.when(own.is_null()).then(pl.lit(null, pl.UInt8)).otherwise(position)
+            return pl.when(text.is_null()).then(pl.lit(null, pl.UInt8)).otherwise(position)
         number = _number(column, dtype, before_request=self.before_request)
         if self.bins == "values":
             values = [float(text) for text in self.categories]
@@ -171,25 +171,25 @@ def references(
     ... )
     ([9.0, 19.0], [0.1, 0.1], ['1.0'], ['1.0', 'other', 'null'])
     """
-    own = np.ones(len(t)) if weights is None else weights
-    independent = effective_rows(own) if rows is None else rows
-    found = {}
+    row_weights = np.ones(len(t)) if weights is None else weights
+    independent = effective_rows(row_weights) if rows is None else rows
+    by_feature = {}
     for series in features.get_columns():
-        reference = _cut(series, t, own)
-        frame = pl.DataFrame([series, pl.Series(AT, t), pl.Series(WEIGHT, own)])
+        reference = _cut(series, t, row_weights)
+        frame = pl.DataFrame([series, pl.Series(AT, t), pl.Series(WEIGHT, row_weights)])
         shares = shares_of(
             reference.weights(frame.lazy(), series.name, []).collect(), len(reference.shares)
         )
         column = status_name(series.name)
-        known = (
+        known_statuses = (
             {}
             if statuses is None or column not in statuses.columns
-            else _status_shares(statuses[column], own)
+            else _status_shares(statuses[column], row_weights)
         )
-        found[series.name] = msgspec.structs.replace(
-            reference, shares=shares.tolist(), rows=independent, statuses=known
+        by_feature[series.name] = msgspec.structs.replace(
+            reference, shares=shares.tolist(), rows=independent, statuses=known_statuses
         )
-    return found
+    return by_feature
 
 
 def effective_rows(weights: F64) -> float:
@@ -216,7 +216,7 @@ def _cut(series: pl.Series, t: I64, weights: F64) -> ReferenceDistribution:
     numbers = frame.select(
         _number(pl.col(series.name), series.dtype, before_request=before)
     ).to_series()
-    known = numbers.is_not_null().to_numpy()
+    present = numbers.is_not_null().to_numpy()
     values = numbers.drop_nulls().to_numpy()
     distinct = np.unique(values)
     if len(distinct) <= BINS:
@@ -228,7 +228,7 @@ def _cut(series: pl.Series, t: I64, weights: F64) -> ReferenceDistribution:
             categories=categories,
             before_request=before,
         )
-    edges = _edges(values, weights[known])
+    edges = _edges(values, weights[present])
     return ReferenceDistribution(
         bins="quantiles",
         shares=[0.0] * (len(edges) + 2),

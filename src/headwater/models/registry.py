@@ -80,8 +80,8 @@ class ModelRegistry:
             if folder is None
             else settings.on_disk(folder, "the folder of models")
         )
-        self._own = folder is None
-        if self._own:
+        self._is_default = folder is None
+        if self._is_default:
             permissions.own_if_there(self.folder)
 
     def __repr__(self) -> str:
@@ -103,7 +103,7 @@ class ModelRegistry:
         Raises:
             DataError: the folder cannot be written.
         """
-        folder = self._place(model, level)
+        folder = self._version_folder(model, level)
         try:
             self._make_folder(folder)
             _take_away_abandoned(folder)
@@ -130,7 +130,7 @@ class ModelRegistry:
 
     def versions(self, model: str, level: str = AS_DEFINED) -> list[Version]:
         """Every version, the oldest first."""
-        folder = self._place(model, level)
+        folder = self._version_folder(model, level)
         numbers = (
             sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal())
             if folder.is_dir()
@@ -144,7 +144,7 @@ class ModelRegistry:
         Raises:
             DataError: there is none.
         """
-        pointer = read_pointer(self._place(model, level))
+        pointer = read_pointer(self._version_folder(model, level))
         if pointer is None:
             raise self._none(model, level)
         return self.version(pointer.version, model, level)
@@ -155,14 +155,14 @@ class ModelRegistry:
         Raises:
             UsageError: there is none of that number.
         """
-        known = self.versions(model, level)
-        for candidate in known:
+        versions = self.versions(model, level)
+        for candidate in versions:
             if candidate.number == number:
                 return candidate
-        if not known:
+        if not versions:
             raise self._none(model, level)
         raise UsageError(
-            f"{at_level(model, level)} has no version {number}; it has {_listed(known)}"
+            f"{at_level(model, level)} has no version {number}; it has {_listed(versions)}"
         )
 
     def promote(self, number: int, model: str, level: str = AS_DEFINED) -> Version:
@@ -172,7 +172,7 @@ class ModelRegistry:
             UsageError: there is none of that number.
         """
         version = self.version(number, model, level)
-        folder = self._place(model, level)
+        folder = self._version_folder(model, level)
         with locked(folder):
             self._point(folder, number)
         return version
@@ -183,7 +183,7 @@ class ModelRegistry:
         Raises:
             UsageError: none was.
         """
-        folder = self._place(model, level)
+        folder = self._version_folder(model, level)
         self.before(model, level)
         with locked(folder):
             back = self._before(model, level)
@@ -200,7 +200,7 @@ class ModelRegistry:
 
     def _before(self, model: str, level: str) -> Pointer:
         """The pointer after a rollback."""
-        pointer = read_pointer(self._place(model, level))
+        pointer = read_pointer(self._version_folder(model, level))
         if pointer is None:
             raise self._none(model, level)
         back = pointer.back({version.number for version in self.versions(model, level)})
@@ -235,7 +235,7 @@ class ModelRegistry:
         """What changes whenever another version is made current; None where none is. It costs one
         look at a file, and reads nothing.
         """
-        return stamp_of(self._place(model, level))
+        return stamp_of(self._version_folder(model, level))
 
     def open(
         self,
@@ -257,7 +257,7 @@ class ModelRegistry:
             chosen.folder, model, allow_pickle=allow_pickle, version=str(chosen.number)
         )
 
-    def _place(self, model: str, level: str) -> Path:
+    def _version_folder(self, model: str, level: str) -> Path:
         return self.folder / _file_name(model) / _file_name(level)
 
     def _numbered(self, staging: Path, model: str, level: str) -> Version:
@@ -275,7 +275,7 @@ class ModelRegistry:
 
     def _make_folder(self, path: Path) -> None:
         """Make the folder of a model and level, as readable as the registry."""
-        (permissions.own_folder if self._own else permissions.make_folder)(self.folder)
+        (permissions.own_folder if self._is_default else permissions.make_folder)(self.folder)
         permissions.make_folder(path)
         for folder in (path.parent, path):
             permissions.share_like(folder, self.folder, below=False)
@@ -290,11 +290,11 @@ class ModelRegistry:
             )
 
     def _none(self, model: str, level: str) -> DataError:
-        others = [name for of, name in self.variants() if of == model]
+        others = [name for other_model, name in self.variants() if other_model == model]
         hint = (
             f"it has one at {', '.join(map(repr, others))}"
             if others
-            else nearest(model, {of for of, _ in self.variants()})
+            else nearest(model, {other_model for other_model, _ in self.variants()})
         )
         chosen = "" if level == AS_DEFINED else f" --level {level!r}"
         return DataError(

@@ -51,10 +51,11 @@ class ServingProcess(msgspec.Struct, frozen=True):
     pid: int
     loaded: list[LoadedVersion]
 
-    def of(self, model: str, level: str) -> LoadedVersion | None:
+    def loaded_version(self, model: str, level: str) -> LoadedVersion | None:
         """A model at a level; None where it is not loaded."""
         return next(
-            (each for each in self.loaded if (each.model, each.level) == (model, level)), None
+            (loaded for loaded in self.loaded if (loaded.model, loaded.level) == (model, level)),
+            None,
         )
 
 
@@ -105,10 +106,10 @@ class ServiceRecord:
 
 def running_services(registry: Path) -> list[ServingProcess]:
     """The processes that serve models from a registry now, by address."""
-    found = [
+    processes = [
         process for path in (registry / RUNNING_SERVICES).glob("*.json") for process in _read(path)
     ]
-    return sorted(found, key=lambda process: (process.url, process.pid))
+    return sorted(processes, key=lambda process: (process.url, process.pid))
 
 
 def followed(
@@ -119,12 +120,19 @@ def followed(
     """
     until = clock.stopwatch() + wait
     while True:
-        found = [process for process in running_services(registry) if process.project == project]
-        processes = [process for process in found if process.of(current.model, current.level)]
+        in_project = [
+            process for process in running_services(registry) if process.project == project
+        ]
+        processes = [
+            process
+            for process in in_project
+            if process.loaded_version(current.model, current.level)
+        ]
         behind = [
-            each
-            for each in processes
-            if (of := each.of(current.model, current.level)) and of.promoted != current.number
+            process
+            for process in processes
+            if (loaded := process.loaded_version(current.model, current.level))
+            and loaded.promoted != current.number
         ]
         if not behind or clock.stopwatch() > until:
             return processes
@@ -146,6 +154,6 @@ def _read(path: Path) -> Iterator[ServingProcess]:
 
 
 def _remove(path: Path) -> None:
-    for each in (path, path.with_suffix(".lock")):
+    for file in (path, path.with_suffix(".lock")):
         with suppress(OSError):
-            each.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)

@@ -107,5 +107,7 @@ def _each_class(estimator: Estimator, classes: int, x: object) -> F64:
 
 
 def _grades(estimator: Estimator, count: int) -> F64:
-    known = getattr(estimator, "classes_", None)
-    return np.arange(count, dtype=np.float64) if known is None else np.asarray(known, np.float64)
+    classes = getattr(estimator, "classes_", None)
+    return (
+        np.arange(count, dtype=np.float64) if classes is None else np.asarray(classes, np.float64)
+    )

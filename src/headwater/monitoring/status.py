@@ -215,7 +215,7 @@ def status(
         registry, names = ModelRegistry(models), {model.name for model in project.models}
         read = PromotedViews(project, registry).selection()
         predictions = [
-            _predictions(opened, read.of(project, variant), t)
+            _predictions(opened, read.pinned(project, variant), t)
             for variant in served(project)
             if variant.precomputed is not None and backtest_only(variant) is None
         ]

@@ -233,7 +233,7 @@ class Endpoints(threading.local):
                 raise UsageError(
                     f"model {model!r} at level {variant.name!r} cannot be served: {why}"
                 )
-            pinned = self._variants[model, level] = self._selection.of(self._project, variant)
+            pinned = self._variants[model, level] = self._selection.pinned(self._project, variant)
         return pinned
 
     def by_name(self, service: str, level: str | None) -> ModelVariant:

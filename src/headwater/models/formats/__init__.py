@@ -73,11 +73,11 @@ def load_model(place: str | Path, *, allow_pickle: bool = False) -> Estimator:
 def check_allowed(form: Format, location: str, *, allow_pickle: bool) -> None:
     """Refuse a format that runs code when it is loaded, unless it is trusted."""
     if form.runs_code and not allow_pickle:
-        kept = {"pickle": "pickled", "joblib": "kept by joblib"}.get(
+        how_kept = {"pickle": "pickled", "joblib": "kept by joblib"}.get(
             form.name, f"kept by {form.name}"
         )
         raise UsageError(
-            f"the model at {location} is {kept}, and loading "
+            f"the model at {location} is {how_kept}, and loading "
             f"{'a pickle' if form.name == 'pickle' else 'it'} runs code; pass allow_pickle=True "
             "if you trust where it comes from"
         )

@@ -108,19 +108,21 @@ def fast(booster: Booster) -> Row | None:
 
 
 def _threaded(library: _Library, booster: Booster) -> Row:
-    own, width = threading.local(), booster.num_feature()
+    thread_state, width = threading.local(), booster.num_feature()
     predict = library.LGBM_BoosterPredictForMatSingleRowFast
 
     def row(values: array[float]) -> Sequence[float]:
         try:
-            mine: _Thread = own.mine
+            thread: _Thread = thread_state.thread
         except AttributeError:
-            mine = own.mine = _Thread(library, booster)
+            thread = thread_state.thread = _Thread(library, booster)
         if len(values) != width:  # C would read on
             raise DataError(f"a row has {len(values)} numbers, and the booster takes {width}")
-        if predict(mine.config, ctypes.c_void_p(values.buffer_info()[0]), mine.length, mine.found):
+        if predict(
+            thread.config, ctypes.c_void_p(values.buffer_info()[0]), thread.length, thread.scores
+        ):
             raise DataError("LightGBM could not score a row")
-        return mine.found[:]
+        return thread.scores[:]
 
     return row
 
@@ -132,7 +134,7 @@ class _Thread:
 
     def __init__(self, library: _Library, booster: Booster) -> None:
         self.config, self._booster = ctypes.c_void_p(), booster
-        self.found = (ctypes.c_double * booster.num_model_per_iteration())()
+        self.scores = (ctypes.c_double * booster.num_model_per_iteration())()
         self.length = ctypes.byref(ctypes.c_int64())
         self._free = library.LGBM_FastConfigFree
         status = library.LGBM_BoosterPredictForMatSingleRowFastInit(

@@ -92,7 +92,7 @@ def checked(data: bytes, where: object) -> Checked:
 
 
 def _at(number: int, refuse: Refuse) -> Refuse:
-    return lambda what: refuse(f"tree {number}: {what}")
+    return lambda problem: refuse(f"tree {number}: {problem}")
 
 
 def _fields(lines: Sequence[str], refuse: Refuse) -> dict[str, str]:

@@ -71,10 +71,10 @@ class MlflowModel(Fixed):
         """float64 (rows), or of several outputs (rows, outputs)."""
         if not isinstance(X, pl.DataFrame):
             raise DataError(f"{type(self).__name__} takes a frame with the features as columns")
-        scores = np.asarray(self._pyfunc.predict(self._given(X)), np.float64)
+        scores = np.asarray(self._pyfunc.predict(self._to_pandas(X)), np.float64)
         return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
 
-    def _given(self, frame: pl.DataFrame) -> pd.DataFrame:
+    def _to_pandas(self, frame: pl.DataFrame) -> pd.DataFrame:
         wanted = self.names or dict.fromkeys(frame.columns, "")
         columns = [
             frame[name].cast(_DTYPES[kind]) if kind in _DTYPES else frame[name]
@@ -171,14 +171,18 @@ def log_run(run: TrackedRun, tracking_uri: str, experiment: str) -> str:
     try:
         # else it asks Spark, where pyspark is installed
         client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
-        known = client.get_experiment_by_name(experiment)
-        of = client.create_experiment(experiment) if known is None else known.experiment_id
+        existing = client.get_experiment_by_name(experiment)
+        experiment_id = (
+            client.create_experiment(experiment) if existing is None else existing.experiment_id
+        )
         tag, value = run.key
-        found = client.search_runs([of], f"tags.`{tag}` = '{value}'", max_results=1)
-        if found:
-            return str(found[0].info.run_id)
+        logged = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
+        if logged:
+            return str(logged[0].info.run_id)
         number = str(
-            client.create_run(of, tags={**run.tags, tag: value}, run_name=run.name).info.run_id
+            client.create_run(
+                experiment_id, tags={**run.tags, tag: value}, run_name=run.name
+            ).info.run_id
         )
         for name, metric in run.metrics.items():
             client.log_metric(number, _UNNAMED.sub("_", name), metric)
