@@ -132,9 +132,9 @@ class _CurveOfView:
         freshness, t = level.freshness(self.view), self._t
         if not freshness.reads_events:
             return np.zeros(len(self.ages))
-        known = as_of(freshness, t)[1]
+        cutoffs = as_of(freshness, t)[1]
         return age_weights(
-            np.array(self.ages) / SECOND, np.where(known > NEVER, (t - known) / SECOND, np.nan)
+            np.array(self.ages) / SECOND, np.where(cutoffs > NEVER, (t - cutoffs) / SECOND, np.nan)
         )
 
     @property
@@ -156,7 +156,7 @@ def age_weights(points: F64, ages: F64) -> F64:
     return weights
 
 
-def gone_from(points: F64, lifts: F64, left: float) -> float | None:
+def gone_from(points: F64, lifts: F64, share_left: float) -> float | None:
     """The age in seconds from which on at most the share `left` of the first lift remains; None if
     the last point has more.
 
@@ -165,7 +165,7 @@ def gone_from(points: F64, lifts: F64, left: float) -> float | None:
     >>> gone_from(np.array([0.0, 60.0, 3600.0]), np.array([0.2, 0.0, 0.2]), 0.5) is None
     True
     """
-    limit = left * lifts[0]
+    limit = share_left * lifts[0]
     above = np.flatnonzero(lifts > limit)
     last = int(above[-1])
     if last == len(points) - 1:

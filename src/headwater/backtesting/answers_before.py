@@ -10,7 +10,7 @@ from headwater.definitions.labels import Labels
 _NOT_ANSWERED = "not answered: {question} Answer with {option}"
 
 
-def answered(how: Evaluation, labels: Labels | None = None) -> list[str]:
+def answered(evaluation: Evaluation, labels: Labels | None = None) -> list[str]:
     """The answers in sentences, with what follows from each; a question without an answer is named.
 
     labels: those of the model; None for scores that were made elsewhere.
@@ -18,11 +18,14 @@ def answered(how: Evaluation, labels: Labels | None = None) -> list[str]:
     >>> answered(Evaluation(adversaries=False, delay_by_outcome=False))
     ['Adversaries: none, as answered.', 'Label delay: the same for every outcome, as answered.']
     """
-    return [f"Adversaries: {_adversaries(how)}", f"Label delay: {_delay(how, labels)}"]
+    return [
+        f"Adversaries: {_adversaries(evaluation)}",
+        f"Label delay: {_delay(evaluation, labels)}",
+    ]
 
 
-def _adversaries(how: Evaluation) -> str:
-    answer = how.adversaries
+def _adversaries(evaluation: Evaluation) -> str:
+    answer = evaluation.adversaries
     if answer is None:
         question = "do people change their behaviour because of the predictions, as attackers do?"
         return (
@@ -38,8 +41,8 @@ def _adversaries(how: Evaluation) -> str:
     )
 
 
-def _delay(how: Evaluation, labels: Labels | None) -> str:
-    answer = how.delay_by_outcome
+def _delay(evaluation: Evaluation, labels: Labels | None) -> str:
+    answer = evaluation.delay_by_outcome
     if answer is None:
         question = (
             "does one outcome become known later than the other, as a fraud does by a chargeback?"

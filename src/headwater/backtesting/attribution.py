@@ -154,7 +154,7 @@ def attribution(
         raise UsageError(
             f"share is {share!r}; give a part of the lift above 0 and up to 1, such as 0.95"
         )
-    trained, how, compared = (
+    trained, evaluation, compared = (
         trained_model(model),
         evaluation or Evaluation(),
         resolve_levels(levels),
@@ -166,15 +166,22 @@ def attribution(
     check_levels(trained, stale, fresh)
     units = find_units(trained, stale, fresh, groups)
     money = unit_costs(units, view_costs)
-    headline = judged_by(trained, how).headline
+    headline = judged_by(trained, evaluation).headline
     min_lift = (
-        how.min_lift.get(headline.name) if isinstance(how.min_lift, Mapping) else how.min_lift
+        evaluation.min_lift.get(headline.name)
+        if isinstance(evaluation.min_lift, Mapping)
+        else evaluation.min_lift
     )
-    own = dataclasses.replace(
-        how, metrics=[headline], costs=None, tune=None, min_lift=min_lift, refits=how.refits or 0
+    attributed = dataclasses.replace(
+        evaluation,
+        metrics=[headline],
+        costs=None,
+        tune=None,
+        min_lift=min_lift,
+        refits=evaluation.refits or 0,
     )
     with one_version(), (resources or DEFAULT_RESOURCES).shown() as used:
-        experiment = prepare(trained, {names[0]: stale, names[1]: fresh}, own, used)
+        experiment = prepare(trained, {names[0]: stale, names[1]: fresh}, attributed, used)
         measurability = Measurability(
             trained,
             {names[0]: stale, names[1]: fresh},
@@ -182,10 +189,10 @@ def attribution(
             experiment.split.test,
         )
         blind = unmeasured(measurability, names, units)
-        found = _Attributing(
+        result = _Attributing(
             Mixtures(experiment, stale, fresh, names, units), money, share, blind
         ).result()
-    return keep_run("attribution", found.plan, found, model, engine=engine_name(used.engine))
+    return keep_run("attribution", result.plan, result, model, engine=engine_name(used.engine))
 
 
 def ends(model: Model, levels: Mapping[str, Level]) -> tuple[str, str]:
@@ -304,10 +311,12 @@ class _Attributing:
     def _alone(self) -> list[Chosen]:
         """The two levels, and every unit alone, in both directions."""
         mix = self.mixtures
-        each = [frozenset({unit.name}) for unit in mix.units]
+        singles = [frozenset({unit.name}) for unit in mix.units]
         tops = dict.fromkeys([mix.all, self.top])
         return list(
-            dict.fromkeys([_NONE, *each, *(top - single for top in tops for single in each), *tops])
+            dict.fromkeys(
+                [_NONE, *singles, *(top - single for top in tops for single in singles), *tops]
+            )
         )
 
     def _path(self) -> list[Chosen]:
@@ -380,15 +389,15 @@ class _Attributing:
         """
         if self.costs is None:
             return []
-        mix, kept, best = self.mixtures, list[Chosen](), self.mixtures.value(_NONE)
+        mix, efficient, best = self.mixtures, list[Chosen](), self.mixtures.value(_NONE)
         for chosen in sorted(
             (chosen for chosen in mix.sets if chosen <= self.top),
             key=lambda units: (self._cost(units) or 0.0, -mix.value(units), len(units)),
         ):
             if mix.value(chosen) > best:
-                kept.append(chosen)
+                efficient.append(chosen)
                 best = mix.value(chosen)
-        return kept
+        return efficient
 
     # ---- the report
 
@@ -406,9 +415,12 @@ class _Attributing:
         )
 
     def _units(self, evaluation: ResampledMetrics, least: float) -> list[UnitLift]:
-        mix, each = self.mixtures, [frozenset({unit.name}) for unit in self.mixtures.units]
+        mix, singles = self.mixtures, [frozenset({unit.name}) for unit in self.mixtures.units]
         steps = dict.fromkeys(
-            [*((_NONE, units) for units in each), *((mix.all - units, mix.all) for units in each)]
+            [
+                *((_NONE, units) for units in singles),
+                *((mix.all - units, mix.all) for units in singles),
+            ]
         )
         judged = dict(zip(steps, self._steps(evaluation, list(steps), least), strict=True))
         lifts = [
@@ -416,15 +428,15 @@ class _Attributing:
                 name=unit.name,
                 views=[view.name for view in unit.views],
                 sources=unit.sources,
-                added=self._told(unit, judged[_NONE, units]),
-                removed=self._told(unit, judged[mix.all - units, mix.all]),
+                added=self._judged_step(unit, judged[_NONE, units]),
+                removed=self._judged_step(unit, judged[mix.all - units, mix.all]),
                 cost=None if self.costs is None else self.costs[unit.name],
             )
-            for unit, units in zip(mix.units, each, strict=True)
+            for unit, units in zip(mix.units, singles, strict=True)
         ]
         return sorted(lifts, key=lambda unit: (unit.name in self.blind, -unit.added.delta))
 
-    def _told(self, unit: Unit, step: Comparison) -> Comparison:
+    def _judged_step(self, unit: Unit, step: Comparison) -> Comparison:
         """The step of a unit, without a verdict where the timestamps cannot show it."""
         return not_measurable(step, self.blind[unit.name]) if unit.name in self.blind else step
 
@@ -453,7 +465,7 @@ class _Attributing:
     def _share(self, evaluation: ResampledMetrics, chosen: Chosen) -> Estimate:
         """The part of the whole lift that a set has, on the days that report."""
         mix = self.mixtures
-        stale, mine, fresh = (
+        stale, chosen_at, fresh = (
             evaluation.position(mix.name(units)) for units in (_NONE, chosen, self.top)
         )
         values, draws = evaluation.values[:, 0], evaluation.replicates[:, 0]
@@ -461,8 +473,8 @@ class _Attributing:
         if not whole > 0:
             return Estimate(np.nan, np.nan, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
-            shares = (draws[mine] - draws[stale]) / (draws[fresh] - draws[stale])
-        share = float((values[mine] - values[stale]) / (values[fresh] - values[stale]))
+            shares = (draws[chosen_at] - draws[stale]) / (draws[fresh] - draws[stale])
+        share = float((values[chosen_at] - values[stale]) / (values[fresh] - values[stale]))
         return Estimate(share, *evaluation.sure(share, shares).interval())
 
     def _efficiently(self, evaluation: ResampledMetrics, least: float) -> list[Efficient]:

@@ -254,48 +254,49 @@ def backtest(
             f"backtest() takes a Model, and was given {type(model).__name__}; take one from "
             "project.models"
         )
-    started, how = clock.stopwatch(), evaluation or Evaluation()
+    started, evaluation = clock.stopwatch(), evaluation or Evaluation()
     compared = resolve_levels(levels) if levels is not None else usual_levels(model)
-    _check_names(compared, how)
-    check_before(how.acknowledged, CHECKS, model, compared)
+    _check_names(compared, evaluation)
+    check_before(evaluation.acknowledged, CHECKS, model, compared)
     # before training: a registry that cannot be read is an error now
     delivered = known_deliveries(model.name, models)
     warn_of_broken(model.sources)
     with (resources or DEFAULT_RESOURCES).shown(BACKTEST) as used:
-        experiment = prepare(trained_model(model), compared, how, used)
+        experiment = prepare(trained_model(model), compared, evaluation, used)
         run = _BacktestRun(experiment, compared, started)
         result = run.result()
-        told = Measurability(
+        measurability = Measurability(
             experiment.model, compared, experiment.requests.t, experiment.split.test
         )
-        result = with_measurability(result, told)
+        result = with_measurability(result, measurability)
         result = msgspec.structs.replace(
             result,
             fingerprint=model.fingerprint,
             not_in_training=model.features.not_in_training,
             experiments=kept_experiments(model.name),
         )
-        result = recommended(delivered.on(result, how.acknowledged))
-        check_after(result.audit.findings, how.acknowledged, model, compared)
-        if how.ages:
+        result = recommended(delivered.on(result, evaluation.acknowledged))
+        check_after(result.audit.findings, evaluation.acknowledged, model, compared)
+        if evaluation.ages:
             chosen_level = result.recommendation.level if result.recommendation is not None else ""
             others = chosen_level if chosen_level in compared else list(compared)[-1]
-            curves = age_curves(experiment, compared, others, how.ages, run.row_blocks)
+            curves = age_curves(experiment, compared, others, evaluation.ages, run.row_blocks)
             result = msgspec.structs.replace(result, curves_of_age=curves)
-        if how.offset_curves:
+        if evaluation.offset_curves:
             moved = offset_curves(experiment, compared, result.audit.findings, run.row_blocks)
             result = msgspec.structs.replace(result, offset_curves=moved)
     keep_run("backtest", result.verdict, result, model, engine=engine_name(used.engine))
     return Backtest(result, predictions_frame(experiment, run.scores))
 
 
-def _check_names(levels: Mapping[str, Level], how: Evaluation) -> None:
+def _check_names(levels: Mapping[str, Level], evaluation: Evaluation) -> None:
     """Refuse a baseline or a cost of a level that is not compared."""
-    if how.baseline is not None and how.baseline not in levels:
+    if evaluation.baseline is not None and evaluation.baseline not in levels:
         raise UsageError(
-            f"baseline {how.baseline!r} is not compared; {nearest(how.baseline, levels)}"
+            f"baseline {evaluation.baseline!r} is not compared; "
+            f"{nearest(evaluation.baseline, levels)}"
         )
-    for name in how.value.costs if how.value is not None else ():
+    for name in evaluation.value.costs if evaluation.value is not None else ():
         if name not in levels:
             raise UsageError(
                 f"DecisionValue(costs=) names level {name!r}, which is not compared; "
@@ -328,8 +329,8 @@ def predictions_frame(
     requests, labels, test = experiment.requests, experiment.model.labels, experiment.test
     assert requests.label is not None
     columns = [requests.label[test].alias(labels.label_name)]
-    for name, of in scores.items():
-        score = of.seeds[0].score
+    for name, level_scores in scores.items():
+        score = level_scores.seeds[0].score
         columns.append(
             pl.Series(
                 name,
@@ -338,9 +339,9 @@ def predictions_frame(
             )
         )
     taken = {column.name for column in columns}
-    own = requests.frame[test].drop(taken & set(requests.frame.columns))
-    row = [] if "row" in {*own.columns, *taken} else [pl.Series("row", test)]
-    return own.with_columns(*row, *columns)
+    label_columns = requests.frame[test].drop(taken & set(requests.frame.columns))
+    row = [] if "row" in {*label_columns.columns, *taken} else [pl.Series("row", test)]
+    return label_columns.with_columns(*row, *columns)
 
 
 @dataclass
@@ -429,19 +430,23 @@ class _BacktestRun:
         what judging them took.
         """
         total, training = clock.stopwatch() - self.started, training_done - features_done
-        runs = np.array([of.seconds for of in self.scores.values()])
+        runs = np.array([level_scores.seconds for level_scores in self.scores.values()])
         refits = training * float(runs[:, 1:].sum() / runs.sum()) + judging_refits
         once = {"features": features_done - self.started, "training": training, "total": total}
         return once if runs.shape[1] == 1 else {**once, "refits": refits}
 
     def _slices(self) -> list[Slice]:
         """The slices of the user, and the cold start where a level reads history."""
-        experiment, how = self.experiment, self.experiment.evaluation
+        experiment, evaluation = self.experiment, self.experiment.evaluation
         model, requests, test = experiment.model, experiment.requests, experiment.split.test
-        chosen = user_slices(how.slices or {}, requests.frame, test)
+        chosen = user_slices(evaluation.slices or {}, requests.frame, test)
         if any(level.reads_history(model) for level in self.levels.values()):
             chosen += cold_slices(
-                model, requests, test, how.cold_start, replace(experiment.resources, progress=False)
+                model,
+                requests,
+                test,
+                evaluation.cold_start,
+                replace(experiment.resources, progress=False),
             )
         return chosen
 
@@ -456,20 +461,28 @@ class _BacktestRun:
         if at_level is None:
             return None, chosen
         name, precomputed = at_level
-        known, groups = rows[name].precomputed[experiment.split.test], experiment.context.groups
-        new = [] if known.all() else [newcomers.newcomers(precomputed, known)]
+        has_prediction, groups = (
+            rows[name].precomputed[experiment.split.test],
+            experiment.context.groups,
+        )
+        new = [] if has_prediction.all() else [newcomers.newcomers(precomputed, has_prediction)]
         # a list asks once
         first_rows = (
-            np.arange(len(known)) if groups is None else np.unique(groups, return_index=True)[1]
+            np.arange(len(has_prediction))
+            if groups is None
+            else np.unique(groups, return_index=True)[1]
         )
         test_requests = experiment.requests.take(experiment.test).take(first_rows)
-        return newcomers.count(precomputed, known[first_rows], test_requests), [*chosen, *new]
+        return newcomers.count(precomputed, has_prediction[first_rows], test_requests), [
+            *chosen,
+            *new,
+        ]
 
     def _money(self) -> Money | None:
         costs, test = self.experiment.costs, self.experiment.test
         if costs is None:
             return None
-        flagged, passed = costs.of(self.experiment.outcomes.y[test], test)
+        flagged, passed = costs.per_row(self.experiment.outcomes.y[test], test)
         return Money(
             costs.describes,
             nothing=1000 * float(passed.mean()),

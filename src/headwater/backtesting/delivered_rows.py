@@ -122,28 +122,30 @@ def delivered_rows(
             f"{served.level!r}{version}; left out: {counted(left_out)}"
         )
     rows = rows.sort(AT, REQUEST, ROW)
-    y, known, from_table = (
+    y, has_outcome, from_table = (
         np.full(rows.height, np.nan),
         np.zeros(rows.height, np.bool_),
         Counter[str](),
     )
     if files.outcomes or isinstance(model.labels.label, Outcome):
         rows, label, known_at = with_outcomes(model, rows, files, served.until, left_out, resources)
-        known = np.asarray(known_at <= served.until, np.bool_)
-        y = _outcomes(served, rows, label, known)
-    if not isinstance(model.labels.label, Outcome) and not known.all():
-        rows, y, known, from_table = _with_table(served, rows, (y, known), left_out, resources)
-    new = known & np.isnan(y)
+        has_outcome = np.asarray(known_at <= served.until, np.bool_)
+        y = _outcomes(served, rows, label, has_outcome)
+    if not isinstance(model.labels.label, Outcome) and not has_outcome.all():
+        rows, y, has_outcome, from_table = _with_table(
+            served, rows, (y, has_outcome), left_out, resources
+        )
+    new = has_outcome & np.isnan(y)
     if new.any():
         left_out["of a class that the model does not know"] += int(new.sum())
-        known &= ~new
+        has_outcome &= ~new
     groups = (
         rows[REQUEST].rank("dense").cast(pl.Int64).to_numpy() if model.task_type.lists else None
     )
     score = _scores(rows[PREDICTION])
     return DeliveredRows(
         rows[AT].dt.epoch("us").to_numpy(),
-        known,
+        has_outcome,
         y,
         score if groups is None else places(groups, score, rows[ROW].cast(pl.Int64).to_numpy()),
         (rows[PREDICTION_HOW] == "default").fill_null(value=False).to_numpy(),
@@ -155,9 +157,9 @@ def delivered_rows(
     )
 
 
-def _outcomes(served: ServedAs, rows: pl.DataFrame, label: pl.Series, known: Bool) -> F64:
+def _outcomes(served: ServedAs, rows: pl.DataFrame, label: pl.Series, has_outcome: Bool) -> F64:
     """The outcomes as metrics take them, NaN where they are not known."""
-    y, labelled, model = np.full(rows.height, np.nan), np.flatnonzero(known), served.model
+    y, labelled, model = np.full(rows.height, np.nan), np.flatnonzero(has_outcome), served.model
     if len(labelled):
         values = label[labelled] if model.task_type.classes else label[labelled].cast(pl.Float64)
         frame = rows[labelled]
@@ -178,19 +180,19 @@ def _with_table(
     """The rows and outcomes with those of the labels' table, for rows whose outcome was not
     posted.
     """
-    y, known = posted
-    lacking = np.flatnonzero(~known)
+    y, has_outcome = posted
+    lacking = np.flatnonzero(~has_outcome)
     table = table_outcomes(served.model, rows[lacking], served.until, resources)
-    asked = rows[AT].dt.epoch("us").to_numpy()[lacking]
-    by_then = table.found & (table.known_at <= served.until)
-    late = table.found & (table.known_at <= asked)
+    request_times = rows[AT].dt.epoch("us").to_numpy()[lacking]
+    by_then = table.has_row & (table.known_at <= served.until)
+    late = table.has_row & (table.known_at <= request_times)
     y[lacking[by_then]] = _outcomes(served, rows[lacking], table.label, by_then)[by_then]
-    known[lacking[by_then]] = True
+    has_outcome[lacking[by_then]] = True
     left_out[TOO_LATE] += int(late.sum())
     left_out[REPEATED] += table.counts.pop(REPEATED, 0)
-    kept = np.ones(rows.height, np.bool_)
-    kept[lacking[late | table.again]] = False
-    return rows.filter(pl.Series(kept)), y[kept], known[kept], table.counts
+    counted = np.ones(rows.height, np.bool_)
+    counted[lacking[late | table.again]] = False
+    return rows.filter(pl.Series(counted)), y[counted], has_outcome[counted], table.counts
 
 
 def _chosen(served: ServedAs, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
@@ -209,9 +211,9 @@ def _chosen(served: ServedAs, rows: pl.DataFrame, left_out: Counter[str]) -> pl.
         "asked after this time": pl.col(AT).dt.epoch("us") < served.until,
     }
     for reason, condition in conditions.items():
-        kept = rows.filter(condition)
-        left_out[reason] += rows.height - kept.height
-        rows = kept
+        matching = rows.filter(condition)
+        left_out[reason] += rows.height - matching.height
+        rows = matching
     return rows
 
 

@@ -117,8 +117,10 @@ def watch(
             delivered_rows(ServedAs(model, name, names or None, now, classes), data_dir, used),
         )
     before = delivery_of(registry, model.name, name) if versions else None
-    kept = list(before.weeks) if before is not None and same(before.promise, held) else []
-    weeks = Weeks(held, metric, rows, _horizon(model, held), now, kept, unjudged(model)).judged()
+    earlier_weeks = list(before.weeks) if before is not None and same(before.promise, held) else []
+    weeks = Weeks(
+        held, metric, rows, _horizon(model, held), now, earlier_weeks, unjudged(model)
+    ).judged()
     result = _result(
         held,
         name,
@@ -134,18 +136,20 @@ def watch(
 
 
 def _promise(
-    model: Model, level: str, registry: ModelRegistry, given: Promise | None
+    model: Model, level: str, registry: ModelRegistry, promise: Promise | None
 ) -> tuple[Promise, list[Version]]:
     """The promise, and the versions of the registry under it: those of the same definitions where
     the promise was given.
     """
-    if given is not None:
-        if given.model != model.name:
-            raise UsageError(f"the promise is of model {given.model!r}, and this is {model.name!r}")
-        return given, [
+    if promise is not None:
+        if promise.model != model.name:
+            raise UsageError(
+                f"the promise is of model {promise.model!r}, and this is {model.name!r}"
+            )
+        return promise, [
             v
             for v in registry.versions(model.name, level)
-            if v.manifest.fingerprint == given.fingerprint
+            if v.manifest.fingerprint == promise.fingerprint
         ]
     current = registry.current(model.name, level)
     held = promise_of_version(current)
@@ -162,32 +166,36 @@ def _judged(model: Model, rows: DeliveredRows) -> DeliveredRows:
     """The rows that judge the promise: all, or those of the approve-anyway holdout, whose outcomes
     no answer hides.
     """
-    kept = held_out(model, rows.frame)
-    if kept is None:
+    in_holdout = held_out(model, rows.frame)
+    if in_holdout is None:
         return rows
-    if not kept.any():
+    if not in_holdout.any():
         raise DataError(
-            f"model {model.name!r}: none of its {len(kept):,} served rows is of the "
+            f"model {model.name!r}: none of its {len(in_holdout):,} served rows is of the "
             "approve-anyway holdout, and outcomes of others may be hidden; enlarge the holdout"
         )
-    left_out = rows.left_out + Counter({HIDDEN: int((~kept).sum())})
+    left_out = rows.left_out + Counter({HIDDEN: int((~in_holdout).sum())})
     return DeliveredRows(
-        rows.t[kept],
-        rows.known[kept],
-        rows.y[kept],
-        rows.score[kept],
-        rows.default[kept],
-        rows.version.filter(pl.Series(kept)),
-        rows.frame.filter(pl.Series(kept)),
+        rows.t[in_holdout],
+        rows.known[in_holdout],
+        rows.y[in_holdout],
+        rows.score[in_holdout],
+        rows.default[in_holdout],
+        rows.version.filter(pl.Series(in_holdout)),
+        rows.frame.filter(pl.Series(in_holdout)),
         +left_out,
         rows.from_table,
     )
 
 
 def _metric(promise: Promise, model: Model, evaluation: Evaluation | None) -> Metric:
-    own = [] if evaluation is None or evaluation.metrics is None else evaluation.metrics
+    chosen = [] if evaluation is None or evaluation.metrics is None else evaluation.metrics
     named = next(
-        (metric for metric in own if not isinstance(metric, str) and metric.name == promise.metric),
+        (
+            metric
+            for metric in chosen
+            if not isinstance(metric, str) and metric.name == promise.metric
+        ),
         promise.metric,
     )
     if promise.metric == "cost":

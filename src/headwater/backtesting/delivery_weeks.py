@@ -128,13 +128,13 @@ def shortfall_of(promise: Promise, delivered: Estimate, error: float, freedom: f
         promise.promised.value - promise.promised.low,
     )
     own_freedom = promise.blocks - 1 if promise.freedom is None else promise.freedom
-    own = wide / float(stdtrit(own_freedom, 1 - ALPHA / 2))
+    own_error = wide / float(stdtrit(own_freedom, 1 - ALPHA / 2))
     sign = 1.0 if promise.higher_is_better else -1.0
     value = sign * (promise.promised.value - delivered.value)
-    variance = own**2 + error**2
+    variance = own_error**2 + error**2
     if not variance > 0:
         return Shortfall(Estimate(value, value, value), 0.0 if value > promise.margin else 1.0)
-    both = variance**2 / (own**4 / own_freedom + error**4 / freedom)
+    both = variance**2 / (own_error**4 / own_freedom + error**4 / freedom)
     half = math.sqrt(variance) * float(stdtrit(both, 1 - ALPHA / 2))
     p = float(stdtr(both, -(value - promise.margin) / math.sqrt(variance)))
     return Shortfall(Estimate(value, value - half, value + half), p)
@@ -142,8 +142,8 @@ def shortfall_of(promise: Promise, delivered: Estimate, error: float, freedom: f
 
 @dataclass
 class Weeks:
-    """The weeks of some rows; `kept` are weeks as they were judged before. unjudged: why outcomes
-    judge none, if so.
+    """The weeks of some rows; `earlier` are weeks as they were judged before. unjudged: why
+    outcomes judge none, if so.
     """
 
     promise: Promise
@@ -151,7 +151,7 @@ class Weeks:
     rows: DeliveredRows
     horizon: int
     now: int
-    kept: Sequence[WeekDelivered]
+    earlier: Sequence[WeekDelivered]
     unjudged: str = ""
     usable: list[int] = field(default_factory=list)
 
@@ -159,14 +159,16 @@ class Weeks:
         """Every week from the first with a request to the last that has begun, in order."""
         numbers = week_of(self.rows.t)
         first, last = int(numbers.min()), int(week_of(np.array([self.now - 1]))[0])
-        before = {week.week: week for week in self.kept if week.state in _JUDGED}
+        before = {week.week: week for week in self.earlier if week.state in _JUDGED}
         weeks = [week for week in before.values() if week.week < _date(first)]
         for number in range(first, last + 1):
             if (number + 1) * WEEK + _MONDAY + self.horizon > self.now:
                 if (numbers == number).any():
                     weeks.append(self._immature(number, numbers == number))
                 continue
-            week = self._week(number, numbers, 1 + sum(known.state in _JUDGED for known in weeks))
+            week = self._week(
+                number, numbers, 1 + sum(judged_week.state in _JUDGED for judged_week in weeks)
+            )
             weeks.append(before.get(week.week, week))
         return weeks
 
@@ -214,13 +216,13 @@ class Weeks:
         self.usable.append(number)
         value = float(self._evaluated(there, Blocks.whole(int(there.sum()))).value)
         if not self.promise.covers_other_periods:
-            where = f" {self.promise.on}" if self.promise.on else ""
+            period = f" {self.promise.on}" if self.promise.on else ""
             return self._plain(
                 number,
                 mask,
                 value,
                 "not judged",
-                f"the backtest's interval holds{where} only, so it promises nothing of others",
+                f"the backtest's interval holds{period} only, so it promises nothing of others",
             )
         start, window, blocks = self._window(numbers)
         if blocks is None:
@@ -268,9 +270,9 @@ class Weeks:
         """A week of rankings: the metric of the returned lists whose items all have an outcome,
         never compared with the promise.
         """
-        groups, known = self.rows.groups, self.rows.known
+        groups, has_outcome = self.rows.groups, self.rows.known
         assert groups is not None
-        whole = mask & ~np.isin(groups, np.unique(groups[mask & ~known]))
+        whole = mask & ~np.isin(groups, np.unique(groups[mask & ~has_outcome]))
         lists, complete = len(np.unique(groups[mask])), len(np.unique(groups[whole]))
         value = math.nan
         if complete:
@@ -284,13 +286,13 @@ class Weeks:
                 context=context,
             )
             value = float(evaluated.values[0, 0])
-        of = f"{complete:,} of {lists:,} lists have an outcome for every returned item"
+        share_text = f"{complete:,} of {lists:,} lists have an outcome for every returned item"
         return self._plain(
             number,
             mask,
             value,
             "not judged",
-            f"{of}; the value is of these lists as they were shown, and is not compared",
+            f"{share_text}; the value is of these lists as they were shown, and is not compared",
         )
 
     @property

@@ -21,7 +21,7 @@ from headwater.results.blocks_result import BlocksResult
 def definitions_text(model: Model, levels: Mapping[str, Level]) -> str:
     """The model, its labels, views and levels, a line each."""
     labels = model.labels
-    known = (
+    known_text = (
         f"known {labels.known_after} after the request"
         if labels.known_after is not None
         else f"known at {labels.known_at_field}"
@@ -33,7 +33,10 @@ def definitions_text(model: Model, levels: Mapping[str, Level]) -> str:
             f"model {model.name}: {model.task}, {len(model.features.feature_names)} features of "
             f"service {model.features.name}"
         ),
-        f"labels {labels.name}: {labels.label_name}, asked at {labels.timestamp_field}, {known}",
+        (
+            f"labels {labels.name}: {labels.label_name}, asked at {labels.timestamp_field}, "
+            f"{known_text}"
+        ),
     ]
     lines += [f"view {view.name}: {_view(view)}" for view in model.features.views_within]
     lines += [
@@ -72,23 +75,25 @@ def _key(view: FeatureView, key: str) -> str:
 
 def _third_party(http: HttpFeatures) -> str:
     source = http.view.source
-    known = (
+    known_text = (
         f"answers of source {source.name}{_events(source)}, the latest before the request"
         if http.trains
         else "not in training"
     )
-    return f"{', '.join(http.response)} by ({', '.join(http.request)}) from {http.place}; {known}"
+    return (
+        f"{', '.join(http.response)} by ({', '.join(http.request)}) from {http.place}; {known_text}"
+    )
 
 
 def _events(source: Source) -> str:
     if isinstance(source.history, Enriched):
         return f" ({source.history}), known as late as the last of these"
-    known = source.known_at_field or (
+    known_text = source.known_at_field or (
         f"{source.timestamp_field} + {source.known_after}"
         if source.delay
         else source.timestamp_field
     )
-    return f" at {source.timestamp_field}, known at {known}"
+    return f" at {source.timestamp_field}, known at {known_text}"
 
 
 def assumptions(model: Model, refits: Refits) -> Sequence[str]:
@@ -192,11 +197,11 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
-def value_of(how: Evaluation) -> Value | None:
+def value_of(evaluation: Evaluation) -> Value | None:
     """The worth of a decision, as a result holds it."""
-    given = how.value
-    if given is None:
+    value = evaluation.value
+    if value is None:
         return None
     return Value(
-        given.volume, given.acted_on, given.hit, given.false_alarm, given.late, dict(given.costs)
+        value.volume, value.acted_on, value.hit, value.false_alarm, value.late, dict(value.costs)
     )

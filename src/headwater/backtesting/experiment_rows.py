@@ -104,16 +104,16 @@ def _metrics(names: Sequence[str | NamedMetric] | None, model: Model, costs: boo
 
 
 def _min_lift(
-    given: Mapping[str, float] | float | None, metrics: Sequence[Metric], headline: Metric
+    min_lift: Mapping[str, float] | float | None, metrics: Sequence[Metric], headline: Metric
 ) -> Mapping[str, float] | None:
     """By metric; refuses before anything is trained what `min_lifts` would refuse at the end."""
-    if given is None:
+    if min_lift is None:
         return None
     names = [m.name for m in metrics]
     for name, value in (
-        given.items() if isinstance(given, Mapping) else [("the headline metric", given)]
+        min_lift.items() if isinstance(min_lift, Mapping) else [("the headline metric", min_lift)]
     ):
-        if isinstance(given, Mapping) and name not in names:
+        if isinstance(min_lift, Mapping) and name not in names:
             raise UsageError(
                 f"min_lift names {name!r}, which is not evaluated; {nearest(name, names)}"
             )
@@ -121,7 +121,7 @@ def _min_lift(
             raise UsageError(
                 f"min_lift of {name} is {value!r}; give 0 or more, in the metric's unit"
             )
-    return given if isinstance(given, Mapping) else {headline.name: float(given)}
+    return min_lift if isinstance(min_lift, Mapping) else {headline.name: float(min_lift)}
 
 
 @dataclass(frozen=True)
@@ -155,12 +155,12 @@ class ExperimentRows:
         """The blocks of the test rows as they are known before training, where "auto" is a day; a
         list lies in one block of time.
         """
-        how = self.evaluation.blocks
+        block_rule = self.evaluation.blocks
         codes = None
-        if is_column(how):
-            column = self.requests.frame[str(how)][self.test]
+        if is_column(block_rule):
+            column = self.requests.frame[str(block_rule)][self.test]
             codes = column.rank("dense").cast(pl.Int64).fill_null(0).to_numpy()
-        return given_blocks(self.listed.t[self.test], how, codes)
+        return given_blocks(self.listed.t[self.test], block_rule, codes)
 
     @property
     def blocks(self) -> I64:
@@ -204,10 +204,14 @@ class ExperimentRows:
         """Resamples of the blocks of the test rows, or of a part of them: bool (test rows);
         `row_blocks` where others than usual.
         """
-        blocks, how = row_blocks or self.row_blocks, self.evaluation
+        blocks, evaluation = row_blocks or self.row_blocks, self.evaluation
         rows = blocks.index if mask is None else blocks.index[mask]
         return resample_weights(
-            rows, how.resamples, how.seed, successive=blocks.successive, dependent=blocks.dependent
+            rows,
+            evaluation.resamples,
+            evaluation.seed,
+            successive=blocks.successive,
+            dependent=blocks.dependent,
         )
 
     def level_rows(
@@ -261,10 +265,12 @@ class ExperimentRows:
             return None
         if not task.candidates:
             return {
-                name: shown_lists(groups[self.test], of.frame, of.answered, self.test)
-                for name, of in rows.items()
+                name: shown_lists(
+                    groups[self.test], level_rows.frame, level_rows.answered, self.test
+                )
+                for name, level_rows in rows.items()
             }
-        like = {name: of.frame for name, of in rows.items()}
+        like = {name: level_rows.frame for name, level_rows in rows.items()}
         return candidate_lists(
             self.model, self.requests, groups, levels, like, self.test, self.resources
         )
@@ -334,7 +340,7 @@ class ExperimentRows:
         """
         name = list(levels)[-1]
         frame, answered, y = rows[name].frame, rows[name].answered, self.outcomes.y
-        how = self.evaluation
+        evaluation = self.evaluation
         inputs = AuditInputs(
             self.model,
             levels[name],
@@ -345,9 +351,9 @@ class ExperimentRows:
             self.split,
             self.resources,
             judged,
-            how.delay_by_outcome,
+            evaluation.delay_by_outcome,
         )
-        return run_audit(inputs, how.acknowledged)
+        return run_audit(inputs, evaluation.acknowledged)
 
 
 def prepare(
@@ -387,9 +393,9 @@ def prepare(
     listed = _by_list(requests, labelled)
     split = split_rows(listed, evaluation.split)
     if model.task_type.positives:
-        for rows, where in ((split.train, "before"), (split.test, "after")):
+        for rows, side in ((split.train, "before"), (split.test, "after")):
             check_classes(
-                labelled.y[rows], f"model {model.name!r}, rows {where} the split", split.left_out
+                labelled.y[rows], f"model {model.name!r}, rows {side} the split", split.left_out
             )
     if is_column(evaluation.blocks) and evaluation.blocks not in requests.frame.columns:
         near = nearest(str(evaluation.blocks), requests.frame.columns)
@@ -406,8 +412,8 @@ def prepare(
 
 def trained_model(model: Model) -> Model:
     """The model with the features that training knows."""
-    known = model.features.in_training
-    return model if known is model.features else replace(model, features=known)
+    in_training = model.features.in_training
+    return model if in_training is model.features else replace(model, features=in_training)
 
 
 def _by_list(requests: Requests, labelled: LabelValues) -> Requests:
@@ -422,15 +428,15 @@ def _by_list(requests: Requests, labelled: LabelValues) -> Requests:
 
 
 def _columns(
-    metrics: Sequence[Metric], requests: Requests, known: Mapping[str, Column]
+    metrics: Sequence[Metric], requests: Requests, columns_known: Mapping[str, Column]
 ) -> dict[str, Column]:
     """The columns that metrics read besides scores, (requests) each; `known` are not of the
     labels.
     """
-    columns = dict(known)
+    columns = dict(columns_known)
     for metric in metrics:
         for name in metric.columns:
-            if name not in known and name not in requests.frame.columns:
+            if name not in columns_known and name not in requests.frame.columns:
                 raise UsageError(
                     f"metric {metric.name!r} reads {name!r}, which the labels do not have; "
                     f"{nearest(name, requests.frame.columns)}"

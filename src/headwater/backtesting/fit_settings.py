@@ -26,7 +26,7 @@ _SPACES: tuple[Mapping[str, Sequence[object]], ...] = (
 )
 
 
-def trial_settings(tuning: Tuning, known: Sequence[str], seed: int) -> list[dict[str, object]]:
+def trial_settings(tuning: Tuning, parameters: Sequence[str], seed: int) -> list[dict[str, object]]:
     """The parameters of each trial, for an estimator with these parameters; equal ones are tried
     once.
 
@@ -37,16 +37,18 @@ def trial_settings(tuning: Tuning, known: Sequence[str], seed: int) -> list[dict
     >>> trial_settings(Tuning(trials=3, space={"max_depth": [2, 4, 8]}), ["max_depth"], seed=0)
     [{}, {'max_depth': 8}, {'max_depth': 4}]
     """
-    space = tuning.space or next((space for space in _SPACES if set(space) <= set(known)), None)
+    space = tuning.space or next(
+        (space for space in _SPACES if set(space) <= set(parameters)), None
+    )
     if space is None:
         raise UsageError(
             "Tuning() knows no space for this estimator; give space={parameter: [values]}"
         )
     for name in space:
-        if name not in known:
+        if name not in parameters:
             raise UsageError(
                 f"Tuning(space=): the estimator has no parameter {name!r}; it has "
-                f"{', '.join(sorted(known)[:20])}"
+                f"{', '.join(sorted(parameters)[:20])}"
             )
     random = np.random.default_rng(seed)
     drawn = [

@@ -92,9 +92,11 @@ class Fitter:
         return replace(self._settled(probe, frame, late, settings), fitted=fitted)
 
     def _fit(self, model: Model, frame: pl.DataFrame, rows: I64, seed: int) -> Fitted:
-        mine = self.outcomes.take(rows)
-        groups = None if mine.groups is None else _apart(mine.groups, rows)
-        return fit_outcomes(model, frame[rows], replace(mine, groups=groups), seed=seed, threads=1)
+        outcomes = self.outcomes.take(rows)
+        groups = None if outcomes.groups is None else _apart(outcomes.groups, rows)
+        return fit_outcomes(
+            model, frame[rows], replace(outcomes, groups=groups), seed=seed, threads=1
+        )
 
     def _held_out(self, train: I64) -> tuple[I64, I64]:
         """The earlier rows, and the later ones that settings and thresholds are judged on; all rows
@@ -163,7 +165,7 @@ class Fitter:
             return Fit(fitted, settings=settings)
         score, y = fitted.score(frame[rows]), self.outcomes.y[rows]
         threshold = operating_threshold(y, score) if "operating" in self.cuts else np.nan
-        cheapest = cheapest_threshold(score, *self.costs.of(y, rows)) if self.costs else np.nan
+        cheapest = cheapest_threshold(score, *self.costs.per_row(y, rows)) if self.costs else np.nan
         return Fit(fitted, threshold, cheapest, settings)
 
 

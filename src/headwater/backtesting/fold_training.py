@@ -112,18 +112,20 @@ class Trainer:
         freshest = runs[list(self.rows)[-1], 0]
         scores = {}
         for name, level in self.rows.items():
-            mine = [runs[name, again] for again in range(self.refits.seeds + self.refits.days)]
-            first = mine[0]
+            trained_runs = [
+                runs[name, again] for again in range(self.refits.seeds + self.refits.days)
+            ]
+            first = trained_runs[0]
             scores[name] = LevelScores(
                 fitted=first.fits[-1].fitted,
-                seeds=[trained.run for trained in mine[: self.refits.seeds]],
-                days=[trained.run for trained in mine[self.refits.seeds :]],
+                seeds=[trained.run for trained in trained_runs[: self.refits.seeds]],
+                days=[trained.run for trained in trained_runs[self.refits.seeds :]],
                 answered=level.answered[self.split.test],
                 default=first.default,
                 trained=first.trained,
                 note=self._note(name),
                 replayed=self._replayed(name, freshest) if self.replays else None,
-                seconds=[trained.seconds for trained in mine],
+                seconds=[trained.seconds for trained in trained_runs],
             )
         return scores
 
@@ -163,15 +165,15 @@ class Trainer:
             defaults.append(self._default(fits[-1].fitted, level, train, learnable))
         default = defaults[-1] if isinstance(defaults[-1], float) else None
         run = self._scored(name, fits, defaults)
-        kept = fits if again == 0 else []  # a model of each refit would fill memory
-        return _Trained(kept, run, trained, default, defaults, clock.stopwatch() - started)
+        kept_fits = fits if again == 0 else []  # a model of each refit would fill memory
+        return _Trained(kept_fits, run, trained, default, defaults, clock.stopwatch() - started)
 
     def _rows(self, name: str, fold: Fold, order: I64) -> tuple[I64, I64]:
         """The rows that a level trains on at a fold, in order of time, and those of them that it
         can learn from: int64 each.
         """
-        known = of_levels.outcomes_known(self.fitter.model, self.levels[name], self.requests)
-        train = order[fold.train(known)[order]]
+        known_at = of_levels.outcomes_known(self.fitter.model, self.levels[name], self.requests)
+        train = order[fold.train(known_at)[order]]
         learnable = train[self.rows[name].answered[train]]
         if self.negatives is not None:
             learnable = learnable[self.negatives[name].trains[learnable]]
@@ -233,7 +235,7 @@ class Trainer:
             self.lists[name].says(self.fitter.outcomes.y[self.split.test]),
             self._drawn(name),
         ]
-        return "; ".join(part for part in says if part)
+        return "; ".join(note for note in says if note)
 
     def _drawn(self, name: str) -> str:
         """What the level draws to train on, in words."""
@@ -274,30 +276,31 @@ class Trainer:
         )
 
     def _check(self, name: str, fold: Fold, train: int, learnable: I64) -> None:
-        where = f"level {name!r}" + (
+        subject = f"level {name!r}" + (
             f", split {timestamp_text(fold.at)}" if len(self.split.folds) > 1 else ""
         )
         if not train:
             raise DataError(
-                f"{where}: no outcome is known by then, so nothing trains; give outcomes sooner, "
+                f"{subject}: no outcome is known by then, so nothing trains; give outcomes sooner, "
                 "or split later"
             )
         if not len(learnable) and self.negatives is not None:
             raise DataError(
-                f"{where}: none of the {train} training rows has its chosen item among the "
+                f"{subject}: none of the {train} training rows has its chosen item among the "
                 "candidates that were known when it asked; check that candidates hold items as "
                 "the labels write them, and that their sources' history begins before the labels"
             )
         if not len(learnable):
             raise DataError(
-                f"{where}: none of the {train} training rows is answered, since no event of their "
+                f"{subject}: none of the {train} training rows is answered, since no event of "
+                "their "
                 "keys was known when the scores were made; check the keys of precomputed(), and "
                 "that the sources' history begins before the labels"
             )
         if self.fitter.model.task_type.positives:
             check_classes(
                 self.fitter.outcomes.y[learnable],
-                f"model {self.fitter.model.name!r}, {where}, training rows",
+                f"model {self.fitter.model.name!r}, {subject}, training rows",
                 self.split.left_out,
             )
 

@@ -62,7 +62,10 @@ class GivenRows:
 
 
 def judge_scores(
-    given: object, levels: Mapping[str, object] | None, evaluation: Evaluation, resources: Resources
+    scores: object,
+    levels: Mapping[str, object] | None,
+    evaluation: Evaluation,
+    resources: Resources,
 ) -> tuple[BacktestResult, pl.DataFrame]:
     """The verdict on scores, and the table that was judged.
 
@@ -74,7 +77,7 @@ def judge_scores(
     """
     started = clock.stopwatch()
     _refuse_training(evaluation)
-    rows = _read(given if isinstance(given, Scores) else Scores(given), levels)  # type: ignore[arg-type]  # as_frame refuses other types
+    rows = _read(scores if isinstance(scores, Scores) else Scores(scores), levels)  # type: ignore[arg-type]  # as_frame refuses other types
     experiment = _experiment(rows, evaluation, resources)
     result = _result(rows, experiment, started)
     said = {name: _freshness_of(freshness, experiment) for name, freshness in rows.levels.items()}
@@ -125,11 +128,15 @@ def _read(scores: Scores, levels: Mapping[str, object] | None) -> GivenRows:
                 )
     if frame[scores.time].dtype == pl.String:
         frame = _parsed(frame, scores.time)
-    own = {*scores.identity, scores.time, scores.label}
+    identity_columns = {*scores.identity, scores.time, scores.label}
     chosen = list(
         levels
         or scores.levels
-        or [n for n, dtype in frame.schema.items() if _of_scores(dtype) and n not in own]
+        or [
+            n
+            for n, dtype in frame.schema.items()
+            if _of_scores(dtype) and n not in identity_columns
+        ]
     )
     if not chosen:
         raise DataError(
@@ -150,12 +157,12 @@ def _read(scores: Scores, levels: Mapping[str, object] | None) -> GivenRows:
 
 def _check_columns(frame: pl.DataFrame, scores: Scores, chosen: Sequence[str]) -> None:
     """Refuse levels that are no columns of scores, and a label of another type."""
-    own = {*scores.identity, scores.time, scores.label}
+    identity_columns = {*scores.identity, scores.time, scores.label}
     for name in chosen:
-        if name not in frame.columns or name in own:
+        if name not in frame.columns or name in identity_columns:
             raise UsageError(
                 f"scores: level {name!r} is not a column of scores; "
-                f"{nearest(name, [c for c in frame.columns if c not in own])}"
+                f"{nearest(name, [c for c in frame.columns if c not in identity_columns])}"
             )
         if not (frame[name].dtype.is_numeric() or _is_list(frame[name].dtype)):
             raise DataError(
@@ -294,9 +301,9 @@ def _check_probabilities(rows: GivenRows, model: Model, labelled: LabelValues) -
     lists = [name for name in rows.levels if _is_list(rows.frame[name].dtype)]
     if not model.task_type.classes:
         if lists or rows.scores.classes is not None:
-            what = f"level {lists[0]!r} has lists" if lists else "classes= was given"
+            reason = f"level {lists[0]!r} has lists" if lists else "classes= was given"
             raise DataError(
-                f"scores: the task is {model.task_kind!r}, and {what}; give a number for each "
+                f"scores: the task is {model.task_kind!r}, and {reason}; give a number for each "
                 "request, or task='multiclass'"
             )
         return
@@ -357,11 +364,11 @@ def _result(rows: GivenRows, experiment: ExperimentRows, started: float) -> Back
     levels = {name: Level(never()) for name in rows.levels}
     scores = {name: _scores(_score(rows.frame[name]), experiment) for name in levels}
     row_blocks = experiment.chosen_blocks(levels, scores)
-    how, y = experiment.evaluation, experiment.outcomes.y
+    evaluation, y = experiment.evaluation, experiment.outcomes.y
     blocks = experiment.resampled(row_blocks=row_blocks)
     judge = experiment.judge(levels, scores, blocks, row_blocks)
     everything = judge.everything()
-    chosen = user_slices(how.slices or {}, rows.frame, experiment.split.test)
+    chosen = user_slices(evaluation.slices or {}, rows.frame, experiment.split.test)
     return BacktestResult(
         model=experiment.model.name,
         task=experiment.model.task_kind,
@@ -399,7 +406,7 @@ def _result(rows: GivenRows, experiment: ExperimentRows, started: float) -> Back
         ),
         estimator="scores that were given",
         encoded={},
-        intervals=how_sure(how, row_blocks.result, None),
+        intervals=how_sure(evaluation, row_blocks.result, None),
         blocks=row_blocks.result,
         fixed_models=tuple(
             step
@@ -430,7 +437,7 @@ def _freshness_of(
         return GIVEN, "batch", None
     age = None
     if freshness.reads_events:
-        known = as_of(freshness, experiment.requests.t)[1]
-        live = known > NEVER
-        age = float((experiment.requests.t[live] - known[live]).mean()) / 1e6
+        cutoffs = as_of(freshness, experiment.requests.t)[1]
+        live = cutoffs > NEVER
+        age = float((experiment.requests.t[live] - cutoffs[live]).mean()) / 1e6
     return f"{GIVEN}, {freshness}", kind_of([freshness]), age

@@ -77,15 +77,15 @@ def half_sample(
     Raises:
         DataError: no half has so many outcomes at every level.
     """
-    asked = np.flatnonzero(before)
-    unit = training_units(t[asked])
+    candidates = np.flatnonzero(before)
+    unit = training_units(t[candidates])
     units = int(unit.max()) + 1
     draws = np.random.default_rng(list(seed))
     for _ in range(_DRAWS):
         drawn = np.zeros(units, np.bool_)
         drawn[draws.choice(units, max(1, units // 2), replace=False)] = True
         half = before.copy()
-        half[asked] = drawn[unit]
+        half[candidates] = drawn[unit]
         if all(len(np.unique(y[rows[half[rows]]])) >= kinds for rows in levels):
             return half
     lacks = "two outcomes" if kinds > 1 else "a row to train on"

@@ -86,7 +86,7 @@ class Variation:
         """Every level was trained once."""
         return cls(np.empty((levels, metrics, 0)), np.empty((levels, metrics, 0, 0)), 0.0)
 
-    def of(self, at: int, m: int, than: int | None) -> tuple[Floats, Floats]:
+    def estimates(self, at: int, m: int, than: int | None) -> tuple[Floats, Floats]:
         """The values (refits,) and replicates (resamples, refits) of a level in a metric, or of its
         difference to another level.
         """
@@ -153,7 +153,7 @@ class ResampledMetrics:
         value, draws = self.values[at, m], self.replicates[at, m]
         if than is not None:
             value, draws = value - self.values[than, m], draws - self.replicates[than, m]
-        of_refits = (*self.refits.of(at, m, than), self.refits.share)
+        of_refits = (*self.refits.estimates(at, m, than), self.refits.share)
         return Spread(
             float(value),
             draws,
@@ -167,7 +167,7 @@ class ResampledMetrics:
         if self.twice is None or self.shares is None:
             return None
         twice = self.twice[at, m] if than is None else self.twice[at, m] - self.twice[than, m]
-        return SignFlips.of(value, twice, self.shares)
+        return SignFlips.from_doubled(value, twice, self.shares)
 
     def sure(self, value: float, draws: Floats) -> Spread:
         """How sure a number is that is made of metrics, such as a share of a lift: its value, and
@@ -189,9 +189,10 @@ def too_few(blocks: int, unit: str = "days") -> str:
     """  # noqa: E501 (output as it is printed)
     if blocks >= MIN_BLOCKS:
         return ""
-    one = {"days": "day", "hours": "hour"}.get(unit, unit)
+    singular = {"days": "day", "hours": "hour"}.get(unit, unit)
     return (
-        f"only {blocks} {f'{one} has' if blocks == 1 else f'{unit} have'} rows, and an interval "
+        f"only {blocks} {f'{singular} has' if blocks == 1 else f'{unit} have'} rows, and an "
+        "interval "
         f"needs {MIN_BLOCKS}"
     )
 
@@ -232,11 +233,11 @@ def evaluate(
     """
     outcome = _checked("y", y, blocks)
     tasks = [metric.task_type for metric in metrics if metric.task_type is not None]
-    if any(of.positives for of in tasks) and not np.isin(outcome, (0, 1)).all():
+    if any(task.positives for task in tasks) and not np.isin(outcome, (0, 1)).all():
         raise DataError(
             "y of a binary task holds values other than 0 and 1; map the outcome to 0 and 1 first"
         )
-    cuts, least, places = thresholds or {}, cheapest or {}, any(of.lists for of in tasks)
+    cuts, least, places = thresholds or {}, cheapest or {}, any(task.lists for task in tasks)
     context = context or RowContext()
     rows = [
         ScoredRows(

@@ -64,7 +64,7 @@ class Judge:
         """The differences in the headline between the models that were fitted on all training days,
         without the variance of training.
         """
-        once = {name: replace(of, days=[]) for name, of in self.scores.items()}
+        once = {name: replace(level_scores, days=[]) for name, level_scores in self.scores.items()}
         metrics = [metric for metric in self.metrics if metric.name == self.headline]
         alone = replace(self, scores=once, metrics=metrics or self.metrics)
         everywhere = np.ones(len(self.y), np.bool_)
@@ -144,7 +144,7 @@ class Judge:
         replays = self._replays(mask)
         results = []
         for name, level in self.levels.items():
-            of, answered = self.scores[name], self.scores[name].answered[mask]
+            level_scores, answered = self.scores[name], self.scores[name].answered[mask]
             results.append(
                 LevelResult(
                     name=name,
@@ -156,11 +156,11 @@ class Judge:
                     replayed={k: e.value for k, e in replays.estimates(name).items()}
                     if replays and name in replays.levels
                     else {},
-                    note=self._note(of, answered, mask),
-                    curves=curves(self.y[mask], of.seeds[0].score[mask])
+                    note=self._note(level_scores, answered, mask),
+                    curves=curves(self.y[mask], level_scores.seeds[0].score[mask])
                     if drawn and self.model.task_type.positives
                     else None,
-                    train_rows=of.trained[-1],
+                    train_rows=level_scores.trained[-1],
                     runs_a_day=of_levels.runs_a_day(self.model, level),
                     freedom=self._freedom(evaluation, name),
                 )
@@ -190,13 +190,18 @@ class Judge:
     def evaluation(self, mask: Bool, blocks: Blocks) -> ResampledMetrics:
         """Every metric of every level on these rows, over all refits."""
         first, *others = [
-            {name: of.seeds[i] for name, of in self.scores.items()} for i in range(self._refits[0])
+            {name: level_scores.seeds[i] for name, level_scores in self.scores.items()}
+            for i in range(self._refits[0])
         ]
-        seeds, started = [self._of(first, mask, blocks)], clock.stopwatch()
-        seeds += [self._of(runs, mask, blocks) for runs in others]
+        seeds, started = [self._evaluate(first, mask, blocks)], clock.stopwatch()
+        seeds += [self._evaluate(runs, mask, blocks) for runs in others]
         fewer = Blocks(blocks.index, blocks.weights[:, : 1 + _REFIT_RESAMPLES])
         days = [
-            self._of({name: of.days[i] for name, of in self.scores.items()}, mask, fewer)
+            self._evaluate(
+                {name: level_scores.days[i] for name, level_scores in self.scores.items()},
+                mask,
+                fewer,
+            )
             for i in range(self._refits[1])
         ]
         self.refit_seconds.append(clock.stopwatch() - started)
@@ -213,10 +218,12 @@ class Judge:
         column of the blocks' weights.
         """
         everywhere = np.ones(len(self.y), np.bool_)
-        metrics = self._of(
-            {name: of.seeds[0] for name, of in self.scores.items()}, everywhere, blocks
+        metrics = self._evaluate(
+            {name: level_scores.seeds[0] for name, level_scores in self.scores.items()},
+            everywhere,
+            blocks,
         )
-        m = [of.name for of in self.metrics].index(metric.name)
+        m = [own_metric.name for own_metric in self.metrics].index(metric.name)
         values: F64 = np.concatenate([metrics.values[:, m, None], metrics.replicates[:, m]], axis=1)
         difference: F64 = values[-1] - values[0] if len(values) > 1 else values[0]
         return difference
@@ -226,7 +233,7 @@ class Judge:
         any_level = next(iter(self.scores.values()))
         return len(any_level.seeds), len(any_level.days)
 
-    def _of(self, runs: Mapping[str, Run], mask: Bool, blocks: Blocks) -> ResampledMetrics:
+    def _evaluate(self, runs: Mapping[str, Run], mask: Bool, blocks: Blocks) -> ResampledMetrics:
         scores = {name: run.score[mask] for name, run in runs.items()}
         thresholds = {name: run.threshold[mask] for name, run in runs.items()}
         cheapest = {name: run.cheapest[mask] for name, run in runs.items()}
@@ -242,7 +249,9 @@ class Judge:
 
     def _replays(self, mask: Bool) -> ResampledMetrics | None:
         again = {
-            name: of.replayed[mask] for name, of in self.scores.items() if of.replayed is not None
+            name: level_scores.replayed[mask]
+            for name, level_scores in self.scores.items()
+            if level_scores.replayed is not None
         }
         if not again:
             return None
@@ -267,11 +276,11 @@ class Judge:
         if scores.fitted is not None and scores.fitted.replayed:
             notes.append("the estimator was given fitted: replayed, not trained at this level")
         if not answered.all():
-            unanswered = f"{self._asked(~answered, mask)} are not answered"
+            unanswered = f"{self._request_count(~answered, mask)} are not answered"
             notes.append(f"{unanswered}; {self._stand_in(scores)}")
         return "; ".join(notes)
 
-    def _asked(self, rows: Bool, mask: Bool) -> str:
+    def _request_count(self, rows: Bool, mask: Bool) -> str:
         """How many requests these rows are: a list is one."""
         groups = self.context.groups
         return (
@@ -285,5 +294,5 @@ class Judge:
             return "what they would have shown counts as missed"
         if scores.default is None:
             return "the share of each class among the training rows stands in for them"
-        what = "default" if self.model.default is not None else "mean of the training rows"
-        return f"the {what}, {scores.default:.4g}, stands in for them"
+        stand_in = "default" if self.model.default is not None else "mean of the training rows"
+        return f"the {stand_in}, {scores.default:.4g}, stands in for them"

@@ -116,16 +116,16 @@ def _precomputed(
     on request.
     """
     rows = rows_of(model, requests, level, notes, resources)
-    left = left_out(model, precomputed)
+    omitted = left_out(model, precomputed)
     note = (
         (
-            f"precomputed without {len(left)} of {len(model.features.feature_names)} features: "
-            f"{', '.join(left[:6])}"
+            f"precomputed without {len(omitted)} of {len(model.features.feature_names)} features: "
+            f"{', '.join(omitted[:6])}"
         )
-        if left
+        if omitted
         else ""
     )
-    note += ", ..." if len(left) > 6 else ""
+    note += ", ..." if len(omitted) > 6 else ""
     if not precomputed.on_request:
         return LevelRows(rows.frame, rows.known, rows.known, note)
     share = f"{int((~rows.known).sum())} requests without a score are predicted on request"
@@ -176,12 +176,12 @@ def mean_age(model: Model, level: Level, t: I64) -> float | None:
     """
     views, fresh, reads = reading(model, level, t)
     views = [v for v in views if v.third_party is None]
-    known = {
+    cutoffs = {
         f.fingerprint: as_of(f, reads)[1] for v in views if (f := fresh.freshness(v)).reads_events
     }
     ages = []
     for view in views:
-        K = known.get(fresh.freshness(view).fingerprint)
+        K = cutoffs.get(fresh.freshness(view).fingerprint)
         if K is not None and (live := K > NEVER).any():
             ages.append(float((t[live] - K[live]).mean()) / SECOND)
     return float(np.mean(ages)) if ages else None

@@ -70,41 +70,44 @@ class Measurability:
         )
         self._sources = {name: measured(source) for name, source in bottoms.items()}
         self._views = {view.name: view for view in views}
-        self._known = {name: self._of_level(model, level, t) for name, level in levels.items()}
+        self._by_level = {name: self._of_level(model, level, t) for name, level in levels.items()}
 
     def resolutions(self) -> list[SourceResolution]:
         """What was measured of each source, with the questions that are open."""
         return [source.result() for source in self._sources.values()]
 
     def _of_level(self, model: Model, level: Level, t: I64) -> dict[str, _Knowledge]:
-        views, fresh, asked = reading(model, level, t)
+        views, fresh, request_times = reading(model, level, t)
         late = (
             reading(model, level, t + np.maximum(self._steps - 1, 0))[2]
             if self._steps.any()
             else None
         )
-        known = {}
+        by_view = {}
         for view in views:
             source = self._sources.get(bottom_of(view.source).name)
             # a job reads those of candidates too
             if source is not None and view.name in self._views:
-                K = as_of(fresh.freshness(view), asked)[1]
+                K = as_of(fresh.freshness(view), request_times)[1]
                 latest = K if late is None else as_of(fresh.freshness(view), late)[1]
-                known[view.name] = _Knowledge(
+                by_view[view.name] = _Knowledge(
                     K, source.cell(K, self._delay(level, source.source)), latest
                 )
-        return known
+        return by_view
 
     def _delay(self, level: Level, source: Source) -> int:
         """How long after its timestamp an event of the source is known at this level."""
-        given = next((after for of, after in level.known_after.items() if of == source), None)
-        return source.delay if given is None else micros(given, "known_after")
+        declared = next(
+            (after for known_source, after in level.known_after.items() if known_source == source),
+            None,
+        )
+        return source.delay if declared is None else micros(declared, "known_after")
 
     def between(self, staler: str, level: str) -> LevelMeasurable | None:
         """Whether the data can tell `level` from `staler`; None where no view is fresher."""
         judged = [
             judgement
-            for name in self._known[level]
+            for name in self._by_level[level]
             if (judgement := self._view(name, staler, level)) is not None
         ]
         if not judged:
@@ -115,7 +118,7 @@ class Measurability:
         return LevelMeasurable(level, staler, state, views, others, self.reason(others))  # type: ignore[arg-type]
 
     def _view(self, name: str, staler: str, level: str) -> ViewMeasurable | None:
-        new, old = self._known[level][name], self._known[staler].get(name)
+        new, old = self._by_level[level][name], self._by_level[staler].get(name)
         never = np.full_like(new.K, NEVER)
         old_K, old_latest = (never, never) if old is None else (old.K, old.latest)
         fresher = (old_K < new.K) | (old_latest < new.latest)
@@ -129,7 +132,7 @@ class Measurability:
         by_requests = fresher & ((old_latest < new.K) | (self._steps == 0))
         parts = [rows & fresher for rows in (self._test, ~self._test) if (rows & fresher).any()]
         share, of_events = (
-            min(float(apart[part].mean()) for part in parts)
+            min(float(apart[selected].mean()) for selected in parts)
             for apart in (by_events & by_requests, by_events)
         )
         return ViewMeasurable(

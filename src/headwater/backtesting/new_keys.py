@@ -33,14 +33,16 @@ def precomputed_level(model: Model, levels: Mapping[str, Level]) -> tuple[str, P
     )
 
 
-def newcomers(precomputed: Precomputed, known: Bool) -> Slice:
+def newcomers(precomputed: Precomputed, has_prediction: Bool) -> Slice:
     """The requests without a precomputed prediction: `known` is bool (test rows), whether there was
     one.
     """
-    return Slice(NAME, f"no precomputed prediction for their {', '.join(precomputed.keys)}", ~known)
+    return Slice(
+        NAME, f"no precomputed prediction for their {', '.join(precomputed.keys)}", ~has_prediction
+    )
 
 
-def count(precomputed: Precomputed, known: Bool, test_requests: Requests) -> NewKeys:
+def count(precomputed: Precomputed, has_prediction: Bool, test_requests: Requests) -> NewKeys:
     """How many keys are new a day (UTC), over the days of the test.
 
     A key is new on the first day with a request for it and no precomputed prediction.
@@ -50,9 +52,14 @@ def count(precomputed: Precomputed, known: Bool, test_requests: Requests) -> New
         known: bool (requests), whether there was one.
         asked: the requests of the test.
     """
-    new = test_requests.frame.select(precomputed.keys).filter(pl.Series(~known)).unique().height
+    new = (
+        test_requests.frame.select(precomputed.keys)
+        .filter(pl.Series(~has_prediction))
+        .unique()
+        .height
+    )
     days = len(np.unique(test_requests.t // DAY))
-    requests = int((~known).sum())
+    requests = int((~has_prediction).sum())
     return NewKeys(
         precomputed.keys, new / max(days, 1), requests, requests / max(len(test_requests.t), 1)
     )

@@ -57,7 +57,7 @@ def offset_curves(
     Raises:
         UsageError: a source that no view of the model reads.
     """
-    asked, name = experiment.evaluation.offset_curves, list(levels)[-1]
+    curves_asked, name = experiment.evaluation.offset_curves, list(levels)[-1]
     by_source: dict[str, list[FeatureView]] = {}
     for view in experiment.model.features.views:
         if view.source.history is not None:
@@ -69,8 +69,8 @@ def offset_curves(
     }
     chosen = (
         flagged
-        if asked == FLAGGED
-        else {str(source): flagged.get(str(source), "named") for source in asked}
+        if curves_asked == FLAGGED
+        else {str(source): flagged.get(str(source), "named") for source in curves_asked}
     )
     for source in chosen:
         if source not in by_source:
@@ -115,21 +115,21 @@ def _found_offsets(experiment: ExperimentRows, level: Level) -> dict[str, Sequen
         dataclasses.replace(experiment.resources, progress=False),
     )
     return {
-        own.subject: [-offset for offset in own.spike.offsets if offset < 0]
-        for own in own_events(inputs)
-        if own.spike is not None and own.spike.excess
+        events.subject: [-offset for offset in events.spike.offsets if offset < 0]
+        for events in own_events(inputs)
+        if events.spike is not None and events.spike.excess
     }
 
 
-def named(offset: int, found: Sequence[int]) -> str:
-    """An offset in words; `found` are those of the audit.
+def named(offset: int, audited: Sequence[int]) -> str:
+    """An offset in words; `audited` are those of the audit.
 
     >>> named(0, []), named(HOUR, []), named(4 * HOUR, [4 * HOUR]), named(HOUR + 1, [HOUR + 1])
     ('not moved', '1h later', '4h later, as far as the audit found (a time zone can be)', '3600000001us later, as far as the audit found')
     """  # noqa: E501 (output as it is printed)
     if not offset:
         return _UNMOVED
-    if offset not in found:
+    if offset not in audited:
         return f"{text(offset)} later"
     zone = " (a time zone can be)" if offset % _QUARTER == 0 and offset <= _WIDEST else ""
     return f"{text(offset)} later, as far as the audit found{zone}"
@@ -144,10 +144,10 @@ class _CurveOfSource:
     source: str
     views: Sequence[FeatureView]
     why: str
-    found: Sequence[int]
+    audited: Sequence[int]
 
     def result(self) -> OffsetCurve:
-        offsets = sorted({0, HOUR, DAY, *self.found})
+        offsets = sorted({0, HOUR, DAY, *self.audited})
         evaluation = self._evaluation(offsets)
         first = evaluation.position(_label(0))
         points = []
@@ -156,7 +156,7 @@ class _CurveOfSource:
             points.append(
                 OffsetPoint(
                     offset / SECOND,
-                    named(offset, self.found),
+                    named(offset, self.audited),
                     self._value(evaluation, at),
                     _change(evaluation, at, first),
                 )

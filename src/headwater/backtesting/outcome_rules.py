@@ -205,8 +205,8 @@ def _censored(model: Model) -> Censored:
 
 def _unit_values(model: Model, rule: Censored, served: pl.DataFrame) -> list[object]:
     assert rule.unit is not None
-    given = f"headwater_given_{rule.unit}"
-    name = given if given in served.columns else rule.unit
+    sent_name = f"headwater_given_{rule.unit}"
+    name = sent_name if sent_name in served.columns else rule.unit
     if name not in served.columns:
         raise DataError(
             f"model {model.name!r}: the serving log has no column {rule.unit!r}, which draws its "

@@ -76,7 +76,7 @@ def promised(
 
 def _chosen(result: BacktestResult, level: str | None, describes: str | None) -> LevelResult:
     """The level of that name, else of that freshness, else the recommended one."""
-    by_name = {known.name: known for known in result.levels}
+    by_name = {level_result.name: level_result for level_result in result.levels}
     if level is not None:
         if level not in by_name:
             raise UsageError(
@@ -84,7 +84,7 @@ def _chosen(result: BacktestResult, level: str | None, describes: str | None) ->
                 f"{nearest(level, by_name)}"
             )
         return by_name[level]
-    alike = [known for known in result.levels if known.describes == describes]
+    alike = [level_result for level_result in result.levels if level_result.describes == describes]
     if alike:
         return alike[-1]
     recommended = (

@@ -174,10 +174,10 @@ def autocorrelation(block: I64, metric: Metric) -> tuple[float, int]:
     values = metric(Blocks(index.astype(np.int64), weights))
     pseudo = n * values[0] - (n - 1) * values[1:]
     following = np.flatnonzero(np.diff(distinct) == 1)
-    known = ~np.isnan(pseudo)
-    following = following[known[following] & known[following + 1]]
-    centred = pseudo - np.nanmean(pseudo) if known.any() else pseudo
-    variance = float(np.nanmean(centred**2)) if known.any() else 0.0
+    present = ~np.isnan(pseudo)
+    following = following[present[following] & present[following + 1]]
+    centred = pseudo - np.nanmean(pseudo) if present.any() else pseudo
+    variance = float(np.nanmean(centred**2)) if present.any() else 0.0
     if not len(following) or variance <= 0:
         return float("nan"), len(following)
     return float((centred[following] * centred[following + 1]).mean() / variance), len(following)

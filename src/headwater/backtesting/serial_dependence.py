@@ -71,9 +71,11 @@ class BlockSeries:
         Args:
             draws: the metric on each resample, float64 (resamples,); NaN ones are left out.
         """
-        known = ~np.isnan(draws)
-        waves, inverse = self._fitted if known.all() else _fit(self.drawn[:, known], self._cosines)
-        centred = draws[known] - draws[known].mean()
+        present = ~np.isnan(draws)
+        waves, inverse = (
+            self._fitted if present.all() else _fit(self.drawn[:, present], self._cosines)
+        )
+        centred = draws[present] - draws[present].mean()
         total = float(centred @ centred)
         if not total > 0:
             return 1.0

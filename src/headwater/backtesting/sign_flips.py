@@ -64,9 +64,9 @@ def doubled(blocks: Blocks) -> tuple[Blocks, F64]:
     _, index = np.unique(blocks.index, return_inverse=True)
     rows = np.bincount(index)
     if len(rows) > _ALONE + _TOGETHER:
-        place = np.empty(len(rows), np.int64)
-        place[np.argsort(-rows, kind="stable")] = np.arange(len(rows))
-        index = np.where(place < _ALONE, place, _ALONE + place % _TOGETHER)[index]
+        rank = np.empty(len(rows), np.int64)
+        rank[np.argsort(-rows, kind="stable")] = np.arange(len(rows))
+        index = np.where(rank < _ALONE, rank, _ALONE + rank % _TOGETHER)[index]
         rows = np.bincount(index)
     weights = np.hstack([np.ones((len(rows), 1)), 1 + np.eye(len(rows))])
     return Blocks(index.astype(np.int64), weights), rows / rows.sum()
@@ -88,7 +88,7 @@ class SignFlips:
     share: F64
 
     @classmethod
-    def of(cls, value: float, twice: F64, share: F64) -> SignFlips | None:
+    def from_doubled(cls, value: float, twice: F64, share: F64) -> SignFlips | None:
         """From the value with each block counted twice, float64 (blocks,); None where one is not
         defined.
         """
@@ -100,15 +100,15 @@ class SignFlips:
     def interval(self, alpha: float) -> tuple[float, float]:
         """The interval that leaves out a truth in so many of 1 cases."""
         below, above = self._reached
-        kept = int(alpha * len(above) + 1e-9)
+        combinations = int(alpha * len(above) + 1e-9)
         wider = 1.0
         # so small a share has no combination; beyond the last one the interval grows as Student's
-        if kept < 1:
+        if combinations < 1:
             freedom = len(self.share) - 1
             wider = student_quantile(1 - alpha / 2, freedom) / student_quantile(
                 1 - 1 / len(above) / 2, freedom
             )
-        at = min(max(kept, 1), len(above) - 1)
+        at = min(max(combinations, 1), len(above) - 1)
         return self.value - wider * float(below[at]), self.value + wider * float(above[at])
 
     @property

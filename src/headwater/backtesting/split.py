@@ -106,14 +106,14 @@ def _rolling(t: I64, rolling: Rolling) -> list[Fold]:
 
 
 def _check(fold: Fold, known_at: I64, span: str) -> None:
-    where = f"split {timestamp_text(fold.at)}"
+    subject = f"split {timestamp_text(fold.at)}"
     if not fold.test.any():
-        raise UsageError(f"{where} leaves no row to test on; {span}")
+        raise UsageError(f"{subject} leaves no row to test on; {span}")
     if not fold.before_split.any():
-        raise UsageError(f"{where} leaves no row to train on; {span}")
+        raise UsageError(f"{subject} leaves no row to train on; {span}")
     if not fold.train(known_at).any():
         raise UsageError(
-            f"{where} leaves no row to train on: of {int(fold.before_split.sum())} rows before "
+            f"{subject} leaves no row to train on: of {int(fold.before_split.sum())} rows before "
             f"it, no outcome was known by then; {span}"
         )
 

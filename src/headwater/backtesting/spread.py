@@ -195,9 +195,9 @@ class Spread:
         refits = len(self.again)
         if refits < 2 or not self.redrawn.size:
             return 0.0
-        each = float(np.nanvar(self.redrawn, axis=0, ddof=1).mean())
+        single = float(np.nanvar(self.redrawn, axis=0, ddof=1).mean())
         mean = float(np.nanvar(self.redrawn.mean(axis=1), ddof=1))
-        noise = (each - mean) * refits / (refits - 1) * self.blocks / (self.blocks - 1)
+        noise = (single - mean) * refits / (refits - 1) * self.blocks / (self.blocks - 1)
         return self.share * float(np.maximum(self.again.var(ddof=1) - noise, 0.0))
 
 

@@ -104,10 +104,10 @@ def sweep_known_after(
 def _of_outcomes(model: Model) -> list[Source]:
     """The sources whose events tell an outcome: those below an enriched one in its place."""
     bottoms = {source.name: bottom_of(source) for source in model.features.sources}
-    return [s for s in bottoms.values() if s.changes is None and (_told(s, model.labels))]
+    return [s for s in bottoms.values() if s.changes is None and (_names_columns(s, model.labels))]
 
 
-def _told(source: Source, labels: Labels) -> bool:
+def _names_columns(source: Source, labels: Labels) -> bool:
     return not isinstance(source.history, Enriched) and bool(
         label_columns(source, labels) or filter_columns(source, labels)
     )

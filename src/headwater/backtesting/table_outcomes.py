@@ -38,7 +38,14 @@ REPEATED, REPLACED = (
     "served again within a minute",
     "rows of the table with a later row of the same request",
 )
-_T, _ROW, _LABEL, _KNOWN, _SERVED, _KEY = "__t", "__row", "__label", "__known", "__served", "__key"
+_T, _ROW, _LABEL, _KNOWN_AT, _SERVED, _KEY = (
+    "__t",
+    "__row",
+    "__label",
+    "__known",
+    "__served",
+    "__key",
+)
 
 
 @dataclass(frozen=True)
@@ -47,15 +54,15 @@ class TableOutcomes:
 
     Attributes:
         label: the outcome, null where the table has none.
-        known_at: when it was known, int64 microseconds; only where `found`.
-        found: whether the table has a row of the request, bool.
+        known_at: when it was known, int64 microseconds; only where `has_row`.
+        has_row: whether the table has a row of the request, bool.
         again: whether the same request was served within a minute, and has the row: bool.
         counts: requests by how they were found, or why they were not.
     """
 
     label: pl.Series
     known_at: I64
-    found: Bool
+    has_row: Bool
     again: Bool
     counts: Counter[str]
 
@@ -88,22 +95,22 @@ def table_outcomes(
     keys = [name for name in shared if name in of_views] or shared
     counts: Counter[str] = Counter()
     rows = _rows(labelled, served, shared, until, counts)
-    asked = served.select(*shared, REQUEST, pl.col(AT).dt.epoch("us").alias(_T)).with_row_index(
+    requests = served.select(*shared, REQUEST, pl.col(AT).dt.epoch("us").alias(_T)).with_row_index(
         _SERVED
     )
-    asked = asked.with_columns(
-        pl.col(name).fill_nan(None) for name in shared if asked.schema[name].is_float()
+    requests = requests.with_columns(
+        pl.col(name).fill_nan(None) for name in shared if requests.schema[name].is_float()
     )
-    matched = pl.DataFrame(schema={_SERVED: asked.schema[_SERVED], _ROW: rows.schema[_ROW]})
+    matched = pl.DataFrame(schema={_SERVED: requests.schema[_SERVED], _ROW: rows.schema[_ROW]})
     if REQUEST in rows.columns:
-        matched = _equal(asked, rows, matched, [REQUEST, *keys])
+        matched = _equal(requests, rows, matched, [REQUEST, *keys])
     if shared:
-        matched = pl.concat([matched, _equal(asked, rows, matched, [*shared, _T])])
-        matched = pl.concat([matched, _nearest(asked, rows, matched, shared)])
+        matched = pl.concat([matched, _equal(requests, rows, matched, [*shared, _T])])
+        matched = pl.concat([matched, _nearest(requests, rows, matched, shared)])
         matched = pl.concat(
-            [matched, _nearest(_lone(asked, keys), _lone(rows, keys), matched, keys)]
+            [matched, _nearest(_lone(requests, keys), _lone(rows, keys), matched, keys)]
         )
-    return _result(asked, rows, matched, shared, until, counts)
+    return _result(requests, rows, matched, shared, until, counts)
 
 
 def _rows(
@@ -122,7 +129,7 @@ def _rows(
         pl.col(name).cast(served.schema[name], strict=False) for name in names
     ).with_columns(
         pl.Series(_T, labelled.t, pl.Int64),
-        pl.Series(_KNOWN, labelled.known_at, pl.Int64),
+        pl.Series(_KNOWN_AT, labelled.known_at, pl.Int64),
         labelled.label.alias(_LABEL),
     )
     rows = rows.with_columns(
@@ -133,8 +140,8 @@ def _rows(
         rows = rows.filter(
             pl.col(_T).is_between(int(t.min()) - 2 * APART, int(t.max()) + 2 * APART)
         )
-    by_then = pl.col(_KNOWN) <= until
-    latest = rows.sort(by_then, _KNOWN, maintain_order=True).unique(
+    by_then = pl.col(_KNOWN_AT) <= until
+    latest = rows.sort(by_then, _KNOWN_AT, maintain_order=True).unique(
         [*names, _T], keep="last", maintain_order=True
     )
     counts[REPLACED] = rows.height - latest.height
@@ -142,17 +149,17 @@ def _rows(
 
 
 def _rest(
-    asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame
+    requests: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows and requests that are not matched yet."""
-    return asked.join(matched, on=_SERVED, how="anti"), rows.join(matched, on=_ROW, how="anti")
+    return requests.join(matched, on=_SERVED, how="anti"), rows.join(matched, on=_ROW, how="anti")
 
 
 def _equal(
-    asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame, on: Sequence[str]
+    requests: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame, on: Sequence[str]
 ) -> pl.DataFrame:
     """Pairs that are equal in these columns and not matched yet; of several requests the first."""
-    left, right = _rest(asked, rows, matched)
+    left, right = _rest(requests, rows, matched)
     first = left.unique(on, keep="first", maintain_order=True)
     latest = right.unique(on, keep="last", maintain_order=True)
     return first.join(
@@ -161,12 +168,12 @@ def _equal(
 
 
 def _nearest(
-    asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame, on: Sequence[str]
+    requests: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame, on: Sequence[str]
 ) -> pl.DataFrame:
     """Pairs that are equal in these columns and at most a minute apart: a row of the table goes to
     the request that is nearest.
     """
-    left, right = _rest(asked, rows, matched)
+    left, right = _rest(requests, rows, matched)
     both = (
         pl.concat([left.select(on), right.select(on)])
         .select(pl.struct(pl.all()).rank("dense"))[:, 0]
@@ -197,28 +204,30 @@ def _lone(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
 
 
 def _result(
-    asked: pl.DataFrame,
+    requests: pl.DataFrame,
     rows: pl.DataFrame,
     matched: pl.DataFrame,
     shared: Sequence[str],
     until: int,
     counts: Counter[str],
 ) -> TableOutcomes:
-    height = asked.height
-    joined = asked.select(_SERVED, _T).join(matched, on=_SERVED, how="left", maintain_order="left")
+    height = requests.height
+    joined = requests.select(_SERVED, _T).join(
+        matched, on=_SERVED, how="left", maintain_order="left"
+    )
     joined = joined.join(
-        rows.select(_ROW, _KNOWN, _LABEL, pl.col(_T).alias("__at")),
+        rows.select(_ROW, _KNOWN_AT, _LABEL, pl.col(_T).alias("__at")),
         on=_ROW,
         how="left",
         maintain_order="left",
     )
-    found = joined[_ROW].is_not_null().to_numpy()
-    known_at = joined[_KNOWN].fill_null(0).to_numpy()
+    has_row = joined[_ROW].is_not_null().to_numpy()
+    known_at = joined[_KNOWN_AT].fill_null(0).to_numpy()
     again = np.zeros(height, np.bool_)
-    if shared and not found.all():
-        mine = asked.filter(pl.Series(found)).select(*shared, pl.col(_T).alias("__other"))
-        near = asked.filter(pl.Series(~found)).join(
-            mine, on=list(shared), how="inner", nulls_equal=True
+    if shared and not has_row.all():
+        with_row = requests.filter(pl.Series(has_row)).select(*shared, pl.col(_T).alias("__other"))
+        near = requests.filter(pl.Series(~has_row)).join(
+            with_row, on=list(shared), how="inner", nulls_equal=True
         )
         again[
             near.filter((pl.col(_T) - pl.col("__other")).abs() <= APART)[_SERVED]
@@ -226,7 +235,7 @@ def _result(
             .to_numpy()
         ] = True
     same = (joined[_T] == joined["__at"]).fill_null(value=False).to_numpy()
-    counts[SAME], counts[NEAR] = int((found & same).sum()), int((found & ~same).sum())
-    counts[NOT_YET] = int((found & (known_at > until)).sum())
-    counts[REPEATED], counts[NO_ROW] = int(again.sum()), int((~found & ~again).sum())
-    return TableOutcomes(joined[_LABEL], known_at, found, again, +counts)
+    counts[SAME], counts[NEAR] = int((has_row & same).sum()), int((has_row & ~same).sum())
+    counts[NOT_YET] = int((has_row & (known_at > until)).sum())
+    counts[REPEATED], counts[NO_ROW] = int(again.sum()), int((~has_row & ~again).sum())
+    return TableOutcomes(joined[_LABEL], known_at, has_row, again, +counts)

@@ -118,9 +118,9 @@ def compare_levels(
     comparisons: list[Comparison] = []
     for m, (name, lift) in enumerate(min_lifts(evaluation, min_lift).items()):
         judged = in_metric(evaluation, primary, m, lift, looks) if name == judged_in else []
-        known = {(step.from_, step.to): step for step in judged}
+        by_pair = {(step.from_, step.to): step for step in judged}
         comparisons += [
-            known.get(pair) or unjudged(evaluation, pair, m, lift, looks) for pair in pairs
+            by_pair.get(pair) or unjudged(evaluation, pair, m, lift, looks) for pair in pairs
         ]
     return comparisons
 

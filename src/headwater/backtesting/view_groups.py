@@ -67,7 +67,7 @@ def find_units(model: Model, stale: Level, fresh: Level, groups: Groups | None) 
     for members in parts.all():
         views = [v for v in differ if v.name in members]
         labels = list(dict.fromkeys(name_of.get(v.name, v.name) for v in views))
-        forced = len({requested.of[v.name] for v in views}) > 1
+        forced = len({requested.labels[v.name] for v in views}) > 1
         joined = (
             f"{', '.join(v.name for v in views)} are one, since a value is made of them together"
             if forced
@@ -85,12 +85,12 @@ def unmeasured(
     if state is None:
         return {}
     blind = {view.view: view for view in state.other_views}
-    told = {view.view for view in state.views}
+    measured = {view.view for view in state.views}
     reasons = {}
     for unit in units:
-        mine = [blind[view.name] for view in unit.views if view.name in blind]
-        if mine and not told & {view.name for view in unit.views}:
-            reasons[unit.name] = measurability.reason(mine)
+        unmeasurable = [blind[view.name] for view in unit.views if view.name in blind]
+        if unmeasurable and not measured & {view.name for view in unit.views}:
+            reasons[unit.name] = measurability.reason(unmeasurable)
     return reasons
 
 
@@ -128,12 +128,12 @@ def unit_costs(units: Sequence[Unit], costs: Costs | None) -> dict[str, float] |
     by_name = {
         key.name if isinstance(key, FeatureView) else key: value for key, value in costs.items()
     }
-    known = [u.name for u in units] + [v.name for u in units for v in u.views]
+    names = [u.name for u in units] + [v.name for u in units for v in u.views]
     for name, value in by_name.items():
-        if name not in known:
+        if name not in names:
             raise UsageError(
                 f"view_costs names {name!r}, which no unit of this attribution is; "
-                f"{nearest(name, known)}"
+                f"{nearest(name, names)}"
             )
         if (
             isinstance(value, bool)
@@ -173,9 +173,9 @@ def mixed_rows(
     again, nor copied.
     """
     chosen = {v.name for unit in units for v in unit.views}
-    of = _views_of(model.features)
+    views_of_feature = _views_of(model.features)
     columns = [
-        (fresh if chosen & of.get(name, set()) else stale).frame[name]
+        (fresh if chosen & views_of_feature.get(name, set()) else stale).frame[name]
         for name in stale.frame.columns
     ]
     return LevelRows(pl.DataFrame(columns), stale.answered, stale.precomputed)
@@ -216,13 +216,13 @@ def _grouped(views: Sequence[FeatureView], groups: Groups | None, parts: _Parts)
             f"groups is {groups!r}; give 'source', or a mapping from names to views, such as "
             "{'airport': [departures, queue]}"
         )
-    known, seen = [v.name for v in views], set[str]()
+    names, seen = [v.name for v in views], set[str]()
     for name, members in by_group.items():
         for member in members:
-            if member not in known:
+            if member not in names:
                 raise UsageError(
                     f"groups: {name!r} holds {member!r}, which is not a view that differs between "
-                    f"the levels; {nearest(member, known)}"
+                    f"the levels; {nearest(member, names)}"
                 )
             if member in seen:
                 raise UsageError(f"groups: view {member!r} is in two groups; a view is in one")
@@ -235,22 +235,22 @@ class _Parts:
     """A partition of names, made coarser by joining."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.of = {name: name for name in names}
+        self.labels = {name: name for name in names}
 
     def copy(self) -> _Parts:
         copied = _Parts([])
-        copied.of = dict(self.of)
+        copied.labels = dict(self.labels)
         return copied
 
     def join(self, names: Sequence[str]) -> None:
-        places = {self.of[name] for name in names}
-        for name, label in self.of.items():
+        places = {self.labels[name] for name in names}
+        for name, label in self.labels.items():
             if label in places:
-                self.of[name] = self.of[names[0]]
+                self.labels[name] = self.labels[names[0]]
 
     def all(self) -> list[list[str]]:
         """The parts, each and all in the order of the names."""
         return [
-            [n for n, at in self.of.items() if at == label]
-            for label in dict.fromkeys(self.of.values())
+            [n for n, at in self.labels.items() if at == label]
+            for label in dict.fromkeys(self.labels.values())
         ]

@@ -41,7 +41,7 @@ class KnownDeliveries:
     """
 
     model: str
-    found: Sequence[DeliveryResult]
+    results: Sequence[DeliveryResult]
     served: bool
 
     def on(
@@ -53,9 +53,9 @@ class KnownDeliveries:
         if not self.served:
             return result
         audit = result.audit
-        findings = [finding_of(delivery) for delivery in self.found if delivery.withdrawn]
+        findings = [finding_of(delivery) for delivery in self.results if delivery.withdrawn]
         findings = [with_acknowledgement(finding, acknowledged) for finding in findings]
-        judged = any(delivery.judged for delivery in self.found)
+        judged = any(delivery.judged for delivery in self.results)
         changed = AuditResult(
             [*findings, *(finding for finding in audit.findings if finding.check != DELIVERY)],
             [
@@ -85,13 +85,13 @@ def known_deliveries(model: str, models: str | Path | None) -> KnownDeliveries:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     known_deliveries("churn", folder)
-    KnownDeliveries(model='churn', found=[], served=False)
+    KnownDeliveries(model='churn', results=[], served=False)
     """
     registry = ModelRegistry(models)
     try:
         served = any(name == model for name, _ in registry.variants())
-        found = (
-            [known for known in deliveries(registry) if known.promise.model == model]
+        results = (
+            [result for result in deliveries(registry) if result.promise.model == model]
             if served
             else []
         )
@@ -100,7 +100,7 @@ def known_deliveries(model: str, models: str | Path | None) -> KnownDeliveries:
             f"the model registry at {registry.folder} cannot be read: {error}; it may hold a "
             f"withdrawn recommendation of {model!r}"
         ) from error
-    return KnownDeliveries(model, found, served)
+    return KnownDeliveries(model, results, served)
 
 
 def finding_of(delivery: DeliveryResult) -> AuditFinding:

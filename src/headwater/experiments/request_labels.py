@@ -115,7 +115,7 @@ def request_labels(
     if len(lacking) and not isinstance(model.labels.label, Outcome) and labels.history is not None:
         table = table_outcomes(model, rows[lacking], labels.until, labels.resources)
         by_then = (
-            table.found & (table.known_at <= labels.until) & table.label.is_not_null().to_numpy()
+            table.has_row & (table.known_at <= labels.until) & table.label.is_not_null().to_numpy()
         )
         values[lacking[by_then]] = table.label.cast(pl.Float64, strict=False).to_numpy()[by_then]
         known[lacking[by_then]] = table.known_at[by_then]

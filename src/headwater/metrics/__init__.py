@@ -134,17 +134,17 @@ def _named(name: str | NamedMetric, task: str) -> Metric:
     fitting = [m for m in matching if m.fits(task)]
     if fitting:
         return fitting[0]
-    known = sorted(
+    names = sorted(
         m.name
         for family in FAMILIES.values()
         for m in (*family.metrics, *family.more)
         if m.fits(task)
     )
     if matching:
-        other = " or ".join(str(m.task) for m in matching)
+        tasks = " or ".join(str(m.task) for m in matching)
         raise UsageError(
-            f"metric {matching[0].name!r} is for a {other} task, and this one is {task}; known: "
-            f"{', '.join(known)}"
+            f"metric {matching[0].name!r} is for a {tasks} task, and this one is {task}; known: "
+            f"{', '.join(names)}"
         )
     assert isinstance(name, str)
     patterns = [
@@ -153,4 +153,4 @@ def _named(name: str | NamedMetric, task: str) -> Metric:
         if family.pattern and family.metrics[0].fits(task)
     ]
     also = f"; also {', '.join(patterns)}" if patterns and "@" in name else ""
-    raise UsageError(f"unknown metric {name!r}; {nearest(name, known)}{also}")
+    raise UsageError(f"unknown metric {name!r}; {nearest(name, names)}{also}")

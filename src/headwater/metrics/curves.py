@@ -48,6 +48,6 @@ def _precision_recall(rows: ScoredRows) -> tuple[Floats, Floats]:
         return np.empty(0), np.empty(0)
     recall, precision = hits / hits[-1], hits / (ends + 1)
     if len(ends) > _POINTS:
-        kept = np.unique(np.searchsorted(recall, np.linspace(0, 1, _POINTS)))
-        recall, precision = recall[kept], precision[kept]
+        chosen = np.unique(np.searchsorted(recall, np.linspace(0, 1, _POINTS)))
+        recall, precision = recall[chosen], precision[chosen]
     return recall, precision

@@ -36,7 +36,7 @@ class Costs:
     values: Mapping[str, Floats]
     describes: Mapping[str, str]
 
-    def of(self, y: Floats, rows: Ints) -> tuple[Floats, Floats]:
+    def per_row(self, y: Floats, rows: Ints) -> tuple[Floats, Floats]:
         """What each of these rows costs if it is flagged, and if not: float64 (rows) each; `y` and
         `rows`, int64, are (rows).
         """
@@ -46,7 +46,7 @@ class Costs:
 
     def columns(self, y: Floats) -> dict[str, Column]:
         """The costs as columns for the metric."""
-        flagged, passed = self.of(y, np.arange(len(y)))
+        flagged, passed = self.per_row(y, np.arange(len(y)))
         return {_FLAGGED: flagged, _PASSED: passed}
 
 

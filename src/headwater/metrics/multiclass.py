@@ -21,11 +21,11 @@ from headwater.metrics.score_order import ranked
 
 def _log_loss(rows: ScoredRows) -> Floats:
     """Rows of a class that the model does not know (NaN) are left out."""
-    known = ~np.isnan(rows.y)
-    own = rows.probability[np.flatnonzero(known), rows.y[known].astype(np.int64)]
-    losses = np.zeros(len(known))
-    losses[known] = -np.log(np.clip(own, EPSILON, 1))
-    return ratio(rows.total(losses), rows.total(known))
+    present = ~np.isnan(rows.y)
+    probabilities = rows.probability[np.flatnonzero(present), rows.y[present].astype(np.int64)]
+    losses = np.zeros(len(present))
+    losses[present] = -np.log(np.clip(probabilities, EPSILON, 1))
+    return ratio(rows.total(losses), rows.total(present))
 
 
 def _accuracy(rows: ScoredRows) -> Floats:
@@ -34,13 +34,13 @@ def _accuracy(rows: ScoredRows) -> Floats:
 
 def _macro_f1(rows: ScoredRows) -> Floats:
     predicted = rows.score.argmax(axis=1)
-    each = []
+    scores = []
     for c in range(rows.score.shape[1]):
         predicted_c, true = predicted == c, rows.y == c
-        each.append(
+        scores.append(
             ratio(2 * rows.total(predicted_c & true), rows.total(predicted_c) + rows.total(true))
         )
-    return _mean_of_known(np.array(each))
+    return _mean_of_known(np.array(scores))
 
 
 def _auc(rows: ScoredRows) -> Floats:
@@ -51,17 +51,17 @@ def _auc(rows: ScoredRows) -> Floats:
     >>> _auc(ScoredRows("a", np.array([0.0, 1, 1, 2]), score, Blocks.whole(4))).round(3)
     array([1.])
     """
-    each = [
+    areas = [
         ranked(ScoredRows(rows.level, (rows.y == c) * 1.0, rows.score[:, c], rows.blocks)).areas[0]
         for c in range(rows.score.shape[1])
     ]
-    return _mean_of_known(np.array(each))
+    return _mean_of_known(np.array(areas))
 
 
 def _mean_of_known(values: Floats) -> Floats:
     """The mean over classes (classes, 1 + resamples), NaN ones left out."""
-    known = ~np.isnan(values)
-    return ratio(np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))
+    present = ~np.isnan(values)
+    return ratio(np.where(present, values, 0.0).sum(axis=0), present.sum(axis=0).astype(np.float64))
 
 
 FAMILY = Family(

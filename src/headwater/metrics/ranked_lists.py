@@ -26,11 +26,11 @@ _NAME = re.compile(r"(hit_rate|recall|ndcg|mrr)@(\d+)")
 
 @dataclass(frozen=True, eq=False)
 class _Groups:
-    """The groups with a relevant item: `of` int64 (rows) the group of each row, `first` int64
+    """The groups with a relevant item: `group` int64 (rows) the group of each row, `first` int64
     (groups) a row of each.
     """
 
-    of: Ints
+    group: Ints
     first: Ints
     relevant: Floats  # rows with relevance above 0, by group
 
@@ -42,18 +42,18 @@ def _groups(rows: ScoredRows) -> _Groups:
             f"level {rows.level!r}: metrics of lists need the group of each row; pass "
             "RowContext(groups=...)"
         )
-    _, first, of = np.unique(group_of, return_index=True, return_inverse=True)
-    relevant = np.bincount(of, weights=rows.y > 0, minlength=len(first)).astype(np.float64)
-    return _Groups(of.astype(np.int64), first.astype(np.int64), relevant)
+    _, first, group = np.unique(group_of, return_index=True, return_inverse=True)
+    relevant = np.bincount(group, weights=rows.y > 0, minlength=len(first)).astype(np.float64)
+    return _Groups(group.astype(np.int64), first.astype(np.int64), relevant)
 
 
-def _mean(rows: ScoredRows, each: Callable[[_Groups], Floats]) -> Floats:
+def _mean(rows: ScoredRows, per_group: Callable[[_Groups], Floats]) -> Floats:
     """The mean over the groups that have a relevant item of what `each` says of every group:
     float64 (groups).
     """
     groups = rows.once(_groups)
     counts = groups.relevant > 0
-    values = np.where(counts, each(groups), 0.0)
+    values = np.where(counts, per_group(groups), 0.0)
     blocks = rows.blocks.index[groups.first]
     sums = [
         np.bincount(blocks, weights=v, minlength=len(rows.blocks.weights)) @ rows.blocks.weights
@@ -66,7 +66,9 @@ def _hit_rate(rows: ScoredRows, k: int) -> Floats:
     hits = (rows.y > 0) & (rows.score <= k)
     return _mean(
         rows,
-        lambda g: (np.bincount(g.of, weights=hits, minlength=len(g.first)) > 0).astype(np.float64),
+        lambda g: (np.bincount(g.group, weights=hits, minlength=len(g.first)) > 0).astype(
+            np.float64
+        ),
     )
 
 
@@ -75,7 +77,7 @@ def _recall(rows: ScoredRows, k: int) -> Floats:
     return _mean(
         rows,
         lambda g: (
-            np.bincount(g.of, weights=hits, minlength=len(g.first)) / np.maximum(g.relevant, 1)
+            np.bincount(g.group, weights=hits, minlength=len(g.first)) / np.maximum(g.relevant, 1)
         ),
     )
 
@@ -96,26 +98,28 @@ def _ndcg(rows: ScoredRows, k: int) -> Floats:
     (array([0.622]), array([0.75]))
     """
 
-    def each(g: _Groups) -> Floats:
+    def per_group(g: _Groups) -> Floats:
         gain = np.where(rows.score <= k, rows.y / np.log2(1 + rows.score), 0.0)
-        order = np.lexsort((-rows.y, g.of))
-        starts = np.searchsorted(g.of[order], np.arange(len(g.first)))
+        order = np.lexsort((-rows.y, g.group))
+        starts = np.searchsorted(g.group[order], np.arange(len(g.first)))
         rank = np.empty(len(order))
-        rank[order] = np.arange(len(order)) - np.repeat(starts, np.bincount(g.of)) + 1
+        rank[order] = np.arange(len(order)) - np.repeat(starts, np.bincount(g.group)) + 1
         ideal = np.where(rank <= k, rows.y / np.log2(1 + rank), 0.0)
-        gains, best = (np.bincount(g.of, weights=v, minlength=len(g.first)) for v in (gain, ideal))
+        gains, best = (
+            np.bincount(g.group, weights=v, minlength=len(g.first)) for v in (gain, ideal)
+        )
         return np.divide(gains, best, out=np.zeros(len(best)), where=best > 0)
 
-    return _mean(rows, each)
+    return _mean(rows, per_group)
 
 
 def _mrr(rows: ScoredRows, k: int) -> Floats:
-    def each(g: _Groups) -> Floats:
+    def per_group(g: _Groups) -> Floats:
         first = np.full(len(g.first), np.inf)
-        np.minimum.at(first, g.of, np.where(rows.y > 0, rows.score, np.inf))
+        np.minimum.at(first, g.group, np.where(rows.y > 0, rows.score, np.inf))
         return np.where(first <= k, 1 / first, 0.0)
 
-    return _mean(rows, each)
+    return _mean(rows, per_group)
 
 
 _COMPUTE = {"hit_rate": _hit_rate, "recall": _recall, "ndcg": _ndcg, "mrr": _mrr}

@@ -15,4 +15,4 @@ def ranked(rows: ScoredRows) -> RankedScores:
     # it compiles with numba; regression never needs it
     from headwater.metrics.sorted_scores import RankedScores
 
-    return rows.once(RankedScores.of)
+    return rows.once(RankedScores.from_rows)

@@ -26,7 +26,7 @@ class RankedScores:
     >>> rows = ScoredRows(
     ...     "a", np.array([1.0, 0, 1, 0]), np.array([0.8, 0.8, 0.3, 0.1]), Blocks.whole(4)
     ... )
-    >>> RankedScores.of(rows).areas
+    >>> RankedScores.from_rows(rows).areas
     (array([0.625]), array([0.58333333]))
     """
 
@@ -37,7 +37,7 @@ class RankedScores:
     weights: Floats  # (blocks, 1 + resamples)
 
     @classmethod
-    def of(cls, rows: ScoredRows) -> RankedScores:
+    def from_rows(cls, rows: ScoredRows) -> RankedScores:
         """Sort the rows of a level."""
         order = np.argsort(-rows.score, kind="stable")
         score = rows.score[order]

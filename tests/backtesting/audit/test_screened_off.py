@@ -55,7 +55,7 @@ def test_only_what_follows_the_outcome_is_screened_off_by_it(kind, cut):
             if kind == "follows"
             else field
         )
-    assert ScreenedOff(field, outcome, ranks[:, None]).found == (kind == "follows")
+    assert ScreenedOff(field, outcome, ranks[:, None]).is_consequence == (kind == "follows")
 
 
 @pytest.mark.parametrize("noise", [30.0, 60.0])

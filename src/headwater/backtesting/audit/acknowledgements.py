@@ -19,29 +19,34 @@ from headwater.errors import HeadwaterWarning, UsageError, nearest
 from headwater.results.audit_result import DELIVERY, AcknowledgedBy, AuditFinding
 
 
-def refuse_unknown_check(known: Acknowledgement, checks: Iterable[str]) -> None:
+def refuse_unknown_check(acknowledgement: Acknowledgement, checks: Iterable[str]) -> None:
     """Refuse an acknowledgement of a check that does not exist.
 
     Raises:
         UsageError: it does not.
     """
     names = {*checks, DELIVERY}
-    if known.check not in names:
+    if acknowledgement.check not in names:
         raise UsageError(
-            f"acknowledged {known.check!r} of {known.subject!r}: no check has this name; "
-            f"{nearest(known.check, names)}"
+            f"acknowledged {acknowledgement.check!r} of {acknowledgement.subject!r}: no check has "
+            "this name; "
+            f"{nearest(acknowledgement.check, names)}"
         )
 
 
-def cannot_match(known: Acknowledgement, model: Model, levels: Mapping[str, Level]) -> str:
+def cannot_match(
+    acknowledgement: Acknowledgement, model: Model, levels: Mapping[str, Level]
+) -> str:
     """Why no finding of this model can have the subject of an acknowledgement; empty where one
     can.
     """
-    if known.check == DELIVERY:
-        mine = known.subject.startswith((f"{model.name}, week of ", f"{model.name} at "))
+    if acknowledgement.check == DELIVERY:
+        of_model = acknowledgement.subject.startswith(
+            (f"{model.name}, week of ", f"{model.name} at ")
+        )
         return (
             ""
-            if mine
+            if of_model
             else (
                 f"a withdrawal is named like '{model.name}, week of 2024-06-03', as the page "
                 "prints it"
@@ -50,8 +55,11 @@ def cannot_match(known: Acknowledgement, model: Model, levels: Mapping[str, Leve
     names = _subjects(model, levels)
     return (
         ""
-        if known.subject in names
-        else f"model {model.name!r} has nothing of this name; {nearest(known.subject, names)}"
+        if acknowledgement.subject in names
+        else (
+            f"model {model.name!r} has nothing of this name; "
+            f"{nearest(acknowledgement.subject, names)}"
+        )
     )
 
 
@@ -98,11 +106,12 @@ def check_before(
     Raises:
         UsageError: no check has its name.
     """
-    for known in acknowledged:
-        refuse_unknown_check(known, checks)
-        if why := cannot_match(known, model, levels):
+    for acknowledgement in acknowledged:
+        refuse_unknown_check(acknowledgement, checks)
+        if why := cannot_match(acknowledgement, model, levels):
             _warn(
-                f"the acknowledgement of {known.check!r} of {known.subject!r} answers nothing "
+                f"the acknowledgement of {acknowledgement.check!r} of {acknowledgement.subject!r} "
+                "answers nothing "
                 f"here: {why}"
             )
 
@@ -116,29 +125,31 @@ def check_after(
     """Warn of an acknowledgement that answered no question of this backtest: what it was of is
     gone, or is a LEAK.
     """
-    for known in acknowledged:
-        of = [
+    for acknowledgement in acknowledged:
+        answered = [
             finding
             for finding in findings
-            if (known.check, known.subject) == (finding.check, finding.subject)
+            if (acknowledgement.check, acknowledgement.subject) == (finding.check, finding.subject)
         ]
-        if any(finding.acknowledged is not None for finding in of) or cannot_match(
-            known, model, levels
+        if any(finding.acknowledged is not None for finding in answered) or cannot_match(
+            acknowledgement, model, levels
         ):
             continue
         why = (
             "is of a LEAK, which no acknowledgement lifts"
-            if of
-            else f"matches no finding of this backtest; {_asked(findings)}"
+            if answered
+            else f"matches no finding of this backtest; {_open_questions(findings)}"
         )
-        _warn(f"the acknowledgement of {known.check!r} of {known.subject!r} {why}")
+        _warn(
+            f"the acknowledgement of {acknowledgement.check!r} of {acknowledgement.subject!r} {why}"
+        )
 
 
-def _asked(findings: Sequence[AuditFinding]) -> str:
-    asked = "; ".join(
+def _open_questions(findings: Sequence[AuditFinding]) -> str:
+    questions = "; ".join(
         f"{finding.check} | {finding.subject}" for finding in findings if finding.asks
     )
-    return f"questions are: {asked}" if asked else "none are open"
+    return f"questions are: {questions}" if questions else "none are open"
 
 
 def _warn(message: str) -> None:
@@ -152,9 +163,9 @@ def with_acknowledgement(
     answered.
     """
     answers = [
-        known
-        for known in acknowledged
-        if (known.check, known.subject) == (finding.check, finding.subject)
+        acknowledgement
+        for acknowledgement in acknowledged
+        if (acknowledgement.check, acknowledgement.subject) == (finding.check, finding.subject)
     ]
     if not answers or finding.severity in ("LEAK", "EMPTY"):
         return finding

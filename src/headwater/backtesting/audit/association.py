@@ -63,8 +63,8 @@ def strength(series: pl.Series, y: F64, task: TaskType, fewest: int = FEWEST) ->
     value = as_numbers(series, y)
     if value is None:
         return 0.0
-    known = ~np.isnan(value)
-    measured = alone(value[known], y[known], task, fewest)
+    present = ~np.isnan(value)
+    measured = alone(value[present], y[present], task, fewest)
     return max(0.0, 2 * measured - 1) if task.classes or task.positives else measured
 
 
@@ -86,8 +86,8 @@ def is_outcome(series: pl.Series, y: F64, task: TaskType) -> bool:
     the side of one limit, and of more the outcome of the next row in their order. Of numbers as
     outcomes, both must have the same order. Rows without a value are left out.
     """
-    known = series.is_not_null().to_numpy()
-    series, y = series.filter(pl.Series(known)), y[known]
+    present = series.is_not_null().to_numpy()
+    series, y = series.filter(pl.Series(present)), y[present]
     if not (task.classes or task.positives):
         return len(y) >= FEWEST and strength(series, y, task) >= SAME
     outcomes, counts = np.unique(y, return_counts=True)
@@ -143,8 +143,8 @@ def _by_order(value: F64, y: F64) -> bool:
     same = sorted_y[1:] == sorted_y[:-1]
     near = np.append(same, False) | np.append(False, same)
     shares = [near[sorted_y == outcome] for outcome in np.unique(y)]
-    common = [of for of in shares if len(of) >= LEAK_REQUESTS]
-    return len(common) > 1 and all(of.mean() >= EQUAL for of in common)
+    common = [near_share for near_share in shares if len(near_share) >= LEAK_REQUESTS]
+    return len(common) > 1 and all(near_share.mean() >= EQUAL for near_share in common)
 
 
 def are_equal(series: pl.Series, other: pl.Series, y: F64, task: TaskType) -> bool:
@@ -152,15 +152,21 @@ def are_equal(series: pl.Series, other: pl.Series, y: F64, task: TaskType) -> bo
     more.
     """
     numbers = series.dtype.is_numeric() and other.dtype.is_numeric()
-    known = (series.is_not_null() & other.is_not_null()).to_numpy()
-    if not known.any() or not (numbers or series.dtype == other.dtype):
+    present = (series.is_not_null() & other.is_not_null()).to_numpy()
+    if not present.any() or not (numbers or series.dtype == other.dtype):
         return False
-    mine, theirs, y = series.filter(pl.Series(known)), other.filter(pl.Series(known)), y[known]
+    values, theirs, y = (
+        series.filter(pl.Series(present)),
+        other.filter(pl.Series(present)),
+        y[present],
+    )
     same = (
-        np.isclose(mine.to_numpy(), theirs.to_numpy()) if numbers else (mine == theirs).to_numpy()
+        np.isclose(values.to_numpy(), theirs.to_numpy())
+        if numbers
+        else (values == theirs).to_numpy()
     )
     if not (task.classes or task.positives):
         return len(y) >= FEWEST and theirs.n_unique() > 1 and bool(same.mean() >= EQUAL)
     of_outcomes = [same[y == outcome] for outcome in np.unique(y)]
-    common = [of for of in of_outcomes if len(of) >= LEAK_REQUESTS]
-    return len(common) > 1 and all(of.mean() >= EQUAL for of in common)
+    common = [equal_rows for equal_rows in of_outcomes if len(equal_rows) >= LEAK_REQUESTS]
+    return len(common) > 1 and all(equal_rows.mean() >= EQUAL for equal_rows in common)

@@ -48,18 +48,18 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
     if not sources:
         return NotRun("the freshest level reads no history")
     rounded = {
-        own.subject: finding
-        for own in own_events(inputs)
-        if (finding := _own(inputs, own)) is not None
+        events.subject: finding
+        for events in own_events(inputs)
+        if (finding := _rounded_finding(inputs, events)) is not None
     }
-    asked = [
+    questions = [
         AuditFinding(NAME, "question", name, *_split(question), columns=[source.column])
         for name, source in sources.items()
         if name not in rounded
         and (question := source.result().question)
         and not source.same_grid(inputs.requests.t)
     ]
-    return [*rounded.values(), *asked]
+    return [*rounded.values(), *questions]
 
 
 def _split(question: str) -> tuple[str, str]:
@@ -67,14 +67,17 @@ def _split(question: str) -> tuple[str, str]:
     return evidence[:1].upper() + evidence[1:], remedy
 
 
-def _own(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
+def _rounded_finding(inputs: AuditInputs, events: OwnEvents) -> AuditFinding | None:
     """Label rows whose own event is dated at the rounded time of one of their later timestamps, and
     counts before that time.
     """
-    step = _step(own.time)
+    step = _step(events.time)
     if step is None:
         return None
-    places, outcomes = np.searchsorted(inputs.sample, own.position), outcome_times(inputs, own)
+    places, outcomes = (
+        np.searchsorted(inputs.sample, events.position),
+        outcome_times(inputs, events),
+    )
     for column, all_stamps in inputs.later.items():
         stamps = all_stamps[places]
         there = stamps > 0
@@ -83,8 +86,11 @@ def _own(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
             continue
         down = stamps - stamps % step
         matched, chance = (
-            (own.found(down) >= 0) & finer,
-            max(float(((own.found(down + shift) >= 0) & finer).sum()) for shift in (-step, step)),
+            (events.exact_event(down) >= 0) & finer,
+            max(
+                float(((events.exact_event(down + shift) >= 0) & finer).sum())
+                for shift in (-step, step)
+            ),
         )
         share, chance = float(matched.sum() / finer.sum()), chance / float(finer.sum())
         if (
@@ -92,11 +98,11 @@ def _own(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
             or (own_share := (share - chance) / (1 - chance)) < thresholds.ROUNDED
         ):
             continue
-        at = own.at(np.where(finer, down, -1))
-        early = (at >= 0) & (stamps > own.asked)
-        counted = own.share(early) * own_share
+        at = events.at(np.where(finer, down, -1))
+        early = (at >= 0) & (stamps > events.request_times)
+        counted = events.share(early) * own_share
         gravity = (
-            inputs.gravity(early, own.position, matched)
+            inputs.gravity(early, events.position, matched)
             if column in outcomes and counted >= thresholds.LEAK_SHARE
             else "SUSPECT"
         )
@@ -104,18 +110,20 @@ def _own(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
             continue
         size = text(step)
         evidence = (
-            f"The timestamps of source {own.subject!r} are multiples of {size}, and "
+            f"The timestamps of source {events.subject!r} are multiples of {size}, and "
             f"{own_share:.0%} of the label rows are in it at {column!r} rounded down to {size} "
             f"(beyond chance): {counted:.1%} of requests count their own row, while {column!r} "
             "comes after the request"
         )
         remedy = (
-            f'Give source {own.subject!r} known_after="{size}", or the time before it was rounded'
+            f'Give source {events.subject!r} known_after="{size}", or the time before it was '
+            "rounded"
         )
         holds = (
-            f"{column!r} is planned, and its row in source {own.subject!r} is known at the request"
+            f"{column!r} is planned, and its row in source {events.subject!r} is known at the "
+            "request"
         )
-        return AuditFinding(NAME, gravity, own.subject, evidence, remedy, counted, brief=holds)
+        return AuditFinding(NAME, gravity, events.subject, evidence, remedy, counted, brief=holds)
     return None
 
 

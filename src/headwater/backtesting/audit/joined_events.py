@@ -42,17 +42,17 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
     }
     findings: list[AuditFinding] = []
     having = {*sources}
-    for of, rows in parts.items():
+    for part, rows in parts.items():
         lacking = [
             name for name, views in sources.items() if not _have_value(inputs.frame, rows, views)
         ]
-        known = (
-            f"no event of {listed(lacking)} counts for any {of}"
+        brief = (
+            f"no event of {listed(lacking)} counts for any {part}"
             if len(lacking) == len(sources)
             else ""
         )
         findings += [
-            _without(inputs, sources[name][0].source, of, rows, known)
+            _without(inputs, sources[name][0].source, part, rows, brief)
             for name in lacking
             if name in having
         ]
@@ -99,22 +99,30 @@ def _has_value(series: pl.Series, empty: object) -> bool:
     )
 
 
-def _without(inputs: AuditInputs, source: Source, of: str, rows: Bool, known: str) -> AuditFinding:
+def _without(
+    inputs: AuditInputs, source: Source, part: str, rows: Bool, known_brief: str
+) -> AuditFinding:
     """A source without an event for any of the rows; `known` says so where none has one of any
     source.
     """
     evidence = (
         f"The features of source {source.name!r} have no value for any of the {rows.sum():,} "
-        f"{of}s, {_times(inputs, rows)}; {_events(source)}"
+        f"{part}s, {_times(inputs, rows)}; {_events(source)}"
     )
     remedy = (
         "Compare the keys and times of its events with those of labels "
         f"{inputs.model.labels.name!r}: their values, their time zone, whether both tables cover "
         "one period, and whether the freshest level sees events that are so near to the request"
     )
-    brief = known or f"it is right that no event of {source.name!r} counts for any {of}"
+    brief = known_brief or f"it is right that no event of {source.name!r} counts for any {part}"
     return AuditFinding(
-        NAME, "EMPTY" if known else "SUSPECT", source.name, evidence, remedy, math.nan, brief=brief
+        NAME,
+        "EMPTY" if known_brief else "SUSPECT",
+        source.name,
+        evidence,
+        remedy,
+        math.nan,
+        brief=brief,
     )
 
 
@@ -124,13 +132,13 @@ def _ended(inputs: AuditInputs, having: set[str]) -> list[AuditFinding]:
     """
     t, begins = inputs.requests.t, int(inputs.requests.t[inputs.split.test].min())
     moving = [
-        own
-        for own in own_events(inputs)
-        if own.subject in having and not (own.keys and is_static(inputs, own))
+        events
+        for events in own_events(inputs)
+        if events.subject in having and not (events.keys and is_static(inputs, events))
     ]
-    newest = {own.subject: int(own.known.max()) for own in moving}
+    newest = {events.subject: int(events.known.max()) for events in moving}
     far = all(at + int(np.ptp(t)) < int(t.min()) for at in newest.values())
-    known = f"the events of {listed([*newest])} end long before the first request"
+    ended_early = f"the events of {listed([*newest])} end long before the first request"
     remedy = "Give the events of the time of the requests, or labels of the time of the events"
     return [
         AuditFinding(
@@ -141,7 +149,7 @@ def _ended(inputs: AuditInputs, having: set[str]) -> list[AuditFinding]:
             f"request, at {_time(begins)}: at every level the features are of the same events",
             remedy,
             math.nan,
-            brief=known if far else f"source {name!r} has no events after {_time(at)}",
+            brief=ended_early if far else f"source {name!r} has no events after {_time(at)}",
         )
         for name, at in newest.items()
         if at < begins
@@ -170,12 +178,14 @@ def _time(t: int) -> str:
 def _events(source: Source) -> str:
     """How many events a source has, and of when."""
     bottom = bottom_of(source)
-    what = f"source {bottom.name!r}"
-    chosen = selected(bottom.table, bottom.select, bottom.filter, [bottom.timestamp_field], what)
-    time = timestamp_micros(bottom.timestamp_field, chosen.schema, bottom.timezone, what, days=True)
+    subject = f"source {bottom.name!r}"
+    chosen = selected(bottom.table, bottom.select, bottom.filter, [bottom.timestamp_field], subject)
+    time = timestamp_micros(
+        bottom.timestamp_field, chosen.schema, bottom.timezone, subject, days=True
+    )
     number, first, last = collect(
         chosen.frame.select(time.count().alias("n"), time.min().alias("a"), time.max().alias("b")),
-        what,
+        subject,
     ).row(0)
     if not number:
         return "the source has no events"

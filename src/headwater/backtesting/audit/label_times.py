@@ -40,10 +40,10 @@ def _early(inputs: AuditInputs) -> list[AuditFinding]:
     delay = inputs.requests.known_at - inputs.requests.t
     if not len(delay) or (delay == np.median(delay)).mean() < thresholds.DERIVED:
         return []
-    known = inputs.carried | {inputs.model.labels.known_at_field}
+    promised = inputs.carried | {inputs.model.labels.known_at_field}
     at_known = pl.Series(inputs.requests.known_at[inputs.sample])
     for series in inputs.label_rows[inputs.sample].get_columns():
-        if not isinstance(series.dtype, pl.Datetime) or series.name in known:
+        if not isinstance(series.dtype, pl.Datetime) or series.name in promised:
             continue
         after = series.dt.epoch("us") - at_known
         share = float((after > 0).fill_null(value=False).to_numpy().mean())
@@ -51,20 +51,20 @@ def _early(inputs: AuditInputs) -> list[AuditFinding]:
         if share < thresholds.AFTER or (gaps == np.median(gaps)).mean() >= thresholds.DERIVED:
             continue
         read = [
-            (own, used)
-            for own in own_events(inputs)
-            if (used := _counted_between(inputs, own, series.name))
+            (events, used)
+            for events in own_events(inputs)
+            if (used := _counted_between(inputs, events, series.name))
         ]
-        for own, (early, columns) in read:
+        for events, (early, columns) in read:
             evidence = (
                 f"Outcomes are said to be known {duration(float(np.median(delay)) / 1e6)} after "
                 f"every request, though {series.name!r} is later in {share:.1%} of rows; "
                 f"{early:.1%} of requests count outcomes ({quoted(columns)} of source "
-                f"{own.subject!r}) from before their {series.name!r}"
+                f"{events.subject!r}) from before their {series.name!r}"
             )
             remedy = (
                 f"Else make {series.name!r} the known_at_field of the labels and of source "
-                f"{own.subject!r}"
+                f"{events.subject!r}"
             )
             holds = f"no outcome is decided at {series.name!r}"
             return [
@@ -83,37 +83,38 @@ def _early(inputs: AuditInputs) -> list[AuditFinding]:
 
 
 def _counted_between(
-    inputs: AuditInputs, own: OwnEvents, column: str
+    inputs: AuditInputs, events: OwnEvents, column: str
 ) -> tuple[float, list[str]] | None:
     """The share of requests that count outcomes of other rows before the time in `column`, and the
     columns that are the outcome.
     """
     stamp = f"{STAMP}{column}"
-    if stamp not in own.table.columns or not own.keys:
+    if stamp not in events.table.columns or not events.keys:
         return None
     matches = {
-        name: own.same_time(stamp, stamps)
-        for name, stamps in own.timestamps.items()
+        name: events.same_time(stamp, stamps)
+        for name, stamps in events.timestamps.items()
         if name == column
     }
     event = matches.get(column)
     if event is None or (event >= 0).mean() < thresholds.TWIN:
         return None
-    y = inputs.y[own.position][event >= 0]
+    y = inputs.y[events.position][event >= 0]
     columns = [
         name
-        for name in own.columns
-        if strength(own.values(name, event), y, inputs.model.task_type) >= thresholds.OUTCOME_ITSELF
+        for name in events.columns
+        if strength(events.values(name, event), y, inputs.model.task_type)
+        >= thresholds.OUTCOME_ITSELF
     ]
-    row, counted = own.pairs
+    row, counted = events.pairs
     late = (
-        own.table[stamp].gather(counted).fill_null(np.iinfo(np.int64).max).to_numpy()
-        > own.asked[row]
+        events.table[stamp].gather(counted).fill_null(np.iinfo(np.int64).max).to_numpy()
+        > events.request_times[row]
     )
-    asked = len(np.unique(row[late])) / max(
-        1, min(thresholds.PAIRED, int((own.row_code >= 0).sum()))
+    share = len(np.unique(row[late])) / max(
+        1, min(thresholds.PAIRED, int((events.row_code >= 0).sum()))
     )
-    return (asked, columns) if columns and asked >= thresholds.OWN_SHARE else None
+    return (share, columns) if columns and share >= thresholds.OWN_SHARE else None
 
 
 def _later(inputs: AuditInputs) -> list[AuditFinding]:

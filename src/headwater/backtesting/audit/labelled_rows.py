@@ -114,10 +114,12 @@ class LabelledRows:
         )
         same = rows.height == len(self.requests.t)
         if same:
-            asked = timestamp_micros(
+            request_time = timestamp_micros(
                 labels.timestamp_field, rows.schema, labels.timezone, f"labels {labels.name!r}"
             )
-            same = bool(np.array_equal(rows.select(asked).to_series().to_numpy(), self.requests.t))
+            same = bool(
+                np.array_equal(rows.select(request_time).to_series().to_numpy(), self.requests.t)
+            )
         return rows if same else self.requests.frame
 
     @cached_property
@@ -142,12 +144,12 @@ class LabelledRows:
 
         int64 microseconds, the smallest int64 for null.
         """
-        rows, asked, later = self.label_rows[self.sample], self.requests.t[self.sample], {}
+        rows, request_times, later = self.label_rows[self.sample], self.requests.t[self.sample], {}
         for series in rows.get_columns():
             if not isinstance(series.dtype, pl.Datetime) or series.name in self.carried:
                 continue
             stamps = series.dt.epoch("us")
-            offset = (stamps - pl.Series(asked)).drop_nulls().to_numpy()
+            offset = (stamps - pl.Series(request_times)).drop_nulls().to_numpy()
             fixed = len(offset) > 0 and (offset == np.median(offset)).mean() >= thresholds.DERIVED
             if len(offset) and (offset > 0).mean() >= thresholds.AFTER and not fixed:
                 later[series.name] = stamps.fill_null(_NULL).to_numpy()
@@ -169,8 +171,8 @@ class LabelledRows:
         if len(rest) == 1:
             return rest
         later = (rest or roots) & {*self.later}
-        known = later if len(later) == 1 else later & {labels.known_at_field or ""}
-        return known | {name for name in rest or roots if self.says_outcome(name)}
+        known_columns = later if len(later) == 1 else later & {labels.known_at_field or ""}
+        return known_columns | {name for name in rest or roots if self.says_outcome(name)}
 
     def says_outcome(self, name: str) -> bool:
         """Whether a column of the label rows says the outcome by itself, a later timestamp by how

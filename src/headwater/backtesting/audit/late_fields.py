@@ -48,14 +48,14 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
             }
     while True:
         screened = [
-            found
+            field
             for name in names
             if name in columns
-            and (found := _screened(inputs, rows, name, outcomes, columns)) is not None
+            and (field := _screened(inputs, rows, name, outcomes, columns)) is not None
         ]
         if not screened:
             return findings
-        late = max(screened, key=lambda found: found.test.says)
+        late = max(screened, key=lambda field: field.test.says)
         findings.append(_finding(late))
         del columns[late.name]  # the field on which others then depend through the outcome
 
@@ -96,8 +96,8 @@ def _columns(inputs: AuditInputs, rows: I64) -> dict[str, F64]:
     if np.ptp(y) == 0:
         return {}
     by_strength = sorted(ranked, key=lambda name: -abs(float(np.corrcoef(ranked[name], y)[0, 1])))
-    kept = {*by_strength[: thresholds.SCREENED_FEATURES], *request_names(inputs.model)}
-    return {name: ranks for name, ranks in ranked.items() if name in kept}
+    chosen = {*by_strength[: thresholds.SCREENED_FEATURES], *request_names(inputs.model)}
+    return {name: ranks for name, ranks in ranked.items() if name in chosen}
 
 
 def _screened(
@@ -109,18 +109,18 @@ def _screened(
     if value is None or not others:
         return None
     for outcome, y in outcomes.items():
-        known = ~np.isnan(value) & ~np.isnan(y)
+        present = ~np.isnan(value) & ~np.isnan(y)
         if (
-            known.sum() < thresholds.SCREENED_ROWS
-            or np.ptp(value[known]) == 0
-            or np.ptp(y[known]) == 0
+            present.sum() < thresholds.SCREENED_ROWS
+            or np.ptp(value[present]) == 0
+            or np.ptp(y[present]) == 0
         ):
             continue
         test = ScreenedOff(
-            value[known], y[known], np.column_stack([ranks[known] for ranks in others])
+            value[present], y[present], np.column_stack([ranks[present] for ranks in others])
         )
-        if test.found:
-            return _Screened(name, outcome, float(known.mean()), test)
+        if test.is_consequence:
+            return _Screened(name, outcome, float(present.mean()), test)
     return None
 
 
@@ -182,7 +182,7 @@ class ScreenedOff:
         )
 
     @property
-    def found(self) -> bool:
+    def is_consequence(self) -> bool:
         """Whether the field is a consequence of the outcome, as far as data tell."""
         if self.says < thresholds.SCREENED_SAYS:
             return False
@@ -195,19 +195,22 @@ class ScreenedOff:
         """Rows times the log ratio of the residual sums of squares without and with the features,
         within groups and at equal ranks.
         """
-        given = np.empty((len(target), 0)) if rank is None else _within(rank[:, None], groups)
+        controls = np.empty((len(target), 0)) if rank is None else _within(rank[:, None], groups)
         target, x = _within(target[:, None], groups)[:, 0], _within(self.x, groups)
-        without, both = _residual(target, given), _residual(target, np.column_stack([given, x]))
-        squares = [max(_product(left, left), 1e-12) for left in (without, both)]
+        without, both = (
+            _residual(target, controls),
+            _residual(target, np.column_stack([controls, x])),
+        )
+        squares = [max(_product(residual, residual), 1e-12) for residual in (without, both)]
         return len(target) * float(np.log(squares[0] / squares[1]))
 
 
 def _ranks(value: F64) -> F64:
     """Ranks from -0.5 to 0.5, 0 for missing."""
-    known: Bool = ~np.isnan(value)
+    present: Bool = ~np.isnan(value)
     ranks = np.zeros(len(value))
-    order: F64 = pl.Series(value[known]).rank("average").to_numpy()
-    ranks[known] = order / max(len(order), 1) - 0.5
+    order: F64 = pl.Series(value[present]).rank("average").to_numpy()
+    ranks[present] = order / max(len(order), 1) - 0.5
     return ranks
 
 
@@ -232,14 +235,17 @@ def _within(columns: F64, groups: I64) -> F64:
     return rest
 
 
-def _residual(target: F64, given: F64) -> F64:
+def _residual(target: F64, controls: F64) -> F64:
     """What a linear model leaves; both are centred at 0: float64 (rows)."""
-    if not given.shape[1]:
+    if not controls.shape[1]:
         return target
     # BLAS would start threads
-    gram, moment = np.einsum("ij,ik->jk", given, given), np.einsum("ij,i->j", given, target)
+    gram, moment = (
+        np.einsum("ij,ik->jk", controls, controls),
+        np.einsum("ij,i->j", controls, target),
+    )
     residual: F64 = target - np.einsum(
-        "ij,j->i", given, np.linalg.lstsq(gram, moment, rcond=None)[0]
+        "ij,j->i", controls, np.linalg.lstsq(gram, moment, rcond=None)[0]
     )
     return residual
 

@@ -49,9 +49,12 @@ def _far_above(inputs: AuditInputs, judged: AuditedLevels) -> list[AuditFinding]
     for series in (inputs.frame[name][rows] for name in names):
         value = as_numbers(series, inputs.y[rows])
         if value is not None:
-            known = ~np.isnan(value)
+            present = ~np.isnan(value)
             findings.append(
-                (alone(value[known], inputs.y[rows][known], inputs.model.task_type), series.name)
+                (
+                    alone(value[present], inputs.y[rows][present], inputs.model.task_type),
+                    series.name,
+                )
             )
     reached, name = max(findings, default=(0.0, ""))
     if (

@@ -71,8 +71,8 @@ class OwnEvents:
     table: the events with their columns, sorted by key and time. rows: the label rows (all columns
     of their table), position: int64, their places among the requests. weight: float64 (rows), how
     many requests each stands for. code and row_code: int64, the key of each event and row, -1 for a
-    key without events. time, known: int64 of events; asked, T, K: int64 of rows, reach: of the
-    longest window, None for a lifetime.
+    key without events. time, known: int64 of events; request_times, T, K: int64 of rows, reach: of
+    the longest window, None for a lifetime.
     """
 
     view: FeatureView
@@ -85,7 +85,7 @@ class OwnEvents:
     row_code: I64
     time: I64
     known: I64
-    asked: I64
+    request_times: I64
     T: I64
     K: I64
     reach: int | None
@@ -102,7 +102,7 @@ class OwnEvents:
     @property
     def columns(self) -> list[str]:
         """The columns that the level reads from the events, besides their keys."""
-        keys = {mine for mine, _ in self.keys}
+        keys = {event_key for event_key, _ in self.keys}
         return [
             name for name in self.table.columns if not name.startswith("__") and name not in keys
         ]
@@ -112,11 +112,11 @@ class OwnEvents:
         """The timestamps of the label rows, by column, int64 microseconds; each series of values
         once.
         """
-        by_name: dict[str, I64] = {REQUEST_TIME: self.asked}
+        by_name: dict[str, I64] = {REQUEST_TIME: self.request_times}
         for series in self.rows.get_columns():
             if isinstance(series.dtype, pl.Datetime):
                 stamps = series.dt.epoch("us").fill_null(_MISSING).to_numpy()
-                if not any(np.array_equal(stamps, known) for known in by_name.values()):
+                if not any(np.array_equal(stamps, earlier) for earlier in by_name.values()):
                     by_name[series.name] = stamps
         return by_name
 
@@ -130,7 +130,7 @@ class OwnEvents:
         )
         return early & (time < self.T[row]) & (self.known[event] <= self.K[row])
 
-    def found(self, stamps: I64) -> I64:
+    def exact_event(self, stamps: I64) -> I64:
         """The position of the event of each row's keys at exactly this time, counted or not; -1
         without.
         """
@@ -145,7 +145,7 @@ class OwnEvents:
 
     def at(self, stamps: I64) -> I64:
         """The same, if the row counts the event."""
-        event = self.found(stamps)
+        event = self.exact_event(stamps)
         ok = event >= 0
         ok[ok] = self.counted(event[ok], np.flatnonzero(ok))
         return np.where(ok, event, -1)
@@ -200,9 +200,9 @@ class OwnEvents:
         `OFFSETS`.
         """
         row, event = self.pairs
-        known = stamps[row] != _MISSING
+        present = stamps[row] != _MISSING
         # most are distinct: faster than a hash table
-        offset = np.sort(self.time[event[known]] - stamps[row[known]])
+        offset = np.sort(self.time[event[present]] - stamps[row[present]])
         if not len(offset):
             return []
         first = np.flatnonzero(np.concatenate([[True], offset[1:] != offset[:-1]]))
@@ -233,14 +233,14 @@ class OwnEvents:
             [np.empty(0, np.int64), *events]
         )
 
-    def other(self, own: I64) -> I64:
+    def newest_other(self, own_event: I64) -> I64:
         """For each row, the newest counted event of its keys that is not its own; -1 without."""
-        event = np.full(len(own), -1)
-        for row in np.flatnonzero(own >= 0):
+        event = np.full(len(own_event), -1)
+        for row in np.flatnonzero(own_event >= 0):
             first, last = np.searchsorted(self.code, [self.row_code[row], self.row_code[row] + 1])
             end = first + int(np.searchsorted(self.time[first:last], self.T[row]))
             near = np.arange(max(first, end - 3), end)
-            near = near[self.counted(near, np.full(len(near), row)) & (near != own[row])]
+            near = near[self.counted(near, np.full(len(near), row)) & (near != own_event[row])]
             event[row] = near[-1] if len(near) else -1
         return event
 
@@ -272,7 +272,7 @@ class OwnEvents:
         )
         pairs = rows.join(events, on="id", how="inner", maintain_order="right")
         row, event = pairs["row"].to_numpy(), pairs["event"].to_numpy()
-        counts, last = self.counted(event, row), np.full(len(self.asked), -1)
+        counts, last = self.counted(event, row), np.full(len(self.request_times), -1)
         last[row[counts]] = event[counts]
         return last
 
@@ -281,29 +281,29 @@ class OwnEvents:
         return self.table[column].gather(event[event >= 0])
 
 
-_KNOWN: WeakKeyDictionary[AuditInputs, list[OwnEvents]] = WeakKeyDictionary()
+_EVENTS_BY_INPUTS: WeakKeyDictionary[AuditInputs, list[OwnEvents]] = WeakKeyDictionary()
 
 
 def own_events(inputs: AuditInputs) -> list[OwnEvents]:
     """The events of each source that the level reads, next to sampled label rows; read once for all
     checks.
     """
-    if inputs not in _KNOWN:
-        _KNOWN[inputs] = _read(inputs)
-    return _KNOWN[inputs]
+    if inputs not in _EVENTS_BY_INPUTS:
+        _EVENTS_BY_INPUTS[inputs] = _read(inputs)
+    return _EVENTS_BY_INPUTS[inputs]
 
 
 def _read(inputs: AuditInputs) -> list[OwnEvents]:
     views, level, _ = inputs.sampled
     events = []
     for view in furthest(views, level):
-        own = _own_events_of(inputs, view, level)
-        if own is None:
+        source_events = _own_events_of(inputs, view, level)
+        if source_events is None:
             inputs.skipped[f"own outcome of {view.source.name}"] = (
                 "the labels do not have its keys, or it has no events"
             )
         else:
-            events.append(own)
+            events.append(source_events)
     return events
 
 
@@ -312,19 +312,21 @@ def _own_events_of(inputs: AuditInputs, view: FeatureView, level: Level) -> OwnE
     position = inputs.with_rare(inputs.sample, thresholds.LOOKED)
     reads = inputs.sampled[2].t[np.searchsorted(inputs.sample, position)]
     rows = inputs.label_rows[position]
-    what = f"source {source.name!r}"
-    own = [c for c in (source.timestamp_field, source.known_at_field) if c]
-    chosen = selected(source.table, source.select, source.filter, own, what)
+    subject = f"source {source.name!r}"
+    time_columns = [c for c in (source.timestamp_field, source.known_at_field) if c]
+    chosen = selected(source.table, source.select, source.filter, time_columns, subject)
     keys = _shared(inputs, view, chosen.schema, rows.schema)
     if not keys and view.keys:
         return None
-    time = timestamp_micros(source.timestamp_field, chosen.schema, source.timezone, what, days=True)
+    time = timestamp_micros(
+        source.timestamp_field, chosen.schema, source.timezone, subject, days=True
+    )
     known = (
         timestamp_micros(
             source.known_at_field or source.timestamp_field,
             chosen.schema,
             source.timezone,
-            what,
+            subject,
             days=True,
         )
         + source.delay
@@ -344,10 +346,10 @@ def _own_events_of(inputs: AuditInputs, view: FeatureView, level: Level) -> OwnE
         for c in value_columns(v)
         if c in chosen.schema
     ]
-    columns = list(dict.fromkeys([*(mine for mine, _ in keys), *values]))
+    columns = list(dict.fromkeys([*(event_key for event_key, _ in keys), *values]))
     times = [time.alias("__time"), known.alias("__known")]
-    chosen_rows = collect(chosen.frame.select(*columns, *times), what)
-    raw = collect(_filtered(source).select(further), what) if further else None
+    chosen_rows = collect(chosen.frame.select(*columns, *times), subject)
+    raw = collect(_filtered(source).select(further), subject) if further else None
     table = (
         chosen_rows if raw is None or raw.height != chosen_rows.height else chosen_rows.hstack(raw)
     )
@@ -401,12 +403,14 @@ def _shared(
     """
     single = [key for key in view.keys if view.list_key is None or key != view.list_key.key]
     mapped = [
-        (key, asked)
+        (key, request_key)
         for key in single
-        if isinstance(asked := view.request_key(key), str) and key in events and asked in rows
+        if isinstance(request_key := view.request_key(key), str)
+        and key in events
+        and request_key in rows
     ]
     pairs = dict(mapped)
-    if all(mine == asked for mine, asked in mapped):
+    if all(event_key == request_key for event_key, request_key in mapped):
         keys = {key for v in inputs.model.features.views for key in v.keys}
         keys |= {
             name
@@ -414,16 +418,20 @@ def _shared(
             if isinstance(dtype, _TEXTS) and name != inputs.model.labels.label_name
         }
         pairs |= {key: key for key in sorted(keys) if key in events and key in rows}
-    return [(mine, asked) for mine, asked in pairs.items() if _alike(events[mine], rows[asked])]
+    return [
+        (event_key, request_key)
+        for event_key, request_key in pairs.items()
+        if _alike(events[event_key], rows[request_key])
+    ]
 
 
-def _alike(mine: pl.DataType | None, other: pl.DataType) -> bool:
-    if mine is None:
+def _alike(first: pl.DataType | None, second: pl.DataType) -> bool:
+    if first is None:
         return False
     return (
-        (mine.is_integer() and other.is_integer())
-        or (isinstance(mine, _TEXTS) and isinstance(other, _TEXTS))
-        or mine == other
+        (first.is_integer() and second.is_integer())
+        or (isinstance(first, _TEXTS) and isinstance(second, _TEXTS))
+        or first == second
     )
 
 
@@ -437,18 +445,22 @@ def _coded(
         return table.with_columns(pl.lit(0, pl.Int64).alias("__code")).sort("__time"), np.zeros(
             rows.height, np.int64
         )
-    mine = table.select(as_key(table.schema[a], a).alias(f"__{i}") for i, (a, _) in enumerate(keys))
+    event_keys = table.select(
+        as_key(table.schema[a], a).alias(f"__{i}") for i, (a, _) in enumerate(keys)
+    )
     theirs = rows.select(as_key(rows.schema[b], b).alias(f"__{i}") for i, (_, b) in enumerate(keys))
     distinct = theirs.unique().drop_nulls().with_row_index("__code").cast({"__code": pl.Int64})
     on = [f"__{i}" for i in range(len(keys))]
-    code = mine.join(distinct, on=on, how="left", maintain_order="left")["__code"]
+    code = event_keys.join(distinct, on=on, how="left", maintain_order="left")["__code"]
     row_code = (
         theirs.join(distinct, on=on, how="left", maintain_order="left")["__code"]
         .fill_null(-1)
         .to_numpy()
     )
-    kept = table.with_columns(code).drop_nulls("__code").sort("__code", "__time")
-    return kept, np.where(np.isin(row_code, kept["__code"].unique().to_numpy()), row_code, -1)
+    with_keys = table.with_columns(code).drop_nulls("__code").sort("__code", "__time")
+    return with_keys, np.where(
+        np.isin(row_code, with_keys["__code"].unique().to_numpy()), row_code, -1
+    )
 
 
 def as_key(dtype: pl.DataType, name: str) -> pl.Expr:

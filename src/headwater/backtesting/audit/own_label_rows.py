@@ -33,7 +33,7 @@ from headwater.training.requests import Requests
 from headwater.training.resources import Resources
 
 _LATE = 4_000_000_000_000_000  # beyond any request time, and still a date that can be written
-_MINE, _BOTH = "__mine_known", "__both_known"
+_EVENT_KNOWN, _BOTH = "__mine_known", "__both_known"
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
@@ -194,13 +194,13 @@ def _remedy(inputs: AuditInputs, source: Source, used: Sequence[str]) -> str:
         for name in of_labels
         if (kind := _python_type(inputs.label_rows.schema[name]))
     ]
-    known = (
+    advice = (
         f"If requests carry them, read them as fields of the request: {', '.join(fields)}. "
         if fields
         else ""
     )
     return (
-        f"{known}If they are known later, give source {source.name!r} known_after= or "
+        f"{advice}If they are known later, give source {source.name!r} known_after= or "
         "known_at_field= with that time, or leave them out of its select"
     )
 
@@ -218,7 +218,7 @@ def _python_type(dtype: pl.DataType) -> type | None:
         pl.Boolean: bool,
         pl.Datetime: datetime,
     }
-    return next((kind for of, kind in kinds.items() if isinstance(dtype, of)), None)
+    return next((kind for dtypes, kind in kinds.items() if isinstance(dtype, dtypes)), None)
 
 
 def _counts_early(
@@ -232,12 +232,12 @@ def _counts_early(
     """Whether each request counts a row that would not be there, were rows known with their
     labels.
     """
-    at = _MINE if source.window_on == "known_at" else source.timestamp_field
+    at = _EVENT_KNOWN if source.window_on == "known_at" else source.timestamp_field
     corrected = _over(source, matched)
     as_said = dataclasses.replace(
         corrected,
         timestamp_field=at,
-        known_at_field=_MINE,
+        known_at_field=_EVENT_KNOWN,
         known_after="0s",
         window_on="timestamp",
         id_field=None,
@@ -247,14 +247,14 @@ def _counts_early(
     pair = [
         FeatureView(
             name,
-            source=dataclasses.replace(as_said, known_at_field=known),
+            source=dataclasses.replace(as_said, known_at_field=known_column),
             keys=view.keys,
             features=[count(name="count", windows=None if furthest.length is None else [furthest])],
             freshness=level.freshness(view),
             request_keys=view.request_keys,
             list_key=view.list_key,
         )
-        for name, known in (("seen", _MINE), ("mature", _BOTH))
+        for name, known_column in (("seen", _EVENT_KNOWN), ("mature", _BOTH))
     ]
     frame = feature_frames(
         FeatureService("audit", pair), requests, {"": Level()}, Notes(), Resources(threads)
@@ -265,7 +265,7 @@ def _counts_early(
 
 def _over(source: Source, matched: pl.DataFrame) -> Source:
     """The source over these rows, or its base where it is enriched, with both times of each."""
-    extra = [pl.col(_MINE), pl.col(_BOTH)]
+    extra = [pl.col(_EVENT_KNOWN), pl.col(_BOTH)]
     select = None if source.select is None else [*source.select, *extra]
     if isinstance(source.history, Enriched):
         return enrich(
@@ -295,27 +295,27 @@ def _matched(source: Source, labels: Labels) -> _Matched | None:
 
     Rows are the same where all columns that both tables have are equal, and these tell rows apart.
     """
-    mine, theirs = scan(source.table), scan(labels.data)
-    schema, other = mine.collect_schema(), theirs.collect_schema()
-    common = [c for c, d in schema.items() if other.get(c) == d]
+    source_frame, theirs = scan(source.table), scan(labels.data)
+    schema, label_schema = source_frame.collect_schema(), theirs.collect_schema()
+    common = [c for c, d in schema.items() if label_schema.get(c) == d]
     if source.timestamp_field not in common and len(common) < 2:
         return None
-    what, of_labels = f"source {source.name!r}", f"labels {labels.name!r}"
+    subject, of_labels = f"source {source.name!r}", f"labels {labels.name!r}"
     raw = [c for c in (labels.timestamp_field, labels.known_at_field) if c]
-    kept = selected(labels.data, labels.select, None, raw, of_labels)
+    label_columns = selected(labels.data, labels.select, None, raw, of_labels)
     times = [
-        label_known(labels, kept.schema).alias("label_known"),
-        timestamp_micros(labels.timestamp_field, kept.schema, labels.timezone, of_labels).alias(
-            "asked"
-        ),
+        label_known(labels, label_columns.schema).alias("label_known"),
+        timestamp_micros(
+            labels.timestamp_field, label_columns.schema, labels.timezone, of_labels
+        ).alias("asked"),
     ]
     row_of = collect(theirs.select(common), of_labels).hash_rows(seed=1).rename("row")
-    keyed = pl.DataFrame([row_of, *collect(kept.frame.select(times), of_labels)]).unique(
+    keyed = pl.DataFrame([row_of, *collect(label_columns.frame.select(times), of_labels)]).unique(
         "row", keep="first"
     )
     if keyed.height < SAME_TABLE * len(row_of):
         return None
-    table = collect(mine, what)
+    table = collect(source_frame, subject)
     matching = pl.DataFrame([table.select(common).hash_rows(seed=1).rename("row")]).join(
         keyed, on="row", how="left", maintain_order="left"
     )
@@ -323,16 +323,16 @@ def _matched(source: Source, labels: Labels) -> _Matched | None:
     if is_there.sum() < SAME_TABLE * keyed.height:
         return None
     table, matching = table.filter(is_there), matching.filter(is_there)
-    own = [c for c in (source.timestamp_field, source.known_at_field) if c]
-    chosen = selected(Frame(table), source.select, None, own, what)
+    time_columns = [c for c in (source.timestamp_field, source.known_at_field) if c]
+    chosen = selected(Frame(table), source.select, None, time_columns, subject)
     event = timestamp_micros(
         source.known_at_field or source.timestamp_field,
         chosen.schema,
         source.timezone,
-        what,
+        subject,
         days=True,
     )
-    at = collect(chosen.frame.select(event.alias("at")), what)["at"]
+    at = collect(chosen.frame.select(event.alias("at")), subject)["at"]
     known = (at + source.delay).fill_null(_LATE)
     both = (
         pl.DataFrame([known.alias("a"), matching["label_known"].fill_null(_LATE).alias("b")])
@@ -341,7 +341,7 @@ def _matched(source: Source, labels: Labels) -> _Matched | None:
     )
     as_times = [
         s.clip(upper_bound=_LATE).cast(pl.Datetime("us", "UTC")).alias(name)
-        for s, name in ((known, _MINE), (both, _BOTH))
+        for s, name in ((known, _EVENT_KNOWN), (both, _BOTH))
     ]
     return _Matched(
         table.with_columns(as_times),

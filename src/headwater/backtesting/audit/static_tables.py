@@ -26,59 +26,59 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
     """SUSPECT: values predict better before their creation than after it, or contain outcomes of
     both halves of the period.
     """
-    static = [own for own in own_events(inputs) if own.keys and is_static(inputs, own)]
+    static = [events for events in own_events(inputs) if events.keys and is_static(inputs, events)]
     if not static:
         return NotRun("no source has one row for each key, known before the first requests")
     return [
         finding
-        for own in static
-        for column in own.columns
-        if (finding := _finding(inputs, own, column)) is not None
+        for events in static
+        for column in events.columns
+        if (finding := _finding(inputs, events, column)) is not None
     ]
 
 
-def is_static(inputs: AuditInputs, own: OwnEvents) -> bool:
+def is_static(inputs: AuditInputs, events: OwnEvents) -> bool:
     """Whether nearly every key has one event, known before nearly all requests."""
-    keys, counts = np.unique(own.code, return_counts=True)
+    keys, counts = np.unique(events.code, return_counts=True)
     early = np.quantile(inputs.requests.t, 0.02)
     return len(keys) > 0 and bool(
         (counts == 1).mean() >= thresholds.STATIC
-        and (own.known <= early).mean() >= thresholds.STATIC
+        and (events.known <= early).mean() >= thresholds.STATIC
     )
 
 
-def _event(own: OwnEvents) -> I64:
+def _event(events: OwnEvents) -> I64:
     """The position of the one event of each row's key; -1 without."""
-    last = np.searchsorted(own.code, own.row_code, side="right") - 1
-    return np.where(own.row_code >= 0, last, -1)
+    last = np.searchsorted(events.code, events.row_code, side="right") - 1
+    return np.where(events.row_code >= 0, last, -1)
 
 
-def _finding(inputs: AuditInputs, own: OwnEvents, column: str) -> AuditFinding | None:
-    evidence = _evidence(inputs, own, column, _event(own))
+def _finding(inputs: AuditInputs, events: OwnEvents, column: str) -> AuditFinding | None:
+    evidence = _evidence(inputs, events, column, _event(events))
     if not evidence:
         return None
     remedy = (
         f"Compute {column!r} as of each request, by a source of dated rows, or give the table the "
         "time at which it was computed"
     )
-    holds = f"{column!r} of source {own.subject!r} was known before the requests"
+    holds = f"{column!r} of source {events.subject!r} was known before the requests"
     return AuditFinding(
-        NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column], brief=holds
+        NAME, "SUSPECT", events.subject, evidence, remedy, columns=[column], brief=holds
     )
 
 
-def _evidence(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> str:
+def _evidence(inputs: AuditInputs, events: OwnEvents, column: str, event: I64) -> str:
     """What says that values were computed over the whole period; empty where nothing does."""
-    said = f"{column!r} of source {own.subject!r}, said to be known before all requests,"
-    if (after := _by_creation(inputs, own, column, event)) is not None:
+    said = f"{column!r} of source {events.subject!r}, said to be known before all requests,"
+    if (after := _by_creation(inputs, events, column, event)) is not None:
         before, later, created = after
         return (
             f"{said} says the outcome with strength {before:.2f} for requests before {created!r} "
             f"of its rows, and {later:.2f} after"
         )
-    if _is_mean(inputs, own, column, event):
+    if _is_mean(inputs, events, column, event):
         return f"{said} is the mean outcome of its key over the whole period"
-    if (errors := _by_halves(inputs, own, column)) is not None:
+    if (errors := _by_halves(inputs, events, column)) is not None:
         return (
             f"{said} contains outcomes of the period: of keys with equal {column!r}, those with "
             f"more in the first half of it have less in the second ({errors:.1f} standard errors)"
@@ -86,13 +86,17 @@ def _evidence(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> s
     return ""
 
 
-def _is_mean(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> bool:
+def _is_mean(inputs: AuditInputs, events: OwnEvents, column: str, event: I64) -> bool:
     """Whether a column orders keys as their mean outcome does."""
-    value = as_numbers(own.values(column, event), inputs.y[own.position][event >= 0])
+    value = as_numbers(events.values(column, event), inputs.y[events.position][event >= 0])
     if value is None or inputs.model.task_type.classes:
         return False
     by_key = pl.DataFrame(
-        {"key": own.row_code[event >= 0], "value": value, "y": inputs.y[own.position][event >= 0]}
+        {
+            "key": events.row_code[event >= 0],
+            "value": value,
+            "y": inputs.y[events.position][event >= 0],
+        }
     ).drop_nans()
     means = (
         by_key.group_by("key")
@@ -108,20 +112,23 @@ def _is_mean(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> bo
 
 
 def _by_creation(
-    inputs: AuditInputs, own: OwnEvents, column: str, event: I64
+    inputs: AuditInputs, events: OwnEvents, column: str, event: I64
 ) -> tuple[float, float, str] | None:
     """The strength of a column before and after another timestamp of its rows, and that timestamp,
     if it falls clearly.
     """
-    task, y = inputs.model.task_type, inputs.y[own.position]
-    for stamp in (name for name in own.table.columns if name.startswith(STAMP)):
-        stamps = own.table[stamp].fill_null(np.iinfo(np.int64).max).to_numpy()
+    task, y = inputs.model.task_type, inputs.y[events.position]
+    for stamp in (name for name in events.table.columns if name.startswith(STAMP)):
+        stamps = events.table[stamp].fill_null(np.iinfo(np.int64).max).to_numpy()
         created = np.where(event >= 0, stamps[event], np.iinfo(np.int64).max)
-        before, after = (event >= 0) & (own.asked < created), (event >= 0) & (own.asked >= created)
+        before, after = (
+            (event >= 0) & (events.request_times < created),
+            (event >= 0) & (events.request_times >= created),
+        )
         if min(before.sum(), after.sum()) < thresholds.FEWEST:
             continue
         strengths = [
-            strength(own.values(column, np.where(rows, event, -1)), y[rows], task)
+            strength(events.values(column, np.where(rows, event, -1)), y[rows], task)
             for rows in (before, after)
         ]
         error = np.hypot(strength_error(y[before], task), strength_error(y[after], task))
@@ -130,19 +137,19 @@ def _by_creation(
     return None
 
 
-def _by_halves(inputs: AuditInputs, own: OwnEvents, column: str) -> float | None:
+def _by_halves(inputs: AuditInputs, events: OwnEvents, column: str) -> float | None:
     """By how many standard errors the outcomes of a key's halves are opposed where the value is
     given; None where they are not clearly.
     """
     if inputs.model.task_type.classes or not (
-        own.table.schema[column].is_numeric() or own.table.schema[column] == pl.Boolean
+        events.table.schema[column].is_numeric() or events.table.schema[column] == pl.Boolean
     ):
         return None
-    pairs = dict(own.keys)
+    pairs = dict(events.keys)
     rows = inputs.label_rows.select(
         *(
-            as_key(inputs.label_rows.schema[theirs], theirs).alias(mine)
-            for mine, theirs in pairs.items()
+            as_key(inputs.label_rows.schema[theirs], theirs).alias(event_key)
+            for event_key, theirs in pairs.items()
         ),
         pl.Series("__y", inputs.y),
         pl.Series("__late", inputs.requests.t > np.median(inputs.requests.t)),
@@ -151,15 +158,15 @@ def _by_halves(inputs: AuditInputs, own: OwnEvents, column: str) -> float | None
         rows = rows.filter(
             pl.struct(*pairs).hash(seed=1) % (rows.height // thresholds.KEYED_ROWS + 1) == 0
         )
-    values = own.table.select(
-        *(as_key(own.table.schema[mine], mine) for mine in pairs),
+    values = events.table.select(
+        *(as_key(events.table.schema[event_key], event_key) for event_key in pairs),
         pl.col(column).cast(pl.Float64).alias("__value"),
     )
     halves = pl.when("__late").then("__y"), pl.when(~pl.col("__late")).then("__y")
     totals = [
-        part.alias(name)
-        for half, which in zip(halves, ("b", "a"), strict=True)
-        for name, part in ((which, half.sum()), (f"n{which}", half.count()))
+        total.alias(name)
+        for half, suffix in zip(halves, ("b", "a"), strict=True)
+        for name, total in ((suffix, half.sum()), (f"n{suffix}", half.count()))
     ]
     by_key = rows.group_by(list(pairs)).agg(*totals).filter((pl.col("na") > 0) & (pl.col("nb") > 0))
     by_key = (
@@ -179,7 +186,9 @@ def _by_halves(inputs: AuditInputs, own: OwnEvents, column: str) -> float | None
         for total, rows in zip(totals_of, rows_of, strict=True)
     )
     alike = _standard_errors(first * second)
-    opposed = _standard_errors(_given(first, rows_of[0], value) * _given(second, rows_of[1], value))
+    opposed = _standard_errors(
+        _above_mean(first, rows_of[0], value) * _above_mean(second, rows_of[1], value)
+    )
     follows = float(first @ (value - value.mean())) * float(second @ (value - value.mean())) > 0
     return (
         -opposed
@@ -188,7 +197,7 @@ def _by_halves(inputs: AuditInputs, own: OwnEvents, column: str) -> float | None
     )
 
 
-def _given(total: F64, rows: I64, value: F64) -> F64:
+def _above_mean(total: F64, rows: I64, value: F64) -> F64:
     """What keys with about the same value have more than the mean of these keys: float64 (keys)."""
     groups = max(1, min(thresholds.SCREENED_BINS, len(value) // 20))
     order: F64 = pl.Series(value).rank("average").to_numpy()

@@ -34,14 +34,15 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
             else [(alone(there.astype(np.float64), outcome, task), 1.0, "by being there or not")]
         )
         if value is not None:
-            known = ~np.isnan(value)
+            present = ~np.isnan(value)
             measures.append(
-                (alone(value[known], outcome[known], task), float(there.mean()), "by itself")
+                (alone(value[present], outcome[present], task), float(there.mean()), "by itself")
             )
-        strength, share, how = max(measures)
+        strength, share, measured_on = max(measures)
         if strength >= ALONE:
             evidence = (
-                f"The feature {series.name!r} reaches {measure} {strength:.3f} {how} on the "
+                f"The feature {series.name!r} reaches {measure} {strength:.3f} {measured_on} on "
+                "the "
                 "training rows"
             )
             remedy = "Check that it is known before the outcome"

@@ -25,52 +25,54 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
     the key's other rows.
     """
     looked = [
-        own
-        for own in own_events(inputs)
-        if any(name.startswith((STAMP, ID)) for name in own.table.columns)
+        events
+        for events in own_events(inputs)
+        if any(name.startswith((STAMP, ID)) for name in events.table.columns)
     ]
     if not looked:
         return NotRun("no source with keys of the labels has a timestamp or an id in its table")
-    return [finding for own in looked if (finding := _finding(inputs, own)) is not None]
+    return [finding for events in looked if (finding := _finding(inputs, events)) is not None]
 
 
-def _finding(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
-    spike = own.spike
+def _finding(inputs: AuditInputs, events: OwnEvents) -> AuditFinding | None:
+    spike = events.spike
     if spike is not None and spike.excess >= thresholds.OWN_SHARE:
         return None  # found by its offset already
     suspected = None
-    for match in _matches(own):
+    for match in _matches(events):
         counts = match.event >= 0
-        early = own.share(counts)
+        early = events.share(counts)
         if early < thresholds.LEAK_SHARE:
             continue
         evidence = (
-            f"{own.share(match.there):.1%} of the label rows are in the table of source "
-            f"{own.subject!r} ({match.how}), and {early:.1%} of requests count their own row"
+            f"{events.share(match.there):.1%} of the label rows are in the table of source "
+            f"{events.subject!r} ({match.matched_by}), and {early:.1%} of requests count their own "
+            "row"
         )
         remedy = (
-            f"Give source {own.subject!r} the time at which these columns are really known, by "
+            f"Give source {events.subject!r} the time at which these columns are really known, by "
             "known_at_field= or known_after=, or leave them out"
         )
-        if same := outcome_among(inputs, own, match.event):
-            gravity = inputs.gravity(counts, own.position)
+        if same := outcome_among(inputs, events, match.event):
+            gravity = inputs.gravity(counts, events.position)
             evidence += f"; {quoted(same)} of it is the outcome"
             holds = (
-                f"{quoted(same)} of a request's own row in source {own.subject!r} is known at the "
+                f"{quoted(same)} of a request's own row in source {events.subject!r} is known at "
+                "the "
                 "request"
             )
             return AuditFinding(
-                NAME, gravity, own.subject, evidence, remedy, early, same, brief=holds
+                NAME, gravity, events.subject, evidence, remedy, early, same, brief=holds
             )
         if (
             suspected is None
             and early >= thresholds.OWN_SHARE
-            and (says := predicting(inputs, own, match.event))
+            and (says := predicting(inputs, events, match.event))
         ):
             evidence += f"; {listed(says)} of it says the outcome"
-            holds = f"a request's own row in source {own.subject!r} is known at the request"
+            holds = f"a request's own row in source {events.subject!r} is known at the request"
             suspected = AuditFinding(
-                NAME, "SUSPECT", own.subject, evidence, remedy, early, says, brief=holds
+                NAME, "SUSPECT", events.subject, evidence, remedy, early, says, brief=holds
             )
     return suspected
 
@@ -81,49 +83,49 @@ class _Match:
     (rows) those that count, -1 without.
     """
 
-    how: str
+    matched_by: str
     there: Bool
     event: I64
 
 
-def _matches(own: OwnEvents) -> Iterator[_Match]:
+def _matches(events: OwnEvents) -> Iterator[_Match]:
     """By an id, then by the pair of timestamps at which most label rows have an event of their
     keys.
     """
-    for name in (name.removeprefix(ID) for name in own.table.columns if name.startswith(ID)):
+    for name in (name.removeprefix(ID) for name in events.table.columns if name.startswith(ID)):
         if (
-            name in own.view.keys
-            and own.table[f"{ID}{name}"].n_unique() < thresholds.EQUAL * own.table.height
+            name in events.view.keys
+            and events.table[f"{ID}{name}"].n_unique() < thresholds.EQUAL * events.table.height
         ):
             continue  # whose events they are, and not which
-        event = own.same_id(name)
+        event = events.same_id(name)
         yield _Match(f"same {name!r}", event >= 0, event)
-    stamp, column, found = _contained(own)
-    if own.share(found >= 0) >= thresholds.TWIN:
-        counted = found >= 0
-        counted[counted] = own.counted(found[counted], np.flatnonzero(counted))
+    stamp, column, contained = _contained(events)
+    if events.share(contained >= 0) >= thresholds.TWIN:
+        counted = contained >= 0
+        counted[counted] = events.counted(contained[counted], np.flatnonzero(counted))
         yield _Match(
             f"same keys, {stamp!r} equal to {named(column)}",
-            found >= 0,
-            np.where(counted, found, -1),
+            contained >= 0,
+            np.where(counted, contained, -1),
         )
 
 
-def _contained(own: OwnEvents) -> tuple[str, str, I64]:
+def _contained(events: OwnEvents) -> tuple[str, str, I64]:
     """The pair of timestamps at which most label rows have an event of their keys, and these
     events; data on a grid have none.
     """
-    best, event = ("", ""), np.full(len(own.asked), -1)
-    for stamp in (name for name in own.table.columns if name.startswith(STAMP)):
-        for column, wanted in own.timestamps.items():
-            found = own.same_time(stamp, wanted)
-            share = own.share(found >= 0)
-            if share <= own.share(event >= 0) or share < thresholds.TWIN:
+    best, event = ("", ""), np.full(len(events.request_times), -1)
+    for stamp in (name for name in events.table.columns if name.startswith(STAMP)):
+        for column, wanted in events.timestamps.items():
+            matched = events.same_time(stamp, wanted)
+            share = events.share(matched >= 0)
+            if share <= events.share(event >= 0) or share < thresholds.TWIN:
                 continue
             shifted = max(
-                own.share(own.same_time(stamp, wanted + shift) >= 0)
+                events.share(events.same_time(stamp, wanted + shift) >= 0)
                 for shift in (-HOUR, HOUR, -24 * HOUR, 24 * HOUR)
             )
             if shifted < thresholds.SHIFTED * share:
-                best, event = (stamp.removeprefix(STAMP), column), found
+                best, event = (stamp.removeprefix(STAMP), column), matched
     return *best, event
