@@ -117,7 +117,8 @@ def _parameters(method: Callable[..., object]) -> str:
         if parameter.name != "self"
     ]
     return ", ".join(
-        f"{each.name}{'' if each.default is each.empty else ' (optional)'}" for each in parameters
+        f"{parameter.name}{'' if parameter.default is parameter.empty else ' (optional)'}"
+        for parameter in parameters
     )
 
 

@@ -98,9 +98,12 @@ class ProjectReader:
         """Kept results, the latest first: backtests, attributions, assessments, comparisons; each
         with a sentence and its figures.
         """
-        kept = runs(self.data_dir, kind=kind)
+        found_runs = runs(self.data_dir, kind=kind)
         return _marked(
-            {"runs": [record.to_dict() for record in list(kept.records)[:_MOST]], "of": len(kept)}
+            {
+                "runs": [record.to_dict() for record in list(found_runs.records)[:_MOST]],
+                "of": len(found_runs),
+            }
         )
 
     def run(self, run: str) -> dict[str, object]:
@@ -118,9 +121,9 @@ class ProjectReader:
         """
         name = self.project.model(model).name
         latest = [
-            kept[0].record.to_dict()
+            found_runs[0].record.to_dict()
             for kind in ("assessment", "backtest")
-            if len(kept := runs(self.data_dir, kind=kind, subject=name))
+            if len(found_runs := runs(self.data_dir, kind=kind, subject=name))
         ]
         if not latest:
             raise UsageError(
@@ -154,7 +157,7 @@ def _text(name: str, value: object) -> str:
 def _plain(value: object) -> Any:  # noqa: ANN401 (JSON data)
     """Values that JSON can say; others as text."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(of) for name, of in value.items()}
+        return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, str | bool | int | float | None):
         return value
-    return [_plain(of) for of in value] if isinstance(value, Sequence) else str(value)
+    return [_plain(item) for item in value] if isinstance(value, Sequence) else str(value)

@@ -103,9 +103,9 @@ class Application:
     ) -> None:
         """Warn or not. times: when it was asked and when the flight landed, microseconds."""
         if isinstance(probability, float) and probability >= WARN:
-            asked, landed = map(clock.timestamp, times)
+            asked_at, landed = map(clock.timestamp, times)
             self.rows.append(
-                {UNIT: row[UNIT], "late": int(late), "asked_at": asked, "landed_at": landed}
+                {UNIT: row[UNIT], "late": int(late), "asked_at": asked_at, "landed_at": landed}
             )
 
     def write(self) -> None:

@@ -152,8 +152,10 @@ levels = {
 scheduled_hour = pl.col("scheduled_at").dt.convert_time_zone(NEW_YORK).dt.hour()
 slices = {"before 08:00": scheduled_hour < 8, "from 17:00": scheduled_hour >= 17}
 # Daily features serve today. A fresher level has to gain 0.02 of AUC to be worth its jobs.
-how = hw.Evaluation(split="2013-09-01T00:00-04:00", slices=slices, baseline="daily", min_lift=0.02)
-project = hw.Project("flights", [late, delay], levels=levels, evaluation=how)
+evaluation = hw.Evaluation(
+    split="2013-09-01T00:00-04:00", slices=slices, baseline="daily", min_lift=0.02
+)
+project = hw.Project("flights", [late, delay], levels=levels, evaluation=evaluation)
 
 if __name__ == "__main__":
     hw.backtest(late, project.levels, project.evaluation).write_html("report.html")

@@ -60,10 +60,10 @@ def prepare(folder: Path) -> bool:
     Existing definitions are kept: a user may have changed them.
     """
     write_tables(folder / "data")
-    own, definitions = Path(__file__).with_name("features.py"), folder / "features.py"
+    shipped, definitions = Path(__file__).with_name("features.py"), folder / "features.py"
     if not definitions.exists():
-        shutil.copyfile(own, definitions)
-    return definitions.read_bytes() == own.read_bytes()
+        shutil.copyfile(shipped, definitions)
+    return definitions.read_bytes() == shipped.read_bytes()
 
 
 def write_tables(folder: Path) -> tuple[Path, Path]:
@@ -168,6 +168,6 @@ def _package() -> Path:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1] if len(sys.argv) > 1 else "flights")
-    prepare(place)
-    print(place / "features.py", *sorted((place / "data").glob("*.parquet")), sep="\n")  # noqa: T201 (a program)
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "flights")
+    prepare(folder)
+    print(folder / "features.py", *sorted((folder / "data").glob("*.parquet")), sep="\n")  # noqa: T201 (a program)

@@ -139,29 +139,29 @@ class _Flights:
         """The requests at time `t`, each with whether its flight will be late, and when it will
         have landed.
         """
-        known, label = self.requests.known_at, self.requests.label
-        assert known is not None
+        known_at, label = self.requests.known_at, self.requests.label
+        assert known_at is not None
         assert label is not None
         first, last = map(int, np.searchsorted(self.requests.t, [t, t + 1]))
         rows = self.requests.frame[first:last].select(self.fields).to_dicts()
         return list(
-            zip(rows, map(bool, label[first:last]), map(int, known[first:last]), strict=True)
+            zip(rows, map(bool, label[first:last]), map(int, known_at[first:last]), strict=True)
         )
 
     def landing(self, t: int) -> list[dict[str, object]]:
         """The outcomes of flights that have landed since the last call."""
-        known, label = self.requests.known_at, self.requests.label
-        assert known is not None
+        known_at, label = self.requests.known_at, self.requests.label
+        assert known_at is not None
         assert label is not None
         begin = self.place
-        while self.place < len(self.landed) and known[self.landed[self.place]] <= t:
+        while self.place < len(self.landed) and known_at[self.landed[self.place]] <= t:
             self.place += 1
         return [
             {
                 **self.requests.frame.row(row, named=True),
                 "timestamp": clock.timestamp(int(self.requests.t[row])),
                 "outcome": bool(label[row]),
-                "known_at": clock.timestamp(int(known[row])),
+                "known_at": clock.timestamp(int(known_at[row])),
             }
             for row in self.landed[begin : self.place].tolist()
         ]
@@ -171,14 +171,14 @@ def recommended_level(backtest: BacktestResult | None) -> str:
     """The level that the backtest recommends, where a job serves it; empty where it recommends
     none, or a fresher one than a job's.
     """
-    found = None if backtest is None else backtest.recommendation
-    if backtest is None or found is None or found.answer != "run":
+    recommendation = None if backtest is None else backtest.recommendation
+    if backtest is None or recommendation is None or recommendation.answer != "run":
         return ""
     return next(
         (
             level.name
             for level in backtest.levels
-            if level.name == found.level and level.mode in ("batch", "hourly")
+            if level.name == recommendation.level and level.mode in ("batch", "hourly")
         ),
         "",
     )
@@ -225,10 +225,10 @@ def in_service(
     ):
         shutil.rmtree(folder / name, ignore_errors=True)
     began = clock.stopwatch()
-    mine = served_project(project, folder, recommended_level(backtest))
-    model = mine.models[0]
+    week_project = served_project(project, folder, recommended_level(backtest))
+    model = week_project.models[0]
     registry = ModelRegistry(folder / "models")
-    levels = mine.named_levels
+    levels = week_project.named_levels
     for number, (name, level) in enumerate(levels.items()):
         if on_progress is not None:
             on_progress("training each level", number, len(levels))
@@ -241,10 +241,10 @@ def in_service(
     store = open_store(f"lmdb:{folder / STORE}")
     application = experiment_week.Application(folder)
     application.write()
-    experiment_week.start(mine, folder, BEGIN)
+    experiment_week.start(week_project, folder, BEGIN)
     seconds: list[float] = []
     try:
-        _play(mine, store, application, flights, seconds, on_progress)
+        _play(week_project, store, application, flights, seconds, on_progress)
         served_levels = {
             name: _served_level(model, name, level, registry, folder)
             for name, level in levels.items()
@@ -253,9 +253,9 @@ def in_service(
         store.close()
     application.write()
     daily_statistics.update(folder)  # as `headwater serve` does, for the console
-    decided = experiment_week.decide(mine, folder, BEGIN + timedelta(days=days), backtest)
+    decided = experiment_week.decide(week_project, folder, BEGIN + timedelta(days=days), backtest)
     quantiles = {name: float(np.quantile(seconds, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}
-    told = experiment_week.line(decided, folder)
+    line = experiment_week.line(decided, folder)
     until = clock.timestamp(int(flights.requests.t[-1])).isoformat()
     return InService(
         served_levels,
@@ -263,7 +263,7 @@ def in_service(
         clock.stopwatch() - began,
         quantiles,
         decided.decision,
-        told,
+        line,
         until,
     )
 
@@ -400,11 +400,11 @@ def _served_level(
         .filter(pl.col("headwater_level") == name, pl.col("headwater_arm").is_null())
         .collect()
     )
-    known = outcomes(folder, model.labels)
+    known_outcomes = outcomes(folder, model.labels)
     names = list(model.features.feature_names)
-    keys = [column for column in known.columns if not column.startswith("headwater_")]
+    keys = [column for column in known_outcomes.columns if not column.startswith("headwater_")]
     judged = frame.join(
-        known,
+        known_outcomes,
         left_on=["headwater_at", *keys],
         right_on=["headwater_timestamp", *keys],
         how="inner",
@@ -412,9 +412,11 @@ def _served_level(
         validate="1:1",
     )
     rows = read_labels(model.labels)
-    own = rows.frame.with_columns(pl.Series("headwater_at", rows.t).cast(pl.Datetime("us", "UTC")))
+    label_frame = rows.frame.with_columns(
+        pl.Series("headwater_at", rows.t).cast(pl.Datetime("us", "UTC"))
+    )
     requests = frame.select("headwater_at", *keys).join(
-        own,
+        label_frame,
         on=["headwater_at", *keys],
         how="left",
         nulls_equal=True,

@@ -74,7 +74,7 @@ def _backtest(result: BacktestResult) -> RunSections:
     lead: list[Block] = []
     if verdict.findings:
         lead += [Text(f"{verdict.heading}:", "problem"), Bullets(verdict.findings)]
-    differs = [f"{where}: {what}" for where, what in verdict.differing]
+    differs = [f"{location}: {difference}" for location, difference in verdict.differing]
     lead += [Text(verdict.lead, "lead"), Text(" ".join(verdict.limits), "quiet")]
     lead += [Text("What the audit asks:"), Bullets(verdict.questions)] if verdict.questions else []
     lead += (

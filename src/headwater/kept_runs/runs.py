@@ -99,14 +99,14 @@ class Runs(Readable):
     def __iter__(self) -> Iterator[KeptRun]:
         return (KeptRun(record, self._stored) for record in self.records)
 
-    def __getitem__(self, which: int | str) -> KeptRun:
+    def __getitem__(self, key: int | str) -> KeptRun:
         """A run by its place, or by its id, the beginning of it, or "latest".
 
         Raises:
             UsageError: there is none, or several begin so.
         """
         return KeptRun(
-            self.records[which] if isinstance(which, int) else self._stored.one(which), self._stored
+            self.records[key] if isinstance(key, int) else self._stored.one(key), self._stored
         )
 
     def frame(self) -> pl.DataFrame:
@@ -156,7 +156,7 @@ class Runs(Readable):
         ]
         every = dict.fromkeys(name for side in sides for name in side)
         values = {name: [side.get(name, "") for side in sides] for name in every}
-        return {name: of for name, of in values.items() if len(set(of)) > 1}
+        return {name: sides for name, sides in values.items() if len(set(sides)) > 1}
 
     def table(self) -> RenderableType:
         """The runs as rich prints them."""

@@ -94,11 +94,11 @@ class Lineage(Result, frozen=True):
         Raises:
             UsageError: no node has this id.
         """
-        kept = {self.node(name).id}
+        around = {self.node(name).id}
         for forward in (True, False):
-            kept |= self._reached(name, forward=forward)
-        edges = [edge for edge in self.edges if edge.start in kept and edge.end in kept]
-        return Lineage(self.project, [node for node in self.nodes if node.id in kept], edges)
+            around |= self._reached(name, forward=forward)
+        edges = [edge for edge in self.edges if edge.start in around and edge.end in around]
+        return Lineage(self.project, [node for node in self.nodes if node.id in around], edges)
 
     def consumers(self, name: str) -> list[LineageNode]:
         """The nodes that a node feeds, directly or through others.
@@ -117,7 +117,7 @@ class Lineage(Result, frozen=True):
             next_ids.setdefault(start, []).append(end)
         reached, waiting = set[str](), [name]
         while waiting:
-            fresh = [one for one in next_ids.get(waiting.pop(), ()) if one not in reached]
+            fresh = [node for node in next_ids.get(waiting.pop(), ()) if node not in reached]
             reached.update(fresh)
             waiting += fresh
         return reached

@@ -73,7 +73,10 @@ def _numbered(data: object, kind: inspect.Type) -> Any:  # noqa: ANN401 (as msgs
     if isinstance(data, list | tuple) and isinstance(kind, inspect.ListType | inspect.VarTupleType):
         return [_numbered(value, kind.item_type) for value in data]
     if isinstance(data, list | tuple) and isinstance(kind, inspect.TupleType):
-        return [_numbered(value, each) for value, each in zip(data, kind.item_types, strict=False)]
+        return [
+            _numbered(value, item_type)
+            for value, item_type in zip(data, kind.item_types, strict=False)
+        ]
     return data
 
 

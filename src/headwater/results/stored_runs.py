@@ -113,12 +113,12 @@ class StoredRuns:
         """The records, the latest first; a folder that is not a run is skipped."""
         if not self.folder.is_dir():
             return []
-        found = [
+        records = [
             record
             for path in self.folder.iterdir()
             if not path.name.startswith(".") and (record := _read(path)) is not None
         ]
-        chosen = [r for r in found if kind in (None, r.kind) and subject in (None, r.subject)]
+        chosen = [r for r in records if kind in (None, r.kind) and subject in (None, r.subject)]
         return sorted(chosen, key=lambda record: (record.at, record.id), reverse=True)
 
     def one(self, name: str) -> RunRecord:
@@ -251,12 +251,14 @@ def _data(model: Model) -> dict[str, str]:
             if isinstance(table, VersionedTable) and (version := table.version_read()) is not None:
                 described[name] = f"{table}, version {version}"
                 continue
-            known = state(table)
+            table_state = state(table)
         except HeadwaterError as error:
             described[name] = f"not found: {error}"
             continue
-        place = "a frame" if isinstance(table, Frame) else str(table)
-        described[name] = place if known is None else f"{place}, {fingerprint_of(known, 12)}"
+        location = "a frame" if isinstance(table, Frame) else str(table)
+        described[name] = (
+            location if table_state is None else f"{location}, {fingerprint_of(table_state, 12)}"
+        )
     return described
 
 
