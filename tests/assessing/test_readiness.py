@@ -69,7 +69,9 @@ def test_the_table_is_the_scorecard(shared):
     }
     assert {c.id: c.gate for c in TABLE} == {name: c["gate"] for name, c in card.items()}
     limits = {"F": 60.0, "W": 3600.0, "B": 0.1, "T": 30 * DAY, "L": DAY}
-    said = {c.id: (c.rules[0].green.of(limits), c.rules[0].red.of(limits)) for c in TABLE}
+    said = {
+        c.id: (c.rules[0].green.threshold(limits), c.rules[0].red.threshold(limits)) for c in TABLE
+    }
     numbers = {
         "E1": (0.999, 0.99),
         "E2": (0.999, 0.99),

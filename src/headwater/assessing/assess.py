@@ -95,35 +95,37 @@ def assess(
     checked_answers = (
         answers if isinstance(answers, Answers) else checked(answers or {})
     )  # invalid answers are refused before anything is run
-    how, checked_answers = _one_answer(
+    evaluation, checked_answers = _one_answer(
         evaluation or project.evaluation or Evaluation(), checked_answers
     )
-    where = locations or Locations()
+    places = locations or Locations()
     run = _AssessmentRun(
-        project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES, where
+        project, project.model(model), backtest, evaluation, resources or DEFAULT_RESOURCES, places
     )
-    assessment = _joined(run, where, checked_answers)
+    assessment = _joined(run, places, checked_answers)
     return keep_run(
         "assessment",
         assessment.verdict,
         assessment,
         run.model,
-        folder=where.folder,
+        folder=places.folder,
         engine=engine_name(run.resources.engine),
     )
 
 
-def _one_answer(how: Evaluation, answers: Answers) -> tuple[Evaluation, Answers]:
+def _one_answer(evaluation: Evaluation, answers: Answers) -> tuple[Evaluation, Answers]:
     """The question on adversaries is in both, and answered once: an answer to either counts for the
     other.
     """
-    known = answers.effects.get("adversaries")
-    if known is None and how.adversaries is not None:
-        return how, Answers({**answers.by_id, "adversaries": "yes" if how.adversaries else "no"})
+    adversaries = answers.effects.get("adversaries")
+    if adversaries is None and evaluation.adversaries is not None:
+        return evaluation, Answers(
+            {**answers.by_id, "adversaries": "yes" if evaluation.adversaries else "no"}
+        )
     return (
-        dataclasses.replace(how, adversaries=known)
-        if how.adversaries is None and known is not None
-        else how
+        dataclasses.replace(evaluation, adversaries=adversaries)
+        if evaluation.adversaries is None and adversaries is not None
+        else evaluation
     ), answers
 
 
@@ -214,7 +216,8 @@ class _AssessmentRun:
             result, self.evaluation.acknowledged
         )
         findings = [
-            [f for f in of.audit.findings if f.check == DELIVERY] for of in (result, current)
+            [f for f in assessed.audit.findings if f.check == DELIVERY]
+            for assessed in (result, current)
         ]
         changed = [f.to_dict() for f in findings[0]] != [f.to_dict() for f in findings[1]]
         return recommended(current) if changed else current

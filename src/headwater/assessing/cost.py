@@ -82,7 +82,10 @@ def costed(model: Model, values: Inputs, lift: Lift | None = None) -> Cost:
             "computed",
             "precompute for all / (k·c_o/rho·p_cpu + reads a request·g), without warm cores",
         )
-    views = [ViewCost(name, _of_view(values.readings, own)) for name, own in values.views.items()]
+    views = [
+        ViewCost(name, _of_view(values.readings, own_readings))
+        for name, own_readings in values.views.items()
+    ]
     per_read = {
         f"{view.name} {window}": r
         for view in model.features.views
@@ -122,7 +125,7 @@ def way(name: WayName, readings: Mapping[str, Reading]) -> Way:
             name, Missing(f"it needs {_list(lacks)}; give them in the price file"), [], lacks
         )
     parts = [
-        CostPart(f.name, Number(f.of(x), f"{CURRENCY}/day", "computed", f.text), _filled(f, x))
+        CostPart(f.name, Number(f.compute(x), f"{CURRENCY}/day", "computed", f.text), _filled(f, x))
         for f in WAYS[name]
     ]
     total = sum(component.amount.value for component in parts)
@@ -147,19 +150,19 @@ def swings_of(name: WayName, x: Values, factor: float = 2.0) -> list[Swing]:
         low, high = x[symbol] / factor, x[symbol] * factor
         if symbol in _SHARES:
             high = min(high, 1.0)
-        costs = [sum(f.of({**x, symbol: value}) for f in WAYS[name]) for value in (low, high)]
+        costs = [sum(f.compute({**x, symbol: value}) for f in WAYS[name]) for value in (low, high)]
         swings.append(Swing(name, symbol, low, high, *costs))
     return sorted(swings, key=lambda s: -abs(s.cost_high - s.cost_low))
 
 
-def _of_view(readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> Reading:
+def _of_view(readings: Mapping[str, Reading], own_readings: Mapping[str, Reading]) -> Reading:
     """The cost a day of streaming one view alone, including the cores that always run."""
-    mine = {
+    view_readings = {
         **readings,
-        **{n: r for n, r in own.items() if n in ("E", "A", "tau")},
+        **{n: r for n, r in own_readings.items() if n in ("E", "A", "tau")},
         "v": Number(1, "views", "computed", "this view"),
     }
-    x = plain(mine)
+    x = plain(view_readings)
     lacks = [s for formula in WAYS["streaming"] for s in formula.symbols if s not in x]
     if lacks:
         return Missing(f"it needs {_list(dict.fromkeys(lacks))}")
@@ -171,11 +174,11 @@ def _of_view(readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> Rea
     )
 
 
-def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Reading]:
+def _rows(outputs: Sequence[object], readings: Mapping[str, Reading]) -> dict[str, Reading]:
     """Rows read for each window, for a key with the mean rate."""
     from headwater.definitions.feature import Feature
 
-    E, U, tau = (own.get(name) for name in ("E", "U", "tau"))
+    E, U, tau = (readings.get(name) for name in ("E", "U", "tau"))
     per_window: dict[str, Reading] = {}
     for feature in outputs:
         assert isinstance(feature, Feature)
@@ -197,14 +200,14 @@ def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Re
 
 
 def _sentence(ways: Sequence[Way], even: Reading, values: Inputs) -> str:
-    known = [(w.total.value, w.name) for w in ways[:2] if isinstance(w.total, Number)]
-    if len(known) < 2:
+    totals = [(w.total.value, w.name) for w in ways[:2] if isinstance(w.total, Number)]
+    if len(totals) < 2:
         return (
             "Precomputing and serving on request cannot be compared: "
             + "; ".join(f"{w.name} needs {_list(w.lacks)}" for w in ways[:2] if w.lacks)
             + "."
         )
-    (least, cheap), (most, dear) = sorted(known)
+    (least, cheap), (most, dear) = sorted(totals)
     R = values.readings["R"]
     sentence = (
         f"{cheap[0].upper()}{cheap[1:]} costs {amount(least)} {CURRENCY} a day, {dear} "

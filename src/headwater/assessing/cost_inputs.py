@@ -41,18 +41,18 @@ class Inputs:
     views: Mapping[str, Mapping[str, Reading]]
 
 
-def inputs(project: Project, model: Model, where: Locations) -> Inputs:
+def inputs(project: Project, model: Model, locations: Locations) -> Inputs:
     """Measure the inputs; one that is neither given, measured nor a default is Missing."""
-    folder = where.folder
+    folder = locations.folder
     _, labelled = request_probe.of_labels(model)
     _, logged = request_probe.of_log(model, folder)
-    requests, what = _asked(model, logged, labelled)
+    requests, origin = _measured_requests(model, logged, labelled)
     views = list(model.features.views)
     by_view = {view.name: _of_view(view) for view in views}
-    seen = of_store.of_store(project, where.store, folder, logged=False, compare=False)
+    seen = of_store.of_store(project, locations.store, folder, logged=False, compare=False)
     first = _entities(views)
     by_symbol: dict[str, Reading] = {
-        **_rates(requests, what),
+        **_rates(requests, origin),
         **_shape(model, views, requests),
         "U": first,
         "f": _refreshes(model, views),
@@ -64,13 +64,13 @@ def inputs(project: Project, model: Model, where: Locations) -> Inputs:
         "S": seen.size,
         "c_e": timing.of_events(views),
         **_run_times(views, folder),
-        **_timed(model, where, labelled.frame if labelled is not None else None),
+        **_timed(model, locations, labelled.frame if labelled is not None else None),
     }
-    own, user = (
+    default_prices, user = (
         prices.defaults(),
         {
-            **(prices.given(Path(where.prices)) if where.prices is not None else {}),
-            **where.overrides,
+            **(prices.given(Path(locations.prices)) if locations.prices is not None else {}),
+            **locations.overrides,
         },
     )
     if "s_run" in user and "e_run" not in user:
@@ -81,15 +81,15 @@ def inputs(project: Project, model: Model, where: Locations) -> Inputs:
             name, Missing("it was not measured; give it in the price file")
         )
         readings[name] = user.get(name) or (
-            here if isinstance(here, Number) else own.get(name) or here
+            here if isinstance(here, Number) else default_prices.get(name) or here
         )
-    return Inputs(readings, _wasted(requests, what, model, readings), by_view)
+    return Inputs(readings, _wasted(requests, origin, model, readings), by_view)
 
 
 # ---------------------------------------------------------------- requests
 
 
-def _asked(
+def _measured_requests(
     model: Model, logged: pl.DataFrame | None, labelled: Requests | None
 ) -> tuple[pl.DataFrame | None, str]:
     """Requests with t (microseconds) and their columns: of the serving log, else labelled ones."""
@@ -104,7 +104,7 @@ def _asked(
     return frame.with_columns(group.alias("__request")), f"labels {model.labels.name!r}"
 
 
-def _rates(requests: pl.DataFrame | None, what: str) -> dict[str, Reading]:
+def _rates(requests: pl.DataFrame | None, origin: str) -> dict[str, Reading]:
     if requests is None or requests.height < 2:
         return {
             "R": Missing(
@@ -115,13 +115,13 @@ def _rates(requests: pl.DataFrame | None, what: str) -> dict[str, Reading]:
     t = requests["__t"].to_numpy()
     seconds = (int(t.max()) - int(t.min())) / _MICROS
     if seconds <= 0:
-        return {"R": Missing(f"all requests of {what} have one timestamp")}
+        return {"R": Missing(f"all requests of {origin} have one timestamp")}
     number = requests["__request"].n_unique()
     return {
         "R": measured(
             number / seconds * _DAY,
             "1/day",
-            f"{number:,} requests of {what} in {seconds / _DAY:,.2f} days",
+            f"{number:,} requests of {origin} in {seconds / _DAY:,.2f} days",
         )
     }
 
@@ -151,12 +151,12 @@ def _shape(
         }
     if requests is None:
         return {**readings, "k": Missing("the number of candidates per request is not known")}
-    each = requests.height / requests["__request"].n_unique()
-    return {**readings, "k": measured(each, "pairs", "candidates a request")}
+    per_request = requests.height / requests["__request"].n_unique()
+    return {**readings, "k": measured(per_request, "pairs", "candidates a request")}
 
 
 def _wasted(
-    requests: pl.DataFrame | None, what: str, model: Model, readings: Mapping[str, Reading]
+    requests: pl.DataFrame | None, origin: str, model: Model, readings: Mapping[str, Reading]
 ) -> Reading:
     """The share of precomputed predictions that are never requested, over the refresh windows of
     the known requests.
@@ -167,16 +167,18 @@ def _wasted(
     keys = _keyed(model)
     if not keys or any(key not in requests.columns for key in keys):
         return Missing(
-            f"{what} does not have the keys of the prediction lookup: {', '.join(keys) or 'none'}"
+            f"{origin} does not have the keys of the prediction lookup: {', '.join(keys) or 'none'}"
         )
     window = max(1, round(_DAY * _MICROS / f.value))
-    each = requests.group_by(pl.col("__t") // window).agg(pl.struct(keys).n_unique().alias("n"))
-    first, last = each["__t"].min(), each["__t"].max()
+    by_window = requests.group_by(pl.col("__t") // window).agg(
+        pl.struct(keys).n_unique().alias("n")
+    )
+    first, last = by_window["__t"].min(), by_window["__t"].max()
     whole = int(last) - int(first) + 1  # type: ignore[arg-type]
-    counts = [*each["n"].to_list(), *[0] * (whole - each.height)]
+    counts = [*by_window["n"].to_list(), *[0] * (whole - by_window.height)]
     source = (
         f"{whole:,} refresh windows of {window / _MICROS:,.0f} s, distinct {', '.join(keys)} in "
-        f"each, of {what}"
+        f"each, of {origin}"
     )
     return measured(waste(counts, U.value), "share", source)
 
@@ -292,12 +294,12 @@ def _row_bytes(seen: of_store.StoreSeen) -> Reading:
     return measured(sum(n.value for n in numbers), "B", "; ".join(n.source for n in numbers))
 
 
-def _timed(model: Model, where: Locations, requests: pl.DataFrame | None) -> dict[str, Reading]:
+def _timed(model: Model, locations: Locations, requests: pl.DataFrame | None) -> dict[str, Reading]:
     """CPU seconds of a prediction in batch and on request: the model alone, and reading its
     features if the store holds them.
     """
-    timings = timing.of_model(model, where.registry)
-    read = timing.of_reads(model, where.store, requests)
+    timings = timing.of_model(model, locations.registry)
+    read = timing.of_reads(model, locations.store, requests)
     alone = timings.pop("model")
     if not isinstance(alone, Number):
         return {**timings, "c_o": alone}
@@ -320,21 +322,21 @@ def _run_times(views: Sequence[FeatureView], folder: Path) -> dict[str, Reading]
     """
     runs = runs_of(folder)
     timed = {view.name: run_time(runs, view.name) for view in views}
-    lacking = [name for name, found in timed.items() if found is None]
-    known = [found for found in timed.values() if found is not None]
-    if lacking or not known:
+    lacking = [name for name, run in timed.items() if run is None]
+    timed_runs = [run for run in timed.values() if run is not None]
+    if lacking or not timed_runs:
         reason = Missing(
             f"no run of {', '.join(lacking) or 'a view'} was timed, so it is computed from c_e; "
             "give it in the price file"
         )
         return {"s_run": reason, "e_run": reason}
-    what = (
-        f"mean of {sum(found.runs for found in known)} runs of `headwater materialize`, of "
+    origin = (
+        f"mean of {sum(run.runs for run in timed_runs)} runs of `headwater materialize`, of "
         f"{', '.join(timed)}"
     )
     return {
-        "s_run": measured(sum(found.cpu_seconds for found in known), "s", f"CPU, {what}"),
-        "e_run": measured(sum(found.events for found in known), "events", what),
+        "s_run": measured(sum(run.cpu_seconds for run in timed_runs), "s", f"CPU, {origin}"),
+        "e_run": measured(sum(run.events for run in timed_runs), "events", origin),
     }
 
 

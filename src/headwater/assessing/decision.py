@@ -85,9 +85,13 @@ def decide(evidence: Evidence) -> Decision:
     return _finished(evidence, lift, recommendation)
 
 
-def _undecided(rule: str, reason: str, found: Recommendation | None = None) -> Decision:
+def _undecided(rule: str, reason: str, recommendation: Recommendation | None = None) -> Decision:
     none = Missing("no verdict")
-    line = f"Cannot decide: {reason.rstrip('.')}." if found is None else found.first_line
+    line = (
+        f"Cannot decide: {reason.rstrip('.')}."
+        if recommendation is None
+        else recommendation.first_line
+    )
     return Decision(
         action="not decided",
         views=(),
@@ -104,12 +108,17 @@ def _undecided(rule: str, reason: str, found: Recommendation | None = None) -> D
     )
 
 
-def _finished(evidence: Evidence, lift: Lift, found: Recommendation) -> Decision:
-    mode = lift.level(found.level).mode
+def _finished(evidence: Evidence, lift: Lift, recommendation: Recommendation) -> Decision:
+    mode = lift.level(recommendation.level).mode
     action = _ACTIONS[mode]
     views, attributed = _views(evidence, lift, mode)
     barred = barriers(evidence.readiness, views, NEEDS[action])
-    rules = [("recommendation", f"{found.sentence} Break-even is {found.break_even_from}")]
+    rules = [
+        (
+            "recommendation",
+            f"{recommendation.sentence} Break-even is {recommendation.break_even_from}",
+        )
+    ]
     if views:
         rules.append(("views", f"{', '.join(views)}: {_chosen(lift, attributed=attributed)}"))
     if isinstance(evidence.readiness, Missing):
@@ -120,24 +129,25 @@ def _finished(evidence: Evidence, lift: Lift, found: Recommendation) -> Decision
             for names, b in alike(barred)
         )
         rules.append(("readiness", blockers or "no blocker was found"))
-    gain = next((step.delta for step in lift.steps if step.to == found.level), 0.0)
+    gain = next((step.delta for step in lift.steps if step.to == recommendation.level), 0.0)
     decision = Decision(
         action=action,
         views=views,
-        base=found.baseline,
-        level=found.level,
+        base=recommendation.baseline,
+        level=recommendation.level,
         gain=gain,
         until=_until(lift, action, barred),
-        earns=_earns(evidence, lift.backtest, found),
-        extra=_extra(evidence, lift.backtest, found),
+        earns=_earns(evidence, lift.backtest, recommendation),
+        extra=_extra(evidence, lift.backtest, recommendation),
         barred=barred,
         rules=rules,
         sentence="",
-        first_line=found.first_line,
+        first_line=recommendation.first_line,
         attributed=attributed,
     )
     return msgspec.structs.replace(
-        decision, sentence=f"{found.first_line} {sentence(evidence, lift, decision)}".strip()
+        decision,
+        sentence=f"{recommendation.first_line} {sentence(evidence, lift, decision)}".strip(),
     )
 
 
@@ -150,16 +160,16 @@ def _views(evidence: Evidence, lift: Lift, mode: Mode) -> tuple[Sequence[str], b
     return tuple(evidence.views), False
 
 
-def _extra(evidence: Evidence, result: BacktestResult, found: Recommendation) -> Reading:
+def _extra(evidence: Evidence, result: BacktestResult, recommendation: Recommendation) -> Reading:
     """What the recommended level costs a day more than the baseline."""
-    if found.level == found.baseline:
+    if recommendation.level == recommendation.baseline:
         return Missing("nothing changes")
     if isinstance(evidence.cost, Missing):
         return evidence.cost
-    given = {} if result.value is None else result.value.costs
-    known = known_costs(evidence.cost.levels, given)
-    for name in (found.level, found.baseline):
-        if name not in known:
+    declared = {} if result.value is None else result.value.costs
+    costs = known_costs(evidence.cost.levels, declared)
+    for name in (recommendation.level, recommendation.baseline):
+        if name not in costs:
             reason = next(
                 (
                     cost.a_day.reason
@@ -169,17 +179,18 @@ def _extra(evidence: Evidence, result: BacktestResult, found: Recommendation) ->
                 "",
             )
             return Missing(f"the cost of {name} is not known{': ' if reason else ''}{reason}")
-    value = known[found.level] - known[found.baseline]
+    value = costs[recommendation.level] - costs[recommendation.baseline]
     return Number(
         value,
         f"{evidence.cost.currency}/day",
         "computed",
-        f"{found.level} costs {amount(known[found.level])}, {found.baseline} "
-        f"{amount(known[found.baseline])}",
+        f"{recommendation.level} costs {amount(costs[recommendation.level])}, "
+        f"{recommendation.baseline} "
+        f"{amount(costs[recommendation.baseline])}",
     )
 
 
-def _earns(evidence: Evidence, result: BacktestResult, found: Recommendation) -> Reading:
+def _earns(evidence: Evidence, result: BacktestResult, recommendation: Recommendation) -> Reading:
     """What the recommended level brings a day over the baseline, by the worth of a decision."""
     worth = result.value
     metric = result.headline if worth is None else worth_of(worth).metric
@@ -187,14 +198,14 @@ def _earns(evidence: Evidence, result: BacktestResult, found: Recommendation) ->
         (
             s
             for s in result.comparisons
-            if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)
+            if (s.from_, s.to, s.metric) == (recommendation.baseline, recommendation.level, metric)
         ),
         None,
     )
     if step is None:
         return Missing(
             "nothing changes"
-            if found.level == found.baseline
+            if recommendation.level == recommendation.baseline
             else f"the backtest has no {metric}; name it in its metrics"
         )
     if worth is not None:
@@ -205,16 +216,16 @@ def _earns(evidence: Evidence, result: BacktestResult, found: Recommendation) ->
             "false alarm"
         )
         return Number(worth_of(worth).of_gain(step.delta), "a day", "computed", source)
-    return _saved(evidence, result, found)
+    return _saved(evidence, result, recommendation)
 
 
-def _saved(evidence: Evidence, result: BacktestResult, found: Recommendation) -> Reading:
+def _saved(evidence: Evidence, result: BacktestResult, recommendation: Recommendation) -> Reading:
     """What the cost of errors saves a day, if the backtest has that metric."""
     saved = next(
         (
             s
             for s in result.comparisons
-            if (s.from_, s.to, s.metric) == (found.baseline, found.level, "cost")
+            if (s.from_, s.to, s.metric) == (recommendation.baseline, recommendation.level, "cost")
         ),
         None,
     )

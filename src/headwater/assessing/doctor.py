@@ -205,10 +205,14 @@ def _project(examined: _Examined) -> Iterator[Diagnosis]:
         health: Health = "broken" if lint.severity == "refused" else "warning"
         yield Diagnosis("project", "definitions", health, str(lint))
     if not planned.lints:
-        of = examined.project
+        project = examined.project
         counts = ", ".join(
-            number_of(len(each), what)
-            for each, what in ((of.sources, "source"), (of.views, "view"), (of.models, "model"))
+            number_of(len(definitions), noun)
+            for definitions, noun in (
+                (project.sources, "source"),
+                (project.views, "view"),
+                (project.models, "model"),
+            )
         )
         yield Diagnosis(
             "project", "definitions", "ok", f"{counts}; the tables have all columns that they read"
@@ -248,7 +252,10 @@ def _store(examined: _Examined) -> Iterator[Diagnosis]:
         f"{seen.size / (1 << 20):,.1f} MiB; its state was read in {clock.stopwatch() - begin:.2f} "
         "s",
     )
-    streams = {each.view.name: each.view.root.source.stream for each in stored(examined.project)}
+    streams = {
+        stored_view.view.name: stored_view.view.root.source.stream
+        for stored_view in stored(examined.project)
+    }
     by_spark = {name: stream for name, stream in streams.items() if isinstance(stream, SparkStream)}
     bad = {
         "absent": "nothing is stored",
@@ -341,8 +348,8 @@ def _topic(examined: _Examined, source: Source, topic: KafkaTopic) -> Iterator[D
         suppress(NoStoreError),
         opened_for(examined.project.name, examined.store, readonly=True) as store,
     ):
-        group, mine = group_of(store, source), note_of(identity(store))
-        if group is not None and seen_group(topic, group).notes - {mine}:
+        group, store_note = group_of(store, source), note_of(identity(store))
+        if group is not None and seen_group(topic, group).notes - {store_note}:
             yield Diagnosis(
                 "streams",
                 f"{source.name}: consumer group",

@@ -33,7 +33,7 @@ class Formula:
     name: str
     text: str
     symbols: tuple[str, ...]
-    of: Callable[[Values], float]
+    compute: Callable[[Values], float]
 
 
 def scoring(x: Values) -> float:

@@ -69,11 +69,11 @@ def _of_stream(cost: Cost, views: Sequence[str]) -> Reading:
     scored, on_request, streamed = (
         cost.way(name).total for name in ("precompute for all", "on request", "streaming")
     )
-    each = [view.total for view in cost.views if view.view in views]
-    known = [reading.value for reading in each if isinstance(reading, Number)]
-    if isinstance(streamed, Number) and len(known) == len(views):
+    view_totals = [view.total for view in cost.views if view.view in views]
+    amounts = [reading.value for reading in view_totals if isinstance(reading, Number)]
+    if isinstance(streamed, Number) and len(amounts) == len(views):
         streamed = Number(
-            min(streamed.value, sum(known)),
+            min(streamed.value, sum(amounts)),
             streamed.unit,
             "computed",
             "streaming only the views that earn",

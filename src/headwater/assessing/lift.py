@@ -62,19 +62,19 @@ def _parsed(path: Path) -> Mapping[str, object]:
     return data
 
 
-def _read(data: Mapping[str, object], where: str) -> BacktestResult:
+def _read(data: Mapping[str, object], origin: str) -> BacktestResult:
     try:
         result = BacktestResult.from_dict(data)
     except msgspec.ValidationError as error:
         raise UsageError(
-            f"{where} is not the JSON of a backtest of this version: {error}; {_WRITE}"
+            f"{origin} is not the JSON of a backtest of this version: {error}; {_WRITE}"
         ) from error
     unknown = next(
         (level.name for level in result.levels if result.headline not in level.metrics), None
     )
     if unknown is not None:
         raise UsageError(
-            f"{where} is not the JSON of a backtest: level {unknown!r} has no {result.headline}; "
+            f"{origin} is not the JSON of a backtest: level {unknown!r} has no {result.headline}; "
             f"{_WRITE}"
         )
     return result

@@ -52,17 +52,20 @@ def write(path: Path) -> None:
     write_new(path, default_text(), "prices")
 
 
-def _numbers(table: Mapping[str, object], origin: Origin, where: str) -> dict[str, Number]:
-    own = {} if origin == "default" else defaults()
+def _numbers(table: Mapping[str, object], origin: Origin, location: str) -> dict[str, Number]:
+    default_prices = {} if origin == "default" else defaults()
     return {
-        name: _number(name, entry, origin, where, own.get(name)) for name, entry in table.items()
+        name: _number(name, entry, origin, location, default_prices.get(name))
+        for name, entry in table.items()
     }
 
 
-def _number(name: str, entry: object, origin: Origin, where: str, default: Number | None) -> Number:
+def _number(
+    name: str, entry: object, origin: Origin, location: str, default: Number | None
+) -> Number:
     if name not in SYMBOLS:
         raise UsageError(
-            f"{where}: {name!r} is not a symbol of the formulas; {nearest(name, SYMBOLS)}"
+            f"{location}: {name!r} is not a symbol of the formulas; {nearest(name, SYMBOLS)}"
         )
     fields: Mapping[str, object] = entry if isinstance(entry, dict) else {"value": entry}
     value = fields.get("value")
@@ -71,11 +74,11 @@ def _number(name: str, entry: object, origin: Origin, where: str, default: Numbe
         or not isinstance(value, int | float)
         or not 0 <= value < float("inf")
     ):
-        raise UsageError(f"{where}: [{name}] value is {value!r}; give a number of at least 0")
+        raise UsageError(f"{location}: [{name}] value is {value!r}; give a number of at least 0")
     if (name in ("rho", "h") and value > 1) or (name == "rho" and value == 0):
         raise UsageError(
-            f"{where}: [{name}] value is {value!r}; give a share from 0 to "
+            f"{location}: [{name}] value is {value!r}; give a share from 0 to "
             f"1{', above 0' * (name == 'rho')}"
         )
     unit = str(fields.get("unit", "" if default is None else default.unit))
-    return Number(float(value), unit, origin, str(fields.get("source", where)))
+    return Number(float(value), unit, origin, str(fields.get("source", location)))

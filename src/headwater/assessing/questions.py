@@ -96,7 +96,7 @@ def read_answers(path: Path) -> Answers:
     )
 
 
-def checked(answers: Mapping[str, object], where: str = "answers: ") -> Answers:
+def checked(answers: Mapping[str, object], origin: str = "answers: ") -> Answers:
     """Answers by the id of their question, such as `{"supply": "yes", "S2": 0.08}`.
 
     Raises:
@@ -105,18 +105,18 @@ def checked(answers: Mapping[str, object], where: str = "answers: ") -> Answers:
     valid: dict[str, str | float] = {}
     for name, answer in answers.items():
         if name not in _BY_ID:
-            raise UsageError(f"{where}no question is named {name!r}; {nearest(name, _BY_ID)}")
+            raise UsageError(f"{origin}no question is named {name!r}; {nearest(name, _BY_ID)}")
         words = list(_BY_ID[name][1])
         if words == [_SECONDS]:
             if answer != "" and (
                 isinstance(answer, bool) or not isinstance(answer, int | float) or answer < 0
             ):
                 raise UsageError(
-                    f"{where}{name} is answered {answer!r}; give a number of seconds, such as 0.08"
+                    f"{origin}{name} is answered {answer!r}; give a number of seconds, such as 0.08"
                 )
         elif answer != "" and answer not in words:
             raise UsageError(
-                f"{where}{name} is answered {answer!r}; give one of "
+                f"{origin}{name} is answered {answer!r}; give one of "
                 f"{', '.join(map(repr, words))}, or nothing"
             )
         valid[name] = cast("str | float", answer)

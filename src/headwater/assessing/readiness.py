@@ -67,28 +67,28 @@ def readiness(
     shared = [
         c.judge(f"project {project.name}", seen.of_project(c), seen.limits())
         for c in TABLE
-        if c.of == "project"
+        if c.subject == "project"
     ]
     by_model = {
         m.name: [
             c.judge(f"model {m.name}", seen.of_model(m, c), seen.limits(m))
             for c in TABLE
-            if c.of == "model"
+            if c.subject == "model"
         ]
         for m in project.models
     }
     for view in project.views:
         models = [m for m in project.models if view in m.views_within]
         limits = seen.limits(models[0], view)
-        mine = [
+        own_findings = [
             c.judge(f"view {view.name}", seen.of_view(view, models, c), limits)
             for c in TABLE
-            if c.of == "view" and seen.applies(view, c)
+            if c.subject == "view" and seen.applies(view, c)
         ]
-        findings += mine
+        findings += own_findings
         beyond = seen.beyond(view, models, limits)
         theirs = [f for m in models for f in by_model[m.name]]
-        views.append(judged(view, [*mine, *theirs, *shared], beyond))
+        views.append(judged(view, [*own_findings, *theirs, *shared], beyond))
         further += [finding for level, finding in beyond if level != "at request time"]
     findings += [f for model_findings in by_model.values() for f in model_findings] + shared
     online, learning = ladders([*findings, *further])
@@ -121,12 +121,14 @@ class _Seen:
         readings, _, _ = self.model(first)
         values = {
             name: r.value if isinstance(r, Number) else math.nan
-            for name, r in self._asked(first, readings).items()
+            for name, r in self._stated_limits(first, readings).items()
         }
         if view is not None:
-            mine = Number(_longest(view), "s", "given", f"the longest window of view {view.name!r}")
-            self.assumed[f"W of {view.name}"] = mine
-            values["W"] = mine.value
+            longest = Number(
+                _longest(view), "s", "given", f"the longest window of view {view.name!r}"
+            )
+            self.assumed[f"W of {view.name}"] = longest
+            values["W"] = longest.value
             if view.freshness.streamed:
                 lag = Number(
                     view.freshness.worst_age / 1e6, "s", "given", f"the lag of view {view.name!r}"
@@ -135,7 +137,7 @@ class _Seen:
                 values["F"] = lag.value
         return values
 
-    def _asked(self, model: Model, readings: Mapping[str, Reading]) -> dict[str, Reading]:
+    def _stated_limits(self, model: Model, readings: Mapping[str, Reading]) -> dict[str, Reading]:
         budget = model.latency_budget if self.locations.budget is None else self.locations.budget
         stated = {"F": self.locations.freshness, "B": budget}
         limits: dict[str, Reading] = {}
@@ -209,13 +211,13 @@ class _Seen:
         readings["idempotent"] = _idempotent(copied)
         answer = self.answers.reading(check)
         for name in ("known_column", "history_kept"):
-            known = readings.get(name)
+            reading = readings.get(name)
             if isinstance(answer, Number) and (
-                known is None or isinstance(known, Missing) or known.origin == "given"
+                reading is None or isinstance(reading, Missing) or reading.origin == "given"
             ):
                 readings[name] = answer
-            elif known is None or isinstance(known, Missing):
-                readings[name] = answer if known is None else known
+            elif reading is None or isinstance(reading, Missing):
+                readings[name] = answer if reading is None else reading
         return readings
 
     def applies(self, view: FeatureView, check: Check) -> bool:
@@ -334,15 +336,17 @@ class _Seen:
             table = self.locations.tables.get(source.name)
             if table is not None and self.locations.database is not None:
                 keys = list(dict.fromkeys(key for view in self._over(source) for key in view.keys))
-                known = database.of_table(
+                table_readings = database.of_table(
                     self.locations.database,
                     table,
                     time=source.timestamp_field,
                     keys=keys,
-                    known=source.known_at_field,
+                    known_column=source.known_at_field,
                 )
                 readings |= {
-                    n: r for n, r in known.items() if isinstance(r, Number) or n not in readings
+                    n: r
+                    for n, r in table_readings.items()
+                    if isinstance(r, Number) or n not in readings
                 }
             self._sources[source.name] = readings
         return self._sources[source.name]

@@ -29,21 +29,23 @@ _BARS: Sequence[State] = ("red", "unknown")
 
 
 def judged(
-    view: FeatureView, mine: Sequence[Finding], also: Sequence[tuple[Reach, Finding]]
+    view: FeatureView, applying: Sequence[Finding], also: Sequence[tuple[Reach, Finding]]
 ) -> ViewReadiness:
     """How fresh a view can be.
 
     Args:
         view: the view.
-        mine: the findings that apply to it: its own, its models', the project's.
+        applying: the findings that apply to it: its own, its models', the project's.
         also: requirements of a level beyond its gates, as findings of that level.
     """
     blockers: list[Blocker] = []
     for level in REACHES[1:]:
-        own = [f for f in mine if f.gate in _GATES.get(level, ())] + [
+        for_level = [f for f in applying if f.gate in _GATES.get(level, ())] + [
             f for at, f in also if at == level
         ]
-        bars = sorted((f for f in own if f.state in _BARS), key=lambda f: WORST.index(f.state))
+        bars = sorted(
+            (f for f in for_level if f.state in _BARS), key=lambda f: WORST.index(f.state)
+        )
         blockers += [
             Blocker(level, f.state, f.check, f"{f.about}: {f.title}: {f.said}", f.remedy)
             for f in bars

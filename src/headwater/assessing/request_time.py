@@ -219,9 +219,9 @@ class _Trial:
         )
 
 
-def _put(column: pl.Series, where: pl.Series, value: object) -> pl.Series:
-    other = pl.Series([value], dtype=column.dtype).new_from_index(0, len(column))
-    return other.zip_with(where, column).alias(column.name)
+def _put(column: pl.Series, rows: pl.Series, value: object) -> pl.Series:
+    replacement = pl.Series([value], dtype=column.dtype).new_from_index(0, len(column))
+    return replacement.zip_with(rows, column).alias(column.name)
 
 
 def _trial(job: Asked) -> _Trial:
@@ -232,11 +232,15 @@ def _trial(job: Asked) -> _Trial:
             f"model {definition.name!r} retrieves candidates separately at each level, so one "
             "feature alone cannot time out"
         )
-    model, how = trained_model(definition), job.evaluation
+    model, evaluation = trained_model(definition), job.evaluation
     headline = model.task_type.headline
-    least = how.min_lift.get(headline) if isinstance(how.min_lift, Mapping) else how.min_lift
+    least = (
+        evaluation.min_lift.get(headline)
+        if isinstance(evaluation.min_lift, Mapping)
+        else evaluation.min_lift
+    )
     plain = dataclasses.replace(
-        how,
+        evaluation,
         metrics=[headline],
         costs=None,
         min_lift=least,
@@ -258,7 +262,7 @@ def _trial(job: Asked) -> _Trial:
         train = order[fold.train(outcomes_known(model, level, requests))[order]]
         fitted.append(
             experiment.fitter.fit(
-                _frame(rows[name], names), train[rows[name].answered[train]], how.seed
+                _frame(rows[name], names), train[rows[name].answered[train]], evaluation.seed
             ).fitted
         )
     test = np.flatnonzero(fold.test)

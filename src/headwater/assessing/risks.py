@@ -50,15 +50,19 @@ def risks(
 def _of_lift(lift: Lift) -> list[str]:
     result = lift.backtest
     audit = result.audit
-    found = (
+    lines = (
         *audit_words.blocking(audit),
         *audit_words.conditions(audit),
         *audit_words.further_questions(audit),
         acknowledgement_note(audit),
     )
-    warned = [f"Audit: {line}" for line in found if line]
-    left = result.not_in_training
-    untrained = [f"Not in training, so not part of the lift: {', '.join(left)}."] if left else []
+    warned = [f"Audit: {line}" for line in lines if line]
+    untrained_features = result.not_in_training
+    untrained = (
+        [f"Not in training, so not part of the lift: {', '.join(untrained_features)}."]
+        if untrained_features
+        else []
+    )
     cold = survivors(result)
     return [*warned, *result.answered, *untrained, *([cold] if cold else []), *result.assumptions]
 

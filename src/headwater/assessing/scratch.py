@@ -42,7 +42,7 @@ class ScratchAssessment(ScratchResult, frozen=True):
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Answers:
     """The answers, durations in seconds."""
 
     deadline: float
@@ -111,7 +111,7 @@ def assess_scratch(
         )
     }
     named = [event.strip() for event in events if event.strip()]
-    asked = _Asked(
+    parsed = _Answers(
         seconds["deadline"],
         seconds["known_before"],
         listable,
@@ -123,30 +123,30 @@ def assess_scratch(
     answers: Answers = checked(
         {name: "yes" if yes else "no" for name, yes in (effects or {}).items()}, "effects: "
     )
-    return _assessed(asked, network(answers.effects))
+    return _assessed(parsed, network(answers.effects))
 
 
-def _assessed(asked: _Asked, experiment: Network) -> ScratchAssessment:
-    start, possible, reason = _start(asked)
+def _assessed(parsed: _Answers, experiment: Network) -> ScratchAssessment:
+    start, possible, reason = _start(parsed)
     return ScratchAssessment(
         at=clock.now().isoformat(timespec="seconds"),
         start=start,
-        first_line=_first_line(asked, start),
+        first_line=_first_line(parsed, start),
         precomputable=possible,
         reason=reason,
-        deadline_seconds=asked.deadline,
-        worth=_worth(asked.value),
-        log=_log(asked),
-        first_backtest_days=_TRAIN_DAYS + _TEST_DAYS + asked.outcome_after / _DAY,
+        deadline_seconds=parsed.deadline,
+        worth=_worth(parsed.value),
+        log=_log(parsed),
+        first_backtest_days=_TRAIN_DAYS + _TEST_DAYS + parsed.outcome_after / _DAY,
         network=experiment,
-        cautions=_cautions(asked, start),
+        cautions=_cautions(parsed, start),
     )
 
 
-def _start(asked: _Asked) -> tuple[Start, bool, str]:
+def _start(parsed: _Answers) -> tuple[Start, bool, str]:
     """How to begin, whether predictions can be precomputed, and why."""
-    ahead = _text(asked.known_before)
-    if asked.listable and asked.known_before >= _HOUR:
+    ahead = _text(parsed.known_before)
+    if parsed.listable and parsed.known_before >= _HOUR:
         return (
             "precompute",
             True,
@@ -157,15 +157,15 @@ def _start(asked: _Asked) -> tuple[Start, bool, str]:
         )
     lacking = (
         "the entities of requests cannot be listed ahead"
-        if not asked.listable
+        if not parsed.listable
         else f"it is known only {ahead} ahead, and a job takes longer"
     )
-    if asked.deadline >= _HOUR:
+    if parsed.deadline >= _HOUR:
         return (
             "batch",
             False,
             (
-                f"{lacking}; but an answer may take {_text(asked.deadline)}, so a job each hour "
+                f"{lacking}; but an answer may take {_text(parsed.deadline)}, so a job each hour "
                 "can score what was asked since"
             ),
         )
@@ -173,14 +173,14 @@ def _start(asked: _Asked) -> tuple[Start, bool, str]:
         "on request",
         False,
         (
-            f"{lacking}, and the answer is due within {_text(asked.deadline)}: the request itself "
+            f"{lacking}, and the answer is due within {_text(parsed.deadline)}: the request itself "
             "has to be scored"
         ),
     )
 
 
-def _first_line(asked: _Asked, start: Start) -> str:
-    events = listed(asked.events)
+def _first_line(parsed: _Answers, start: Start) -> str:
+    events = listed(parsed.events)
     if start == "precompute":
         return (
             f"Precompute predictions with a nightly job; log {events} from today on, and build no "
@@ -192,7 +192,7 @@ def _first_line(asked: _Asked, start: Start) -> str:
             "and no stream yet."
         )
     return (
-        f"Predict on request, within {_text(asked.deadline)}, from the request alone; log "
+        f"Predict on request, within {_text(parsed.deadline)}, from the request alone; log "
         f"{events} from today on, and build no stream yet."
     )
 
@@ -226,9 +226,9 @@ def _worth(value: DecisionValue | None) -> list[str]:
     return lines
 
 
-def _log(asked: _Asked) -> list[EventToLog]:
+def _log(parsed: _Answers) -> list[EventToLog]:
     """What to log from today on, the requests first."""
-    key = asked.key
+    key = parsed.key
     requests = EventToLog(
         "requests",
         ["request_id", key, "asked_at", "every field of the request"],
@@ -253,17 +253,17 @@ def _log(asked: _Asked) -> list[EventToLog]:
             ["event_id", key, "happened_at (UTC)", "known_at", "its values"],
             "features: append rows, and never overwrite one",
         )
-        for name in asked.events
+        for name in parsed.events
     ]
     return [requests, outcomes, actions, *events]
 
 
-def _cautions(asked: _Asked, start: Start) -> list[str]:
-    days = _TRAIN_DAYS + _TEST_DAYS + asked.outcome_after / _DAY
+def _cautions(parsed: _Answers, start: Start) -> list[str]:
+    days = _TRAIN_DAYS + _TEST_DAYS + parsed.outcome_after / _DAY
     lines = [
         (
             f"A first backtest is possible after about {days:,.0f} days of logs: {_TRAIN_DAYS} to "
-            f"train on, {_TEST_DAYS} to test on, and {_text(asked.outcome_after)} until the last "
+            f"train on, {_TEST_DAYS} to test on, and {_text(parsed.outcome_after)} until the last "
             "outcome is known. It says which freshness pays."
         ),
         SURVIVORS,
@@ -275,7 +275,7 @@ def _cautions(asked: _Asked, start: Start) -> list[str]:
         )
     if start == "on request":
         lines.append(
-            f"Measure how much of {_text(asked.deadline)} is left after the network and the "
+            f"Measure how much of {_text(parsed.deadline)} is left after the network and the "
             "caller; decide what a late answer gets."
         )
     return lines

@@ -112,17 +112,17 @@ def _together(evidence: Evidence, views: Sequence[str]) -> list[list[str]]:
 def _view(evidence: Evidence, decision: Decision, names: Sequence[str]) -> Stage:
     """A stage of transition 2: one view, or a group of views."""
     wanted = NEEDS[decision.action]
-    what = "it" if len(names) == 1 else "them"
+    pronoun = "it" if len(names) == 1 else "them"
     verb = {
-        "hourly": f"compute {what} every hour",
-        "streaming": f"keep {what} from the stream",
+        "hourly": f"compute {pronoun} every hour",
+        "streaming": f"keep {pronoun} from the stream",
     }.get(
         wanted,
-        f"compute {what} from {'its' if len(names) == 1 else 'their'} events at request time",
+        f"compute {pronoun} from {'its' if len(names) == 1 else 'their'} events at request time",
     )
-    each = [_barred(evidence, name, wanted) for name in names]
+    barred = [_barred(evidence, name, wanted) for name in names]
     state, blocker, remedy = min(
-        each, key=lambda state_of: ("blocked", "not known", "ready").index(state_of[0])
+        barred, key=lambda state_of: ("blocked", "not known", "ready").index(state_of[0])
     )
     costs = (
         _cost(evidence, names[0])
@@ -171,14 +171,14 @@ def _gain(evidence: Evidence, name: str) -> str:
 def _cost(evidence: Evidence, name: str) -> Reading:
     if isinstance(evidence.cost, Missing):
         return evidence.cost
-    each = next(
+    total = next(
         (view.total for view in evidence.cost.views if view.view == name),
         Missing("no cost of this view"),
     )
     return (
-        each
-        if isinstance(each, Missing)
+        total
+        if isinstance(total, Missing)
         else Number(
-            each.value, each.unit, each.origin, "streamed alone, cores that always run included"
+            total.value, total.unit, total.origin, "streamed alone, cores that always run included"
         )
     )

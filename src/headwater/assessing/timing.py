@@ -52,10 +52,10 @@ def of_model(model: Model, folder: Path | None) -> dict[str, Reading]:
         batch, alone = _cpu(lambda: scorer.score(frame)) / _BATCH, _cpu(lambda: scorer.one(rows[0]))
     except HeadwaterError as error:
         return dict.fromkeys(("c_b", "model"), Missing(str(error)))
-    what = f"version {scorer.version} of model {model.name!r}"
+    subject = f"version {scorer.version} of model {model.name!r}"
     return {
-        "c_b": measured(batch, "s", f"CPU of a row of {_BATCH:,}, {what}, features not counted"),
-        "model": measured(alone, "s", f"CPU of one row, {what}"),
+        "c_b": measured(batch, "s", f"CPU of a row of {_BATCH:,}, {subject}, features not counted"),
+        "model": measured(alone, "s", f"CPU of one row, {subject}"),
     }
 
 
@@ -68,8 +68,8 @@ def of_reads(
     if requests is None or not requests.height:
         return Missing("no labelled request")
     try:
-        with opened(store, readonly=True) as mine:
-            features = OnlineFeatures(model.features, mine)
+        with opened(store, readonly=True) as open_store:
+            features = OnlineFeatures(model.features, open_store)
             features.warm()
             rows = requests.head(200).to_dicts()
             spent = _cpu(lambda: [features.row(row) for row in rows]) / len(rows)

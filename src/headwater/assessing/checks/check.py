@@ -10,7 +10,7 @@ from typing import Literal
 from headwater.results.measurement import Missing, Reading, duration
 from headwater.results.readiness_result import Finding, Gate, State
 
-Of = Literal["view", "model", "project"]
+Subject = Literal["view", "model", "project"]
 Limits = Mapping[str, float]
 """Seconds: F the required freshness, W the longest window, B the latency budget, T the training
 span, L label delay p95.
@@ -29,10 +29,10 @@ class Bound:
     value: float = 0.0
     least: Sequence[Bound] = ()
 
-    def of(self, limits: Limits) -> float:
+    def threshold(self, limits: Limits) -> float:
         """Its value; NaN if a limit is not known."""
         if self.least:
-            return min(bound.of(limits) for bound in self.least)
+            return min(bound.threshold(limits) for bound in self.least)
         return (
             sum(factor * limits.get(name, math.nan) for factor, name in self.terms)
             if self.terms
@@ -41,7 +41,7 @@ class Bound:
 
     def words(self, limits: Limits, *, seconds: bool) -> str:
         """The formula and its value, such as "W/10 or F = 60s"."""
-        value = self.of(limits)
+        value = self.threshold(limits)
         shown = duration(value) if seconds else f"{value:g}"
         return f"{self.formula} = {shown}" if self.formula else shown
 
@@ -53,10 +53,10 @@ class Bound:
         return " + ".join(_times(factor, name) for factor, name in self.terms)
 
 
-def of(*terms: tuple[float, str] | str) -> Bound:
-    """A sum of limits: `of("T", "W", "L")`, `of((2, "W"))`.
+def sum_of(*terms: tuple[float, str] | str) -> Bound:
+    """A sum of limits: `sum_of("T", "W", "L")`, `sum_of((2, "W"))`.
 
-    >>> of((2, "W")).of({"W": 5.0})
+    >>> sum_of((2, "W")).threshold({"W": 5.0})
     10.0
     """
     return Bound([(1.0, term) if isinstance(term, str) else term for term in terms])
@@ -78,13 +78,13 @@ class Rule:
     def state(self, value: float, limits: Limits) -> State:
         """The state of a value; unknown if a bound is unknown."""
         sign = 1 if self.better == "high" else -1
-        green, red = (sign * bound.of(limits) for bound in (self.green, self.red))
-        own = sign * value
+        green, red = (sign * bound.threshold(limits) for bound in (self.green, self.red))
+        signed = sign * value
         if math.isnan(green) or math.isnan(red) or math.isnan(value):
             return "unknown"
-        if own < red:
+        if signed < red:
             return "red"
-        return "green" if (own > green if self.strict else own >= green) else "amber"
+        return "green" if (signed > green if self.strict else signed >= green) else "amber"
 
     def said(self, limits: Limits, *, seconds: bool) -> tuple[str, str]:
         """The two thresholds in words."""
@@ -137,7 +137,7 @@ class Check:
 
     id: str
     gate: Gate
-    of: Of
+    subject: Subject
     title: str
     rules: Sequence[Rule]
     remedy: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headwater.assessing.checks.check import Bound, Check, at_least, at_most, of, stated
+from headwater.assessing.checks.check import Bound, Check, at_least, at_most, stated, sum_of
 
-_THIRD = of((1 / 3, "F"))
+_THIRD = sum_of((1 / 3, "F"))
 
 CHECKS = (
     Check(
@@ -31,7 +31,7 @@ CHECKS = (
         "O3",
         "view",
         "ingest lag, p99 of arrival - event time",
-        [at_most("lag", _THIRD, of("F"))],
+        [at_most("lag", _THIRD, sum_of("F"))],
         "send events one by one rather than in files or batches, or require less freshness",
     ),
     Check(
@@ -39,7 +39,7 @@ CHECKS = (
         "O3",
         "view",
         "out-of-orderness by key, p99.9 of running max event time - event time",
-        [at_most("disorder", _THIRD, Bound(least=[of((1 / 10, "W")), of("F")]))],
+        [at_most("disorder", _THIRD, Bound(least=[sum_of((1 / 10, "W")), sum_of("F")]))],
         "write a key's events to one partition, from one producer; or require less freshness",
     ),
     Check(
@@ -56,7 +56,7 @@ CHECKS = (
         "view",
         "retention and cleanup policy of the topic",
         [
-            at_least("retention", of((2, "W")), of("W")),
+            at_least("retention", sum_of((2, "W")), sum_of("W")),
             stated("policy", "delete (or tiered)", "compact only"),
         ],
         "set retention.ms to twice the longest window and cleanup.policy=delete; compaction "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.assessing.checks.check import Check, Question, at_least, at_most, of, stated
+from headwater.assessing.checks.check import Check, Question, at_least, at_most, stated, sum_of
 
 CHECKS = (
     Check(
@@ -10,7 +10,7 @@ CHECKS = (
         "O1",
         "view",
         "span of the archive of raw events",
-        [at_least("span", of("T", "W", "L"), of("W", "L"))],
+        [at_least("span", sum_of("T", "W", "L"), sum_of("W", "L"))],
         "keep raw events longer, or train on a shorter span; `headwater ingest` keeps an archive",
     ),
     Check(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.assessing.checks.check import Check, Question, at_most, of, stated
+from headwater.assessing.checks.check import Check, Question, at_most, stated, sum_of
 
 CHECKS = (
     Check(
@@ -10,7 +10,7 @@ CHECKS = (
         "O1",
         "project",
         "online store, p99 of one read of 50 keys",
-        [at_most("reads", of((1 / 3, "B")), of("B"))],
+        [at_most("reads", sum_of((1 / 3, "B")), sum_of("B"))],
         "move the store closer to the application, or read fewer keys per request",
     ),
     Check(
@@ -18,7 +18,7 @@ CHECKS = (
         "O1",
         "model",
         "end-to-end p99 latency at twice the peak rate",
-        [at_most("peak_latency", of((0.8, "B")), of("B"))],
+        [at_most("peak_latency", sum_of((0.8, "B")), sum_of("B"))],
         "test with twice the rate of your peak hour, and answer the question; more workers, fewer "
         "features or a smaller model make it faster",
         Question(

@@ -61,8 +61,8 @@ def history(source: Source, views: Sequence[FeatureView]) -> History:
 
 def numeric(view: FeatureView) -> str | None:
     """The first column that the view sums, or else aggregates; None if it only counts."""
-    own = [c for a in view.features for c in a.columns if c not in view.keys]
-    return own[0] if own else None
+    columns = [c for a in view.features for c in a.columns if c not in view.keys]
+    return columns[0] if columns else None
 
 
 def of_source(past: History) -> dict[str, Reading]:

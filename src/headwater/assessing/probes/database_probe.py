@@ -16,7 +16,7 @@ NAMES = ("history_kept", "known_column", "known_delay", "span")
 
 
 def of_table(
-    url: str, name: str, *, time: str, keys: Sequence[str], known: str | None
+    url: str, name: str, *, time: str, keys: Sequence[str], known_column: str | None
 ) -> dict[str, Reading]:
     """How a table keeps history: versions per key, updates in place, a change log, when rows became
     known, and the span of time.
@@ -24,7 +24,7 @@ def of_table(
     Args:
         url: postgresql://user@host:port/database.
         name: of the table, with or without its schema.
-        time, keys, known: columns; the last is None if no column says when a row became known.
+        time, keys, known_column: columns; the last is None if no column says when a row became known.
     """
     try:
         engine = read_only(url, _SECONDS)
@@ -32,7 +32,7 @@ def of_table(
         return dict.fromkeys(NAMES, Missing(str(error)))
     try:
         with engine.begin() as connection:
-            return _read(connection, name, time, keys, known)
+            return _read(connection, name, time, keys, known_column)
     except sa.exc.SQLAlchemyError as error:
         message = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         return dict.fromkeys(NAMES, Missing(f"table {name!r}: {message}"))
@@ -41,10 +41,10 @@ def of_table(
 
 
 def _read(
-    connection: sa.Connection, name: str, time: str, keys: Sequence[str], known: str | None
+    connection: sa.Connection, name: str, time: str, keys: Sequence[str], known_column: str | None
 ) -> dict[str, Reading]:
     schema, _, bare = name.rpartition(".")
-    columns = [time, *keys, *([known] if known else [])]
+    columns = [time, *keys, *([known_column] if known_column else [])]
     table = sa.table(bare, *(sa.column(c) for c in columns), schema=schema or None)
     updates = connection.execute(
         sa.text("SELECT n_tup_upd FROM pg_stat_all_tables WHERE relid = to_regclass(:name)"),
@@ -54,7 +54,7 @@ def _read(
     readings: dict[str, Reading] = {
         "history_kept": _history(connection, table, keys, updates or 0, changes or 0)
     }
-    if known is None:
+    if known_column is None:
         in_place = bool(updates)
         evidence = (
             f"no known-at column, and {updates:,} rows were updated in place"
@@ -65,14 +65,16 @@ def _read(
             0.0 if in_place else 0.5, "", f"table {name!r}: {evidence}"
         )
     else:
-        readings["known_column"] = measured(1.0, "", f"table {name!r} has the column {known!r}")
+        readings["known_column"] = measured(
+            1.0, "", f"table {name!r} has the column {known_column!r}"
+        )
         late = sa.func.percentile_disc(0.99).within_group(
-            sa.extract("epoch", table.c[known] - table.c[time])
+            sa.extract("epoch", table.c[known_column] - table.c[time])
         )
         delay = connection.execute(sa.select(late).select_from(table)).scalar()
         if delay is not None:
             readings["known_delay"] = measured(
-                float(delay), "s", f"p99 of {known} - {time} in table {name!r}"
+                float(delay), "s", f"p99 of {known_column} - {time} in table {name!r}"
             )
     first, last = connection.execute(
         sa.select(sa.func.min(table.c[time]), sa.func.max(table.c[time]))

@@ -15,25 +15,25 @@ SOON = 60_000_000  # how far ahead of the clock an event time may be
 
 
 def disorder(
-    events: pl.DataFrame, keys: Sequence[str], order: Sequence[str], where: str
+    events: pl.DataFrame, keys: Sequence[str], order: Sequence[str], origin: str
 ) -> Reading:
     """How far behind the latest event of its key an event comes, p99.9 in seconds; `order` is how
     they came.
     """
     sound = events.filter(pl.col(TIME).is_not_null())
     if sound.height < 2:
-        return Missing(f"{where} holds {sound.height} events with a time")
+        return Missing(f"{origin} holds {sound.height} events with a time")
     latest = pl.col(TIME).cum_max()
     behind = (latest.over(keys) if keys else latest) - pl.col(TIME)
     delays = sound.sort(order, maintain_order=True).select(behind.alias("behind"))["behind"]
     return measured(
         _quantile(delays, 0.999) / 1e6,
         "s",
-        f"{sound.height:,} events of {where}, each against the latest of its key before it",
+        f"{sound.height:,} events of {origin}, each against the latest of its key before it",
     )
 
 
-def copies(events: pl.DataFrame, where: str) -> Reading:
+def copies(events: pl.DataFrame, origin: str) -> Reading:
     """The share of duplicates by id among the events of the last 24 hours."""
     if IDENT not in events.columns:
         return Missing("the source has no id_field=, so duplicates cannot be recognised")
@@ -44,34 +44,34 @@ def copies(events: pl.DataFrame, where: str) -> Reading:
         else events.clear()
     )
     if not day.height:
-        return Missing(f"{where} holds no event with an id and a time")
+        return Missing(f"{origin} holds no event with an id and a time")
     return measured(
         1 - day[IDENT].n_unique() / day.height,
         "share",
-        f"{day.height:,} events of the last 24 hours of {where}",
+        f"{day.height:,} events of the last 24 hours of {origin}",
     )
 
 
-def hottest(events: pl.DataFrame, keys: Sequence[str], where: str) -> Reading:
+def hottest(events: pl.DataFrame, keys: Sequence[str], origin: str) -> Reading:
     """The share of events that the busiest key has."""
     if not keys:
         return Missing("the view has one value for all, and no keys")
     if not events.height:
-        return Missing(f"{where} holds no event")
+        return Missing(f"{origin} holds no event")
     most = events.group_by(keys).len()["len"].max()
     return measured(
         int(most) / events.height if isinstance(most, int) else 1.0,
         "share",
-        f"{events.height:,} events of {where}",
+        f"{events.height:,} events of {origin}",
     )
 
 
-def keyed(events: pl.DataFrame, total: int, keys: Sequence[str], where: str) -> Reading:
+def keyed(events: pl.DataFrame, total: int, keys: Sequence[str], origin: str) -> Reading:
     """The share of records that parse and have all keys; `total` includes those that do not
     parse.
     """
     if not total:
-        return Missing(f"{where} holds no record")
+        return Missing(f"{origin} holds no record")
     good = (
         events.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).height
         if keys
@@ -80,7 +80,7 @@ def keyed(events: pl.DataFrame, total: int, keys: Sequence[str], where: str) -> 
     return measured(
         good / total,
         "share",
-        f"{good:,} of {total:,} records of {where} parse and have "
+        f"{good:,} of {total:,} records of {origin} parse and have "
         f"{', '.join(keys) or 'all fields'}",
     )
 

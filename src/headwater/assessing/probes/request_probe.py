@@ -108,17 +108,20 @@ def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
         return {"age_ratio": Missing(f"no value of view {view.name!r} was served")}
     ages = there[name].cast(pl.Duration("us")).dt.total_microseconds()
     t = there[AT].dt.epoch("us").to_numpy()
-    _, known = as_of(view.freshness, t)
-    mine, theirs = quantile_seconds(ages, 0.95), quantile_seconds(pl.Series(t - known), 0.95)
+    _, known_at = as_of(view.freshness, t)
+    served_age, theirs = (
+        quantile_seconds(ages, 0.95),
+        quantile_seconds(pl.Series(t - known_at), 0.95),
+    )
     readings: dict[str, Reading] = {
-        "served_age": measured(mine, "s", f"p95 of {there.height:,} rows served")
+        "served_age": measured(served_age, "s", f"p95 of {there.height:,} rows served")
     }
     if theirs > 0:
         source = (
-            f"p95 served {mine:,.3g} s / p95 that training assumes {theirs:,.3g} s, "
+            f"p95 served {served_age:,.3g} s / p95 that training assumes {theirs:,.3g} s, "
             f"{there.height:,} rows"
         )
-        readings["age_ratio"] = measured(mine / theirs, "x", source)
+        readings["age_ratio"] = measured(served_age / theirs, "x", source)
     else:
         readings["age_ratio"] = Missing(
             f"training assumes age 0 for view {view.name!r}, so no ratio exists"

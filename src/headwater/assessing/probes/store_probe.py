@@ -51,11 +51,13 @@ def of_store(
     than the current ones.
     """
     try:
-        with opened_for(project.name, store, readonly=True) as mine:
+        with opened_for(project.name, store, readonly=True) as opened:
             sizes, counts, places, features = {}, {}, [], 0
             for kept_view in stored(project):
                 first = list(
-                    itertools.islice(stored_sections(mine, placed(mine, kept_view.view)), 10_000)
+                    itertools.islice(
+                        stored_sections(opened, placed(opened, kept_view.view)), 10_000
+                    )
                 )
                 if not first:
                     continue
@@ -68,9 +70,9 @@ def of_store(
                 )
                 places.append([key for key, _ in first[:KEYS]])
                 features += len(kept_view.view.outputs)
-            differs = _differs(project, mine, folder, logged=logged) if compare else {}
-            size = measured(mine.size(), "B", "the size of the online store")
-            return StoreSeen(_timed(mine, places, features), size, sizes, counts, differs)
+            differs = _differs(project, opened, folder, logged=logged) if compare else {}
+            size = measured(opened.size(), "B", "the size of the online store")
+            return StoreSeen(_timed(opened, places, features), size, sizes, counts, differs)
     except HeadwaterError as error:
         return StoreSeen(Missing(str(error)), Missing(str(error)), {}, {}, {})
 
@@ -119,12 +121,12 @@ def _differs(
                 )
             except HeadwaterError as error:
                 failed[compared.view.name] = Missing(str(error))
-    what = "values served" if logged else "current values of the store"
+    subject = "values served" if logged else "current values of the store"
     shares = {
         compared.view.partition("@")[0]: measured(
             len(compared.mismatches) / compared.values,
             "share",
-            f"{compared.values:,} {what}, recomputed",
+            f"{compared.values:,} {subject}, recomputed",
         )
         for compared in parities
         if compared.values

@@ -112,9 +112,9 @@ def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: f
 
 def of_source(source: Source, live: Tail) -> dict[str, Reading]:
     """Readings that all views of the source share."""
-    kept = retention(live.seen)
+    retained = retention(live.seen)
     now = clock.now_micros()
-    oldest = now - kept * 1e6 if math.isfinite(kept) else -_FAR
+    oldest = now - retained * 1e6 if math.isfinite(retained) else -_FAR
     events = live.events
     timely = events.filter(pl.col(TIME) >= oldest, pl.col(TIME) <= now + of_events.SOON).height
     timed: Reading = Missing(f"{live.where}: no records")
@@ -133,7 +133,7 @@ def of_source(source: Source, live: Tail) -> dict[str, Reading]:
         "timed": timed,
         "lag": _lag(live),
         "copies": of_events.copies(events, live.where),
-        "retention": measured(kept, "s", f"retention.ms of {source.stream}"),
+        "retention": measured(retained, "s", f"retention.ms of {source.stream}"),
         "policy": measured(
             1.0 if policy == "delete" or tiered else 0.5 if deletes else 0.0,
             "",
@@ -169,13 +169,13 @@ def retention(seen: TopicSample) -> float:
 def schema(spec: BrokerStream) -> Reading:
     """Whether a registry holds the records' schema and enforces compatibility: 1, 0.5 or 0."""
     if spec.registry is None:
-        own = spec.schema is not None or spec.avro is not None or spec.message is not None
+        has_schema = spec.schema is not None or spec.avro is not None or spec.message is not None
         reason = (
             "no registry=: the schema is the reader's own"
-            if own
+            if has_schema
             else "no schema: neither registry= nor schema= is set"
         )
-        return Number(0.5 if own else 0.0, "", "measured", reason)
+        return Number(0.5 if has_schema else 0.0, "", "measured", reason)
     subject = (
         f"{spec.topic if isinstance(spec, KafkaTopic) else spec.address.partition(' ')[2]}-value"
     )
@@ -201,7 +201,7 @@ def _lag(live: Tail) -> Reading:
             "record has one time; watch longer"
         )
     behind = came.select((pl.col("__came") - pl.col(TIME)).clip(0).alias("l"))["l"]
-    how = (
+    measured_by = (
         "by the broker's append time"
         if live.seen.settings.get("message.timestamp.type") == "LogAppendTime"
         else "as they came"
@@ -209,7 +209,7 @@ def _lag(live: Tail) -> Reading:
     return measured(
         of_events.quantile_seconds(behind, 0.99),
         "s",
-        f"p99 of arrival - event time, {came.height:,} records {how}",
+        f"p99 of arrival - event time, {came.height:,} records {measured_by}",
     )
 
 
