@@ -38,16 +38,21 @@ def _lift(assessment: AssessmentResult) -> Light:
     result, decision = assessment.result, assessment.decision
     if result is None or result.recommendation is None:
         return Light("Lift", "unknown", "not known", "No backtest was run.")
-    found = result.recommendation
-    if found.withheld:
+    recommendation = result.recommendation
+    if recommendation.withheld:
         return Light(
             "Lift", "bad", "do not trust it", "The audit found what makes the figures unusable."
         )
-    if found.answer != "run":
+    if recommendation.answer != "run":
         lifting = [step.to for step in wording.judged(result) if step.lifts]
-        known = f" Better than {found.baseline}: {wording.listed(lifting)}." if lifting else ""
+        lifting_text = (
+            f" Better than {recommendation.baseline}: {wording.listed(lifting)}." if lifting else ""
+        )
         return Light(
-            "Lift", "care", "not decided", f"The data do not decide between the levels.{known}"
+            "Lift",
+            "care",
+            "not decided",
+            f"The data do not decide between the levels.{lifting_text}",
         )
     if decision.level == decision.base:
         return Light(
@@ -57,7 +62,7 @@ def _lift(assessment: AssessmentResult) -> Light:
         "Lift",
         "good",
         "shown",
-        found.in_practice or f"{decision.level} is better than {decision.base}.",
+        recommendation.in_practice or f"{decision.level} is better than {decision.base}.",
     )
 
 
@@ -123,13 +128,13 @@ def _risk(assessment: AssessmentResult) -> Light:
             f"Network effects by {named}: only an experiment shows the gain.",
         )
     questions = 0 if result is None else len(result.audit.questions)
-    asked = len(network.unanswered) + questions
-    if asked:
+    open_questions = len(network.unanswered) + questions
+    if open_questions:
         return Light(
             "Risk",
             "care",
             "not ruled out",
-            f"{_counted(asked, 'question')} on leaks and network effects are open.",
+            f"{_counted(open_questions, 'question')} on leaks and network effects are open.",
         )
     return Light("Risk", "good", "low", "No leak was found, and no network effects, as answered.")
 
@@ -140,9 +145,9 @@ def _on_evidence(assessment: AssessmentResult) -> list[str]:
         return ["Run `headwater backtest`: without it nothing is known of the lift."]
     if result.audit.blocking:
         return [f"Fix this first: {result.audit.blocking[0].message.rstrip('.')}."]
-    found = result.recommendation
-    if found is not None and found.answer != "run":
-        days = more_days(found.days, found.days_most)
+    recommendation = result.recommendation
+    if recommendation is not None and recommendation.answer != "run":
+        days = more_days(recommendation.days, recommendation.days_most)
         return [
             f"Collect {days}, and test again."
             if days
@@ -189,8 +194,8 @@ def _in_production(assessment: AssessmentResult) -> list[str]:
     ]
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _upper(text: str) -> str:

@@ -132,8 +132,8 @@ def _step(step: PathStep, places: int) -> list[str]:
 
 
 def _efficient(choice: Efficient, places: int) -> list[str]:
-    each = f"{choice.per_unit:,.0f}" if math.isfinite(choice.per_unit) else wording.NO_VALUE
-    return [f"{choice.cost:,.2f}", ", ".join(choice.units), *_judged(choice.lift, places), each]
+    per_unit = f"{choice.per_unit:,.0f}" if math.isfinite(choice.per_unit) else wording.NO_VALUE
+    return [f"{choice.cost:,.2f}", ", ".join(choice.units), *_judged(choice.lift, places), per_unit]
 
 
 def _slice(slice_lift: SliceLift, places: int) -> list[str]:

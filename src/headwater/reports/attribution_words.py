@@ -18,7 +18,7 @@ def plan(attribution: AttributionResult, kind: str) -> str:
     the fresh level, batch or real-time.
     """
     metric = wording.metric_label(attribution.metric)
-    where = f"in {metric} of {attribution.fresh} over {attribution.stale}"
+    scope = f"in {metric} of {attribution.fresh} over {attribution.stale}"
     if blocking := attribution.audit.blocking:
         reason = replaced_headline(attribution.audit).removeprefix("No verdict: ").rstrip(".")
         return (
@@ -32,27 +32,28 @@ def plan(attribution: AttributionResult, kind: str) -> str:
         )
     if attribution.lift is None or attribution.rest is None:
         return (
-            f"Keep {_kept(attribution)} {attribution.stale}: on the days used to choose, none of "
+            f"Keep {_staying(attribution)} {attribution.stale}: on the days used to choose, none "
+            "of "
             f"them adds anything when it is {attribution.fresh}."
         )
     tried = wording.listed(list(attribution.path[-1].units))
     if math.isnan(attribution.lift.low):
         return (
             f"No plan: {tried} had {_gain(attribution, attribution.lift)} of "
-            f"{_gain(attribution, attribution.whole)} {where}, and {attribution.reporting_days} "
+            f"{_gain(attribution, attribution.whole)} {scope}, and {attribution.reporting_days} "
             "days are too few for an interval; test on 16 days or more."
         )
     if not attribution.chosen:
         return (
-            f"Keep {_kept(attribution)} {attribution.stale}: no lift {where} is shown. "
+            f"Keep {_staying(attribution)} {attribution.stale}: no lift {scope} is shown. "
             f"{_of_set(tried, attribution.lift)}."
         )
     verb = "Stream" if kind == "real-time" else f"Make {attribution.fresh}:"
     rest = "" if not attribution.stay else f"; {_others(attribution)} may stay {attribution.stale}"
     share = (
-        f"{_share(attribution.share)} of the lift {where}"
+        f"{_share(attribution.share)} of the lift {scope}"
         if math.isfinite(attribution.share.value)
-        else f"a lift {where}"
+        else f"a lift {scope}"
     )
     sentence = (
         f"{verb} {wording.listed(attribution.chosen)}: {share} "
@@ -127,7 +128,7 @@ def decimals(attribution: AttributionResult) -> int:
     return wording.places_of(value.value for value in attribution.values.values())
 
 
-def _kept(attribution: AttributionResult) -> str:
+def _staying(attribution: AttributionResult) -> str:
     return wording.listed(list(attribution.stay)) if attribution.not_measurable else "all views"
 
 

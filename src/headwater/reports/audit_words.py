@@ -19,9 +19,9 @@ _SEVERITIES = {"WITHDRAWN": "withdrawn", "EMPTY": "no events"}
 def summary(audit: AuditResult) -> str:
     """The audit in one line; it never says that no leak exists."""
     counts = [
-        f"{len(found)} {_SEVERITIES.get(severity, severity)}"
+        f"{len(findings)} {_SEVERITIES.get(severity, severity)}"
         for severity in ("WITHDRAWN", "LEAK", "EMPTY")
-        if (found := [finding for finding in audit.blocking if finding.severity == severity])
+        if (findings := [finding for finding in audit.blocking if finding.severity == severity])
     ]
     counts += [
         f"{number} question{'s' * (number > 1)}" for number in [len(audit.questions)] if number
@@ -44,12 +44,12 @@ def finding_line(finding: AuditFinding) -> str:
 
 def _of_rows(finding: AuditFinding) -> str:
     """The share of rows, where it is one and the evidence does not have it."""
-    known = (
+    is_said = (
         math.isnan(finding.share)
         or finding.share == 1
         or f"{finding.share:.1%}" in finding.evidence
     )
-    return "" if known else f", {wording.share(finding.share)} of rows"
+    return "" if is_said else f", {wording.share(finding.share)} of rows"
 
 
 def blocking(audit: AuditResult) -> Sequence[str]:
@@ -121,8 +121,8 @@ def checks(audit: AuditResult) -> Sequence[str]:
 
 def card(audit: AuditResult) -> Card:
     """The audit as a card of the page; what stands at its head is not repeated."""
-    told = summary(audit)
-    blocks: list[Text | Terms] = [Text(f"{told[:1].upper()}{told[1:]}.")]
+    text = summary(audit)
+    blocks: list[Text | Terms] = [Text(f"{text[:1].upper()}{text[1:]}.")]
     blocks += [
         Text(finding_line(finding), chip=("question", "chip"))
         for finding in audit.further_questions

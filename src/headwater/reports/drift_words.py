@@ -79,8 +79,8 @@ def details(feature: FeatureDrift) -> list[str]:
     )
 
 
-def _counted(features: Sequence[FeatureDrift], of: Sequence[FeatureDrift]) -> str:
-    return f"{len(features)} of {len(of)} features"
+def _counted(features: Sequence[FeatureDrift], every: Sequence[FeatureDrift]) -> str:
+    return f"{len(features)} of {len(every)} features"
 
 
 def _named(features: Sequence[FeatureDrift]) -> str:

@@ -24,31 +24,31 @@ def of_backtest(result: ExperimentResult) -> list[str]:
     """For an experiment: the recommendation of the backtest, and what the experiment says of that
     level.
     """
-    found = result.backtest
-    if found is None:
+    finding = result.backtest
+    if finding is None:
         return []
-    lines = [f"The backtest of {found.at[:10]} says: {found.sentence}"]
+    lines = [f"The backtest of {finding.at[:10]} says: {finding.sentence}"]
     control, treated = result.arms[0], [arm.name for arm in result.arms[1:]]
     tested = f"{wording.listed(treated)} against {control.name}"
-    if not found.level:
+    if not finding.level:
         return lines
-    if not found.arm:
+    if not finding.arm:
         return [
             *lines,
             (
-                f"No arm serves {found.level}, so this experiment does not test that "
+                f"No arm serves {finding.level}, so this experiment does not test that "
                 f"recommendation: it tests {tested}."
             ),
         ]
-    if found.arm == control.name:
+    if finding.arm == control.name:
         return [
             *lines,
-            f"{_arm(found.arm, found.level)} is the control: this experiment tests {tested}.",
+            f"{_arm(finding.arm, finding.level)} is the control: this experiment tests {tested}.",
         ]
     lines.append(
-        f"{_arm(found.arm, found.level)} is one of the arms: this experiment tests {tested}."
+        f"{_arm(finding.arm, finding.level)} is one of the arms: this experiment tests {tested}."
     )
-    return lines + [_over(result, arm, found.arm, change) for arm, change in found.over.items()]
+    return lines + [_over(result, arm, finding.arm, change) for arm, change in finding.over.items()]
 
 
 def _tested(finding: ExperimentFinding) -> str:
@@ -57,10 +57,14 @@ def _tested(finding: ExperimentFinding) -> str:
 
 
 def _recommended(result: BacktestResult, finding: ExperimentFinding) -> str:
-    found = result.recommendation
-    if found is None or found.answer != "run" or found.level in (*finding.levels, finding.control):
+    recommendation = result.recommendation
+    if (
+        recommendation is None
+        or recommendation.answer != "run"
+        or recommendation.level in (*finding.levels, finding.control)
+    ):
         return ""
-    return f" It did not test {found.level}, which is recommended here."
+    return f" It did not test {recommendation.level}, which is recommended here."
 
 
 def _arm(arm: str, level: str) -> str:

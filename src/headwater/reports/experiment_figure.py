@@ -18,9 +18,9 @@ def _percent(estimate: Estimate) -> Estimate:
 
 def one_axis(result: ExperimentResult) -> Json:
     """The gain of each arm by each method with its interval, and the break-even line."""
-    shown = [each for each in result.axis if math.isfinite(each.lift.value)]
+    shown = [estimate for estimate in result.axis if math.isfinite(estimate.lift.value)]
     heights = list(range(len(shown), 0, -1))
-    values = [_percent(each.lift) for each in shown]
+    values = [_percent(estimate.lift) for estimate in shown]
     dots: Json = {
         "type": "scatter",
         "mode": "markers",
@@ -28,12 +28,13 @@ def one_axis(result: ExperimentResult) -> Json:
         "y": heights,
         "error_x": error(values),
         "marker": {
-            "size": [13 if each.decides else 9 for each in shown],
+            "size": [13 if estimate.decides else 9 for estimate in shown],
             "color": "var(--series-2)",
-            "symbol": ["diamond" if each.decides else "circle" for each in shown],
+            "symbol": ["diamond" if estimate.decides else "circle" for estimate in shown],
         },
         "text": [
-            f"<b>{esc(each.method)}</b>, {esc(each.arm)}, {esc(each.metric)}" for each in shown
+            f"<b>{esc(estimate.method)}</b>, {esc(estimate.arm)}, {esc(estimate.metric)}"
+            for estimate in shown
         ],
         "hovertemplate": "%{text}<br>%{x:+.2f} %<extra></extra>",
     }
@@ -43,7 +44,10 @@ def one_axis(result: ExperimentResult) -> Json:
         "",
         range=[0.4, len(shown) + 0.7],
         tickvals=heights,
-        ticktext=[f"<b>{esc(each.method)}</b><br>{esc(_row_name(result, each))}" for each in shown],
+        ticktext=[
+            f"<b>{esc(estimate.method)}</b><br>{esc(_row_name(result, estimate))}"
+            for estimate in shown
+        ],
         showgrid=False,
         ticks="outside",
         ticklen=8,
@@ -71,14 +75,14 @@ def _gap(shown: Sequence[AxisEstimate], heights: Sequence[int]) -> tuple[list[Js
     """The gap between the backtest and the experiment, of the arm that has both."""
     shapes: list[Json] = []
     notes: list[Json] = []
-    for number, each in enumerate(shown):
+    for number, estimate in enumerate(shown):
         last = next(
-            (row for row, other in enumerate(shown) if other.arm == each.arm and other.decides),
+            (row for row, other in enumerate(shown) if other.arm == estimate.arm and other.decides),
             None,
         )
-        if each.method != "backtest" or last is None or notes:
+        if estimate.method != "backtest" or last is None or notes:
             continue
-        low, high = sorted([100 * each.lift.value, 100 * shown[last].lift.value])
+        low, high = sorted([100 * estimate.lift.value, 100 * shown[last].lift.value])
         fill = {"fillcolor": "var(--void)", "line": {"width": 0}, "layer": "below"}
         shapes.append(
             {
@@ -99,11 +103,11 @@ def _gap(shown: Sequence[AxisEstimate], heights: Sequence[int]) -> tuple[list[Js
     return shapes, notes
 
 
-def _row_name(result: ExperimentResult, each: AxisEstimate) -> str:
-    names = [each.arm] if len(result.arms) > 2 else []
-    if not each.decides and each.method in ("backtest", "off-policy"):
-        names.append(f"in {wording.metric_label(each.metric)}")
-    return ", ".join(names) or each.metric
+def _row_name(result: ExperimentResult, estimate: AxisEstimate) -> str:
+    names = [estimate.arm] if len(result.arms) > 2 else []
+    if not estimate.decides and estimate.method in ("backtest", "off-policy"):
+        names.append(f"in {wording.metric_label(estimate.metric)}")
+    return ", ".join(names) or estimate.metric
 
 
 def over_time(metrics: Sequence[MetricLift]) -> Json:
@@ -141,7 +145,7 @@ def over_time(metrics: Sequence[MetricLift]) -> Json:
             "mode": "lines+markers",
             "name": esc(metric.arm),
         }
-        one = {"error_y": error(values)} if len(days) == 1 else {}
+        error_bar = {"error_y": error(values)} if len(days) == 1 else {}
         units = [f"{point.units:,} units" for point in metric.over_time]
         hover = {
             "text": units,
@@ -151,7 +155,7 @@ def over_time(metrics: Sequence[MetricLift]) -> Json:
             {
                 "type": "scatter",
                 **line,
-                **one,
+                **error_bar,
                 **hover,
                 "line": {"color": colour, "width": 2.5},
                 "marker": {"color": colour, "size": 8},

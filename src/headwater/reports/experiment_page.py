@@ -128,11 +128,12 @@ def to_table(result: ExperimentResult) -> RenderableType:
             *(Shown(line) for line in experiment_section.gaps(result)),
             *(
                 Shown(
-                    f"Off-policy, {each.arm}: {experiment_section.percent(each.lift.value)}; "
-                    f"{each.note}."
+                    f"Off-policy, {estimate.arm}: "
+                    f"{experiment_section.percent(estimate.lift.value)}; "
+                    f"{estimate.note}."
                 )
-                for each in result.axis
-                if each.method == "off-policy"
+                for estimate in result.axis
+                if estimate.method == "off-policy"
             ),
             *(Shown(line) for line in experiment_section.off_policy_refusals(result)),
         )

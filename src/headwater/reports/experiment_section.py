@@ -65,9 +65,12 @@ def gain_section(result: ExperimentResult) -> Section:
     if result.preference is not None:
         return Section("preference", "Which ranking do clicks prefer?", _preference(result))
     blocks: list[Block] = []
-    drawn = [each for each in result.axis if math.isfinite(each.lift.value)]
+    drawn = [estimate for estimate in result.axis if math.isfinite(estimate.lift.value)]
     if drawn:
-        says = "; ".join(f"{each.method}, {each.arm}: {percent(each.lift.value)}" for each in drawn)
+        says = "; ".join(
+            f"{estimate.method}, {estimate.arm}: {percent(estimate.lift.value)}"
+            for estimate in drawn
+        )
         even = (
             f"The dashed line is break-even: {result.break_even_from}. "
             if result.break_even
@@ -81,15 +84,19 @@ def gain_section(result: ExperimentResult) -> Section:
         blocks += [Text(line) for line in gaps(result)]
         rows: list[list[str | Cell]] = [
             [
-                each.method,
-                each.arm,
-                each.metric,
-                Cell(percent(each.lift.value), _bracket(each.lift)),
+                estimate.method,
+                estimate.arm,
+                estimate.metric,
+                Cell(percent(estimate.lift.value), _bracket(estimate.lift)),
             ]
-            for each in drawn
+            for estimate in drawn
         ]
         blocks.append(Table("What each method says", ["method", "arm", "metric", "gain"], rows))
-        blocks.append(Bullets(list(dict.fromkeys(f"{each.method}: {each.note}" for each in drawn))))
+        blocks.append(
+            Bullets(
+                list(dict.fromkeys(f"{estimate.method}: {estimate.note}" for estimate in drawn))
+            )
+        )
     else:
         blocks.append(Text(f"No estimate yet: {result.reason}."))
     blocks += _off_policy(result)
@@ -115,25 +122,33 @@ def gain_section(result: ExperimentResult) -> Section:
 def gaps(result: ExperimentResult) -> list[str]:
     """How far the experiment is from the backtest, of each arm."""
     lines = []
-    for arm in dict.fromkeys(each.arm for each in result.axis):
-        mine = [each for each in result.axis if each.arm == arm]
-        before = next((each for each in mine if each.method == "backtest"), None)
-        own = next((each for each in mine if each.decides and math.isfinite(each.lift.value)), None)
-        if before is None or own is None:
+    for arm in dict.fromkeys(estimate.arm for estimate in result.axis):
+        of_arm = [estimate for estimate in result.axis if estimate.arm == arm]
+        before = next((estimate for estimate in of_arm if estimate.method == "backtest"), None)
+        decisive = next(
+            (
+                estimate
+                for estimate in of_arm
+                if estimate.decides and math.isfinite(estimate.lift.value)
+            ),
+            None,
+        )
+        if before is None or decisive is None:
             continue
-        gap = 100 * (own.lift.value - before.lift.value)
-        other = (
+        gap = 100 * (decisive.lift.value - before.lift.value)
+        metric_note = (
             ""
-            if before.metric == own.metric
+            if before.metric == decisive.metric
             else (
                 f" The backtest's figure is of {wording.metric_label(before.metric)}, not of "
-                f"{own.metric}."
+                f"{decisive.metric}."
             )
         )
         lines.append(
-            f"{arm}: {percent(before.lift.value)} in the backtest, {percent(own.lift.value)} in "
+            f"{arm}: {percent(before.lift.value)} in the backtest, {percent(decisive.lift.value)} "
+            "in "
             f"the experiment. The gap of {wording.number(gap, 1, signed=True)} points is "
-            f"{UNSEEN}: a world that reacts, and chance.{other}"
+            f"{UNSEEN}: a world that reacts, and chance.{metric_note}"
         )
     return lines
 
@@ -143,18 +158,24 @@ def _off_policy(result: ExperimentResult) -> list[Block]:
     blocks: list[Block] = [Text(line) for line in off_policy_refusals(result)]
     rows: list[list[str | Cell]] = [
         [
-            each.arm,
-            each.estimator.upper(),
-            Cell("refused" if each.refused else percent(each.lift.value), _bracket(each.lift)),
-            f"{wording.count(each.places)} in {wording.count(each.lists)} lists",
+            estimate.arm,
+            estimate.estimator.upper(),
             Cell(
-                wording.count(round(each.effective)),
-                f"control {wording.count(round(each.control_effective))}",
+                "refused" if estimate.refused else percent(estimate.lift.value),
+                _bracket(estimate.lift),
             ),
-            Cell(wording.share(each.overlap), f"control {wording.share(each.control_overlap)}"),
+            f"{wording.count(estimate.places)} in {wording.count(estimate.lists)} lists",
+            Cell(
+                wording.count(round(estimate.effective)),
+                f"control {wording.count(round(estimate.control_effective))}",
+            ),
+            Cell(
+                wording.share(estimate.overlap),
+                f"control {wording.share(estimate.control_overlap)}",
+            ),
         ]
-        for each in result.off_policy
-        if each.lists
+        for estimate in result.off_policy
+        if estimate.lists
     ]
     if not rows:
         return blocks
@@ -177,9 +198,9 @@ def _off_policy(result: ExperimentResult) -> list[Block]:
 def off_policy_refusals(result: ExperimentResult) -> list[str]:
     """Why an arm has no off-policy estimate."""
     return [
-        f"No off-policy estimate of {each.arm}: {each.refused.rstrip('.')}."
-        for each in result.off_policy
-        if each.refused
+        f"No off-policy estimate of {estimate.arm}: {estimate.refused.rstrip('.')}."
+        for estimate in result.off_policy
+        if estimate.refused
     ]
 
 
@@ -333,12 +354,12 @@ def _metric_row(metric: MetricLift) -> list[str | Cell]:
 def _slices(result: ExperimentResult) -> Section:
     rows: list[list[str | Cell]] = [
         [
-            each.slice,
-            each.arm,
-            Cell(percent(each.lift.value), _bracket(each.lift)),
-            wording.count(each.units),
+            part.slice,
+            part.arm,
+            Cell(percent(part.lift.value), _bracket(part.lift)),
+            wording.count(part.units),
         ]
-        for each in result.slices
+        for part in result.slices
     ]
     text = (
         "Exploratory: these parts were not planned, and each interval is of one look alone. Use "

@@ -13,7 +13,7 @@ _DRIFT = 1.96 + 0.84  # standard errors that are found in 80 of 100 tests, at 5 
 _LEAST = 2  # weeks: days of the week differ, and one week is not a sample of weeks
 
 
-def experiment_weeks(result: BacktestResult, found: Recommendation) -> int | None:
+def experiment_weeks(result: BacktestResult, recommendation: Recommendation) -> int | None:
     """Weeks of an A/B test of two equal arms that finds the gain of the first sentence in 80 of 100
     tests; at least two.
 
@@ -23,20 +23,20 @@ def experiment_weeks(result: BacktestResult, found: Recommendation) -> int | Non
     Source: the two-sample z test for proportions without pooling, Fleiss, Levin, Paik (2003),
     Statistical Methods for Rates and Proportions, section 4.
     """
-    metric = words.practical_metric(result, found.level, found.baseline)
+    metric = words.practical_metric(result, recommendation.level, recommendation.baseline)
     values = {
         level.name: level.metrics[metric].value
         for level in result.levels
         if metric in level.metrics
     }
     was, becomes, days = (
-        values.get(found.baseline, math.nan),
-        values.get(found.level, math.nan),
+        values.get(recommendation.baseline, math.nan),
+        values.get(recommendation.level, math.nan),
         days_tested(result),
     )
     share = _share(metric)
     if (
-        words.counts(result, metric, found) is None
+        words.counts(result, metric, recommendation) is None
         or share is None
         or not days > 0
         or was == becomes

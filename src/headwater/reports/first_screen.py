@@ -57,8 +57,10 @@ class _FirstScreen:
 def _findings(result: BacktestResult) -> list[Shown]:
     """What the audit found."""
     return [
-        Shown(f"- {found.severity}: {audit_words.finding_line(found)}", _STYLES[found.severity])
-        for found in result.audit.findings
+        Shown(
+            f"- {finding.severity}: {audit_words.finding_line(finding)}", _STYLES[finding.severity]
+        )
+        for finding in result.audit.findings
     ]
 
 
@@ -69,7 +71,7 @@ def _conditions(result: BacktestResult) -> list[Shown]:
         *([] if attribution is None else [attribution.plan]),
         *wording.limits(result),
         acknowledgement_note(result.audit),
-        *(f"{where}: {what}" for where, what in wording.exceptions(result)),
+        *(f"{location}: {difference}" for location, difference in wording.exceptions(result)),
         *wording.not_in_training(result),
         *resolution_words.lines(result),
         wording.survivors(result),
@@ -86,10 +88,10 @@ def _fitting(conditions: list[Shown], room: int, columns: int) -> Iterator[Shown
         (n for n in range(len(lengths), 0, -1) if sum(lengths[:n]) + (n < len(lengths)) <= room), 0
     )
     yield from conditions[:fit]
-    if left := len(conditions) - fit:
+    if hidden := len(conditions) - fit:
         yield Shown(
-            f"- and {left} more condition{'s' * (left > 1)}: --verbose shows "
-            f"{'them' if left > 1 else 'it'}"
+            f"- and {hidden} more condition{'s' * (hidden > 1)}: --verbose shows "
+            f"{'them' if hidden > 1 else 'it'}"
         )
 
 
@@ -103,13 +105,13 @@ def _levels(result: BacktestResult) -> ShownTable:
     covered = any(level.coverage < 1 for level in result.levels)
     rows = []
     for level in result.levels:
-        step, known = judged.get(level.name), level.metrics.get(metric)
+        step, estimate = judged.get(level.name), level.metrics.get(metric)
         age = "" if level.age_seconds is None else f", {wording.duration(level.age_seconds)}"
         rows.append(
             [
                 level.name,
                 f"{level.kind_words}{age}",
-                wording.NO_VALUE if known is None else wording.number(known.value, decimals),
+                wording.NO_VALUE if estimate is None else wording.number(estimate.value, decimals),
                 *([wording.share(level.coverage)] if covered else []),
                 *(["" if step is None else wording.gain(step, decimals)] if judged else []),
                 *(["" if step is None else wording.verdict_word(result, step)] if judged else []),
@@ -133,11 +135,11 @@ def _foot(result: BacktestResult) -> list[str]:
     """How many rows there were, and what the audit and the brackets are."""
     split = result.split
     out = sum(split.left_out.values())
-    left = f", {wording.count(out)} left out" if out else ""
+    left_out = f", {wording.count(out)} left out" if out else ""
     return [
         (
             f"{wording.count(split.train_rows)} rows train, {wording.count(split.test_rows)} "
-            f"test{left}; audit: {audit_words.summary(result.audit)}"
+            f"test{left_out}; audit: {audit_words.summary(result.audit)}"
         ),
         "all metrics, slices, intervals and checks: --verbose, or the report",
     ]

@@ -17,12 +17,12 @@ def by_step(result: BacktestResult) -> Mapping[tuple[str, str], Comparison]:
     """The difference in the headline of each pair of levels; empty where each level was trained
     once, since both are then the same.
     """
-    known = any(
+    has_interval = any(
         math.isfinite(step.low) for step in result.comparisons if step.metric == result.headline
     )
     return (
         {(step.from_, step.to): step for step in result.fixed_models}
-        if result.refitted and known
+        if result.refitted and has_interval
         else {}
     )
 
@@ -46,7 +46,7 @@ def to_table(result: BacktestResult) -> Table | None:
     rows: list[list[str | Cell]] = [
         [
             f"{step.from_} {wording.ARROW} {step.to}",
-            *(_cell(of, places) for of in (step, fixed[step.from_, step.to])),
+            *(_cell(comparison, places) for comparison in (step, fixed[step.from_, step.to])),
         ]
         for step in steps
     ]

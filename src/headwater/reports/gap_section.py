@@ -30,7 +30,8 @@ def answers_table(sides: Mapping[str, Answered]) -> Table:
             name,
             side.level,
             side.version or wording.NO_VALUE,
-            ", ".join(f"{how} {wording.count(count)}" for how, count in side.how.items()) or "none",
+            ", ".join(f"{origin} {wording.count(count)}" for origin, count in side.how.items())
+            or "none",
             replay_words.seconds(side.age_p50),
             replay_words.seconds(side.age_p95),
             replay_words.milliseconds(side.latency_p50),

@@ -209,15 +209,19 @@ def days_needed(
     >>> round(days_needed(["daily", "hourly"], "daily", gaps, 30.0, family=20).least)
     132
     """
-    of = (names, baseline, tested, family)
+    arguments = (names, baseline, tested, family)
     fitted = {pair: gap.fitted for pair, gap in gaps.items()}
-    least, refitted = _until(gaps, *of), fitted != gaps
-    refits = refitted and bool(decided(names, baseline, _after(0.0, fitted, *of)).level)
+    least, refitted = _until(gaps, *arguments), fitted != gaps
+    refits = refitted and bool(decided(names, baseline, _after(0.0, fitted, *arguments)).level)
     if not math.isinf(least):
-        return Days(least, max(least, _until(gaps, *of, wider=_FOUR_IN_FIVE)), refits=refits)
-    still = {pair: gap for pair, gap in _after(MOST_DAYS, gaps, *of).items() if gap.state == "open"}
+        return Days(least, max(least, _until(gaps, *arguments, wider=_FOUR_IN_FIVE)), refits=refits)
+    still = {
+        pair: gap
+        for pair, gap in _after(MOST_DAYS, gaps, *arguments).items()
+        if gap.state == "open"
+    }
     close = min(still, key=lambda pair: abs(still[pair].delta - still[pair].least), default=())
-    training = refitted and not math.isinf(_until(fitted, *of))
+    training = refitted and not math.isinf(_until(fitted, *arguments))
     return Days(least, math.inf, close, refits, training)
 
 

@@ -42,7 +42,7 @@ def to_table(result: LevelLiftResult) -> RenderableType:
         Group(
             Shown(result.first_line, "bold"),
             _shown(level_lift_section.alternatives(result), (0, 2, 3, 4, 5, 6, 7, 9)),
-            *(Shown(f"- {one.sentence}") for one in result.alternatives),
+            *(Shown(f"- {alternative.sentence}") for alternative in result.alternatives),
             *proposals,
             _shown(level_lift_section.days(result), None),
             Shown(level_lift_words.trained(result)),

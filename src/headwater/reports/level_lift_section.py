@@ -61,25 +61,30 @@ def alternatives(result: LevelLiftResult) -> Table:
     return Table(
         f"What {result.served} earns, in {wording.metric_label(result.metric)}",
         headings,
-        [_row(one) for one in result.alternatives],
+        [_row(alternative) for alternative in result.alternatives],
     )
 
 
-def _row(one: Alternative) -> list[str | Cell]:
+def _row(alternative: Alternative) -> list[str | Cell]:
     return [
-        one.name,
-        one.freshness,
+        alternative.name,
+        alternative.freshness,
         Cell(
-            wording.number(one.lift.value, 4, signed=True),
-            wording.interval(one.lift.low, one.lift.high, 4),
+            wording.number(alternative.lift.value, 4, signed=True),
+            wording.interval(alternative.lift.low, alternative.lift.high, 4),
         ),
-        wording.number(one.break_even, 4),
-        one.since or wording.NO_VALUE,
-        str(one.days),
-        Cell(one.worst_week or wording.NO_VALUE, wording.number(one.worst_lift, 4, signed=True)),
-        wording.NO_VALUE if one.saved is None else wording.number(one.saved, 2),
-        wording.NO_VALUE if one.experiment is None else level_lift_words.estimate(one.experiment),
-        Cell(one.state, "", "chip harm" if one.state == "earned nothing" else ""),
+        wording.number(alternative.break_even, 4),
+        alternative.since or wording.NO_VALUE,
+        str(alternative.days),
+        Cell(
+            alternative.worst_week or wording.NO_VALUE,
+            wording.number(alternative.worst_lift, 4, signed=True),
+        ),
+        wording.NO_VALUE if alternative.saved is None else wording.number(alternative.saved, 2),
+        wording.NO_VALUE
+        if alternative.experiment is None
+        else level_lift_words.estimate(alternative.experiment),
+        Cell(alternative.state, "", "chip harm" if alternative.state == "earned nothing" else ""),
     ]
 
 

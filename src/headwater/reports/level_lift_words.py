@@ -24,7 +24,8 @@ RULE = (
 def with_words(result: LevelLiftResult, proposals: Sequence[ProposedChange]) -> LevelLiftResult:
     """The result with each state, and all of it, in a sentence."""
     alternatives = [
-        msgspec.structs.replace(one, sentence=_sentence(result, one)) for one in result.alternatives
+        msgspec.structs.replace(alternative, sentence=_sentence(result, alternative))
+        for alternative in result.alternatives
     ]
     said = msgspec.structs.replace(result, alternatives=alternatives, proposals=list(proposals))
     return msgspec.structs.replace(said, first_line=_first_line(said))
@@ -40,9 +41,11 @@ def estimate(value: Estimate) -> str:
 
 def proposal(change: ProposedChange) -> str:
     """A proposed change in a sentence."""
-    what = f"{change.alternative}, {change.freshness}"
+    subject = f"{change.alternative}, {change.freshness}"
     first = (
-        f"Not proposed: {what}. Why: {change.why_not}" if change.why_not else f"Proposed: {what}"
+        f"Not proposed: {subject}. Why: {change.why_not}"
+        if change.why_not
+        else f"Proposed: {subject}"
     )
     return f"{first}; {change.money}" + (f"; {change.worst_week}" if change.worst_week else "")
 
@@ -71,42 +74,47 @@ def _label(result: LevelLiftResult) -> str:
     return wording.metric_label(result.metric)
 
 
-def _named(one: Alternative) -> str:
-    if one.kind in ("staler", "fresher"):
-        return one.name
-    return f"{one.name} ({one.now})"
+def _named(alternative: Alternative) -> str:
+    if alternative.kind in ("staler", "fresher"):
+        return alternative.name
+    return f"{alternative.name} ({alternative.now})"
 
 
-def _sentence(result: LevelLiftResult, one: Alternative) -> str:
-    lift, even = estimate(one.lift), wording.number(one.break_even, 4)
+def _sentence(result: LevelLiftResult, alternative: Alternative) -> str:
+    lift, even = estimate(alternative.lift), wording.number(alternative.break_even, 4)
     experiment = (
-        "" if one.experiment is None else f" An experiment found {estimate(one.experiment)}."
+        ""
+        if alternative.experiment is None
+        else f" An experiment found {estimate(alternative.experiment)}."
     )
-    if one.state == "too early":
+    if alternative.state == "too early":
         return (
-            f"{_named(one)}: too early, {one.days} days have a lift and an interval needs "
+            f"{_named(alternative)}: too early, {alternative.days} days have a lift and an "
+            "interval needs "
             f"14.{experiment}"
         )
-    since = f"since {one.since}"
-    if one.state == "earned nothing":
+    since = f"since {alternative.since}"
+    if alternative.state == "earned nothing":
         subject = (
-            f"{result.served} over {one.name}"
-            if one.kind == "staler"
-            else f"{one.name} over {result.served}"
-            if one.kind == "fresher"
-            else _named(one)
+            f"{result.served} over {alternative.name}"
+            if alternative.kind == "staler"
+            else f"{alternative.name} over {result.served}"
+            if alternative.kind == "fresher"
+            else _named(alternative)
         )
         return (
             f"{subject} has earned nothing {since}: {lift} of {_label(result)}, wholly below "
             f"break-even {even}.{experiment}"
         )
-    size = wording.number(abs(one.lift.value), 4)
-    if one.kind == "fresher":
-        verb = f"would now gain {size}" if one.lift.low > 0 else "shows no gain yet"
+    size = wording.number(abs(alternative.lift.value), 4)
+    if alternative.kind == "fresher":
+        verb = f"would now gain {size}" if alternative.lift.low > 0 else "shows no gain yet"
     else:
-        verb = f"would now lose {size}" if one.lift.low > 0 else "shows no loss yet"
+        verb = f"would now lose {size}" if alternative.lift.low > 0 else "shows no loss yet"
     without = (
-        one.name if one.kind in ("staler", "fresher") else f"{one.name} as at {result.stalest}"
+        alternative.name
+        if alternative.kind in ("staler", "fresher")
+        else f"{alternative.name} as at {result.stalest}"
     )
     return f"{without} {verb}: {lift} of {_label(result)} {since}, break-even {even}.{experiment}"
 
@@ -118,25 +126,33 @@ def _first_line(result: LevelLiftResult) -> str:
             "can be scored"
         )
     decayed = [
-        one
-        for one in result.alternatives
-        if one.state == "earned nothing" and one.kind != "fresher"
+        alternative
+        for alternative in result.alternatives
+        if alternative.state == "earned nothing" and alternative.kind != "fresher"
     ]
     if decayed:
-        together = [one for one in decayed if one.kind in ("together", "staler")]
+        together = [
+            alternative for alternative in decayed if alternative.kind in ("together", "staler")
+        ]
         return (together or decayed)[0].sentence
-    if all(one.state == "too early" for one in result.alternatives):
+    if all(alternative.state == "too early" for alternative in result.alternatives):
         return (
             f"Too early: {len(result.judged)} days of {result.model} have their outcomes, and an "
             "interval needs 14"
         )
-    pays = [one for one in result.alternatives if one.kind == "fresher" and one.state == "earns"]
+    pays = [
+        alternative
+        for alternative in result.alternatives
+        if alternative.kind == "fresher" and alternative.state == "earns"
+    ]
     if pays:
         return pays[0].sentence
     losing = [
-        one
-        for one in result.alternatives
-        if one.kind == "staler" and not math.isnan(one.lift.low) and one.lift.low > 0
+        alternative
+        for alternative in result.alternatives
+        if alternative.kind == "staler"
+        and not math.isnan(alternative.lift.low)
+        and alternative.lift.low > 0
     ]
     if losing:
         return losing[0].sentence

@@ -29,9 +29,9 @@ def to_section(result: BacktestResult) -> Section | None:
 
 
 def _says(curve: OffsetCurve) -> str:
-    asked = "was named" if curve.why == "named" else f"was flagged by the check {curve.why!r}"
+    reason = "was named" if curve.why == "named" else f"was flagged by the check {curve.why!r}"
     return (
-        f"Source {curve.source} {asked}. {curve.fits} models were trained once each, with its "
+        f"Source {curve.source} {reason}. {curve.fits} models were trained once each, with its "
         f"events as they are, later, and not at all; views {wording.listed(list(curve.views))} "
         f"read them at the request, all others as at {curve.level}."
     )

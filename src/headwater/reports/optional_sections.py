@@ -47,13 +47,15 @@ def _transition(result: BacktestResult, step: Transition) -> list[str | Cell]:
         arrow.join(map(wording.share, ends)) for ends in (step.coverage, step.coverage_of_new)
     ]
     gains = [
-        gain_cell(result, _found(result.comparisons, step, result.headline)),
-        gain_cell(result, _found(fresh, step, result.headline)),
+        gain_cell(result, _comparison(result.comparisons, step, result.headline)),
+        gain_cell(result, _comparison(fresh, step, result.headline)),
     ]
     return [_SAYS[step.number], f"{step.from_}{arrow}{step.to}", *covered, *gains]
 
 
-def _found(comparisons: Sequence[Comparison], step: Transition, metric: str) -> Comparison | None:
+def _comparison(
+    comparisons: Sequence[Comparison], step: Transition, metric: str
+) -> Comparison | None:
     return next(
         (
             difference

@@ -87,19 +87,19 @@ def band(along: str, low: float, high: float) -> Json:
 
 def across(along: str, low: float, high: float) -> Json:
     """A shape across the whole plot."""
-    other = "y" if along == "x" else "x"
+    cross_axis = "y" if along == "x" else "x"
     return {
         f"{along}0": low,
         f"{along}1": high,
-        f"{other}0": 0,
-        f"{other}1": 1,
-        f"{other}ref": "paper",
+        f"{cross_axis}0": 0,
+        f"{cross_axis}1": 1,
+        f"{cross_axis}ref": "paper",
     }
 
 
-def note(text: str, *, color: str = "var(--soft)", **where: object) -> Json:
+def note(text: str, *, color: str = "var(--soft)", **position: object) -> Json:
     """A remark in the plot."""
-    return {"text": text, "showarrow": False, "font": {"size": 12, "color": color}, **where}
+    return {"text": text, "showarrow": False, "font": {"size": 12, "color": color}, **position}
 
 
 def finite(value: float) -> float | None:

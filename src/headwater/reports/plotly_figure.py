@@ -58,7 +58,7 @@ _FIGURES: Mapping[str, Callable[[BacktestResult], Json | None]] = {
 def _coloured(value: object) -> object:
     """The figure with the light colours of the style sheet in place of its variables."""
     if isinstance(value, str):
-        return _VARIABLE.sub(lambda found: _light()[found[1]], value)
+        return _VARIABLE.sub(lambda match: _light()[match[1]], value)
     if isinstance(value, dict):
         return {key: _coloured(item) for key, item in value.items()}
     return [_coloured(item) for item in value] if isinstance(value, list) else value

@@ -66,18 +66,18 @@ def _open_checks(result: Readiness) -> list[list[str]]:
     it stand in one row.
     """
     about: dict[tuple[str, str, str, str], list[str]] = {}
-    for finding in sorted(result.findings, key=lambda found: _ORDER.index(found.state)):
+    for finding in sorted(result.findings, key=lambda finding: _ORDER.index(finding.state)):
         if finding.state != "green":
             about.setdefault(
-                (finding.check, finding.state, finding.title, _found(finding)), []
+                (finding.check, finding.state, finding.title, _said(finding)), []
             ).append(finding.about)
     return [
-        [check, state, title, _shortened(names), found]
-        for (check, state, title, found), names in about.items()
+        [check, state, title, _shortened(names), said]
+        for (check, state, title, said), names in about.items()
     ]
 
 
-def _found(finding: Finding) -> str:
+def _said(finding: Finding) -> str:
     return (
         "" if isinstance(finding.reading, Missing) and finding.state == "unknown" else finding.said
     )
@@ -107,8 +107,13 @@ def cost_section(result: Cost) -> Section:
         for component in way.parts
     ]
     levels = [
-        [each.level, _runs(each.runs_a_day), _shown(each.a_day), each.arithmetic]
-        for each in result.levels
+        [
+            level_cost.level,
+            _runs(level_cost.runs_a_day),
+            _shown(level_cost.a_day),
+            level_cost.arithmetic,
+        ]
+        for level_cost in result.levels
     ]
     inputs = [
         [name, _shown(r), _origin(r), r.source if isinstance(r, Number) else r.reason]

@@ -50,7 +50,7 @@ def to_run(result: BacktestResult, level: str, baseline: str) -> str:
     A level that serves already is kept: "Stay with daily features; do not build an hourly job or a
     stream."
     """
-    by_name = {known.name: known for known in result.levels}
+    by_name = {level_result.name: level_result for level_result in result.levels}
     after = list(by_name)[list(by_name).index(level) + 1 :]
     measured = measured_levels.measured(result)
     fresher = [by_name[name] for name in after if name in measured]
@@ -66,12 +66,12 @@ def to_run(result: BacktestResult, level: str, baseline: str) -> str:
     blind = [by_name[name] for name in after if name not in measured]
     mode = by_name[level].mode
     spared = [
-        _spared(mode, known, blind)
-        for known in fresher
-        if MODES.index(known.mode) > MODES.index(mode)
+        _spared(mode, level_result, blind)
+        for level_result in fresher
+        if MODES.index(level_result.mode) > MODES.index(mode)
     ]
     needless = (
-        f"{listed([known.name for known in fresher])} features are not needed"
+        f"{listed([level_result.name for level_result in fresher])} features are not needed"
         if blind
         else "fresher features are not needed"
     )
@@ -206,7 +206,8 @@ def in_practice(result: BacktestResult, level: str, baseline: str) -> str:
     """
     before, after = _compared(result, level, baseline)
     values = [
-        {known.name: known.metrics for known in result.levels}[name] for name in (before, after)
+        {level_result.name: level_result.metrics for level_result in result.levels}[name]
+        for name in (before, after)
     ]
     name = practical_metric(result, level, baseline)
     if before == after or name not in values[0] or name not in values[1]:
@@ -249,10 +250,10 @@ def practical_metric(result: BacktestResult, level: str, baseline: str) -> str:
 
 def shown_metric(result: BacktestResult) -> str:
     """The metric of the first line's figures, which tables show too; "" if there is none."""
-    found = result.recommendation
+    recommendation = result.recommendation
     return (
-        practical_metric(result, found.level, found.baseline)
-        if found is not None
+        practical_metric(result, recommendation.level, recommendation.baseline)
+        if recommendation is not None
         else practical_metric(result, "", "")
     )
 
@@ -271,7 +272,7 @@ def ordered_metrics(result: BacktestResult) -> list[str]:
 def _agrees(result: BacktestResult, metric: str, level: str, baseline: str) -> bool:
     """Whether a metric that is not judged moves as the recommendation says."""
     before, after = _compared(result, level, baseline)
-    values = {known.name: known.metrics.get(metric) for known in result.levels}
+    values = {level_result.name: level_result.metrics.get(metric) for level_result in result.levels}
     was, becomes = values.get(before), values.get(after)
     if not level or was is None or becomes is None:
         return True
@@ -297,20 +298,20 @@ def _of_metric(result: BacktestResult, metric: str, was: float, becomes: float, 
             if could
             else f"{size} instead of {number(was, decimals)}."
         )
-    of, before, after = _counted(was, becomes)
+    total, before, after = _counted(was, becomes)
     first = count(before if could else after)
     if metric.startswith("precision@"):
-        said = f"Of {of} {requests(result)} you flag, {first} {outcome(result)}"
+        said = f"Of {total} {requests(result)} you flag, {first} {outcome(result)}"
     elif metric.startswith("hit_rate@"):
         said = (
-            f"Of {of} lists, {first} hold what was wanted among the first "
+            f"Of {total} lists, {first} hold what was wanted among the first "
             f"{metric.partition('@')[2]}"
         )
     elif metric == "accuracy":
-        said = f"Of {of} {requests(result)}, {first} get the right class"
+        said = f"Of {total} {requests(result)}, {first} get the right class"
     elif metric == "auc":
         said = (
-            f"Of {of} pairs of {requests(result)} with different outcomes, {first} are in the "
+            f"Of {total} pairs of {requests(result)} with different outcomes, {first} are in the "
             "right order"
         )
     else:
@@ -327,10 +328,10 @@ def _counted(was: float, becomes: float) -> tuple[str, int, int]:
     >>> _counted(0.35, 0.63), _counted(0.021, 0.024), _counted(0.5, 0.5)
     (('100', 35, 63), ('1,000', 21, 24), ('100', 50, 50))
     """
-    for of in (100, 1_000, 10_000):
-        before, after = round(of * was), round(of * becomes)
+    for total in (100, 1_000, 10_000):
+        before, after = round(total * was), round(total * becomes)
         if before != after:
-            return count(of), before, after
+            return count(total), before, after
     return "100", round(100 * was), round(100 * becomes)
 
 
@@ -340,7 +341,7 @@ class PracticalCounts:
     `after`.
     """
 
-    of: int
+    total: int
     before: int
     after: int
 
@@ -359,42 +360,44 @@ _AMONG = {
 }
 
 
-def counts(result: BacktestResult, metric: str, found: Recommendation) -> PracticalCounts | None:
+def counts(
+    result: BacktestResult, metric: str, recommendation: Recommendation
+) -> PracticalCounts | None:
     """The counts of the practical sentence; None where its metric is not a share, or is not
     known.
     """
-    before, after = _compared(result, found.level, found.baseline)
+    before, after = _compared(result, recommendation.level, recommendation.baseline)
     values = {
-        known.name: known.metrics[metric].value
-        for known in result.levels
-        if metric in known.metrics
+        level_result.name: level_result.metrics[metric].value
+        for level_result in result.levels
+        if metric in level_result.metrics
     }
     if _kind(metric) not in _COUNTED or not math.isfinite(
         values.get(before, math.nan) + values.get(after, math.nan)
     ):
         return None
-    of, was, becomes = _counted(values[before], values[after])
-    return PracticalCounts(int(of.replace(",", "")), was, becomes)
+    total, was, becomes = _counted(values[before], values[after])
+    return PracticalCounts(int(total.replace(",", "")), was, becomes)
 
 
 def each_level(result: BacktestResult, metric: str, names: Sequence[str]) -> str:
     """The counts of these levels in one sentence; empty where the metric has none."""
     values = {
-        known.name: known.metrics[metric].value
-        for known in result.levels
-        if metric in known.metrics and known.name in names
+        level_result.name: level_result.metrics[metric].value
+        for level_result in result.levels
+        if metric in level_result.metrics and level_result.name in names
     }
-    known = {name: value for name, value in values.items() if math.isfinite(value)}
-    if len(known) < 2:
+    finite = {name: value for name, value in values.items() if math.isfinite(value)}
+    if len(finite) < 2:
         return ""
     if metric == "mae":
         sizes = [
-            f"{number(value, places(result, metric))} with {name}" for name, value in known.items()
+            f"{number(value, places(result, metric))} with {name}" for name, value in finite.items()
         ]
         return f"A prediction is off on average by {listed(sizes)}."
     if _kind(metric) not in _COUNTED:
         return ""
-    (first, value), *others = [(name, round(100 * value)) for name, value in known.items()]
+    (first, value), *others = [(name, round(100 * value)) for name, value in finite.items()]
     said = _COUNTED[_kind(metric)].format(value, outcome=outcome(result))
     return (
         f"Of {_among(result, metric, 100)}, {said} with {first}, "
@@ -402,17 +405,19 @@ def each_level(result: BacktestResult, metric: str, names: Sequence[str]) -> str
     )
 
 
-def adds_at_most(result: BacktestResult, found: Recommendation, fresher: Sequence[str]) -> str:
+def adds_at_most(
+    result: BacktestResult, recommendation: Recommendation, fresher: Sequence[str]
+) -> str:
     """What the fresher levels add at most to the level to run, and that it is not worth building;
     empty where that is not counted.
 
     A metric that is not judged is left out where it says more than the one that is.
     """
-    metric = practical_metric(result, found.level, found.baseline)
+    metric = practical_metric(result, recommendation.level, recommendation.baseline)
     steps = [
         s
         for s in result.comparisons
-        if (s.from_, s.metric) == (found.level, metric) and s.to in fresher
+        if (s.from_, s.metric) == (recommendation.level, metric) and s.to in fresher
     ]
     if not steps or not all(math.isfinite(step.high) for step in steps):
         return ""
@@ -427,30 +432,31 @@ def adds_at_most(result: BacktestResult, found: Recommendation, fresher: Sequenc
             f"With {names} a prediction is at most "
             f"{number(max(high, 0.0), places(result, metric))} less off: {spared}."
         )
-    counted = counts(result, metric, found)
+    counted = counts(result, metric, recommendation)
     if counted is None:
         return ""
-    most = math.ceil(counted.of * high - 1e-9)
+    most = math.ceil(counted.total * high - 1e-9)
     if most <= 0:
         return f"{_upper(names)} add nothing: {spared}."
     return (
-        f"{_upper(names)} add at most {count(most)} to each {_among(result, metric, counted.of)}: "
+        f"{_upper(names)} add at most {count(most)} to each "
+        f"{_among(result, metric, counted.total)}: "
         f"{spared}."
     )
 
 
-def sure_range(result: BacktestResult, found: Recommendation) -> str:
+def sure_range(result: BacktestResult, recommendation: Recommendation) -> str:
     """The range of the gain in counts, in words; empty where that is not counted."""
-    metric = practical_metric(result, found.level, found.baseline)
+    metric = practical_metric(result, recommendation.level, recommendation.baseline)
     step = next(
         (
             s
             for s in result.comparisons
-            if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)
+            if (s.from_, s.to, s.metric) == (recommendation.baseline, recommendation.level, metric)
         ),
         None,
     )
-    counted = counts(result, metric, found)
+    counted = counts(result, metric, recommendation)
     if step is None or not math.isfinite(step.low + step.high):
         return ""
     if metric == "mae":
@@ -461,15 +467,21 @@ def sure_range(result: BacktestResult, found: Recommendation) -> str:
         )
     if counted is None:
         return ""
-    low, high = round(counted.of * step.low), round(counted.of * step.high)
-    span = f"{number(low, 0)} to {number(high, 0)} of {count(counted.of)} in 95 of 100 such tests."
-    if step.low <= 0 and metric != result.headline and found.level != found.baseline:
+    low, high = round(counted.total * step.low), round(counted.total * step.high)
+    span = (
+        f"{number(low, 0)} to {number(high, 0)} of {count(counted.total)} in 95 of 100 such tests."
+    )
+    if (
+        step.low <= 0
+        and metric != result.headline
+        and recommendation.level != recommendation.baseline
+    ):
         return f"That it is better is shown; by how many is less sure: {span}"
     return f"The gain is {span}"
 
 
-def _among(result: BacktestResult, metric: str, of: int) -> str:
-    return _AMONG[_kind(metric)].format(of=count(of), requests=requests(result))
+def _among(result: BacktestResult, metric: str, total: int) -> str:
+    return _AMONG[_kind(metric)].format(of=count(total), requests=requests(result))
 
 
 def _upper(text: str) -> str:
@@ -534,9 +546,9 @@ def by_money(result: BacktestResult, baseline: str, over: Mapping[str, float], s
     source: where it comes from.
     """
     decimals = places(result, result.headline)
-    each = listed([f"{number(gained, decimals)} for {name}" for name, gained in over.items()])
+    gains = listed([f"{number(gained, decimals)} for {name}" for name, gained in over.items()])
     return (
-        f"Break-even over {baseline} is a gain in {metric_label(result.headline)} of {each}, by "
+        f"Break-even over {baseline} is a gain in {metric_label(result.headline)} of {gains}, by "
         f"{source}."
     )
 

@@ -68,11 +68,11 @@ def choose(
         return Choice("", reason=measured_levels.no_other(result))
     if blind := measured_levels.of_baseline(result, baseline):
         return Choice("", reason=blind)
-    known = {
+    by_pair = {
         (step.from_, step.to): step for step in result.comparisons if step.metric == result.headline
     }
     pairs = list(combinations(names, 2))
-    lacking = [pair for pair in pairs if pair not in known]
+    lacking = [pair for pair in pairs if pair not in by_pair]
     if lacking:
         return Choice(
             "",
@@ -80,19 +80,19 @@ def choose(
         )
     alone = fixed_models.by_step(result)
     gaps = {
-        pair: _gap(known[pair], break_even(*pair), alone.get(pair))
+        pair: _gap(by_pair[pair], break_even(*pair), alone.get(pair))
         for pair in pairs
-        if math.isfinite(known[pair].high)
+        if math.isfinite(by_pair[pair].high)
     }
     until = meanwhile(names, baseline, gaps, by_money=by_money)
     if len(gaps) < len(pairs):
         return Choice(
-            "", names, _absence(next(known[pair] for pair in pairs if pair not in gaps)), until
+            "", names, _absence(next(by_pair[pair] for pair in pairs if pair not in gaps)), until
         )
     choice = replace(decided(names, baseline, gaps), until=until)
     if choice.level:
         return choice
-    family = max(known[pair].family for pair in pairs)
+    family = max(by_pair[pair].family for pair in pairs)
     return replace(choice, days=days_needed(names, baseline, gaps, days_tested(result), family))
 
 
@@ -100,8 +100,8 @@ def out_of_order(result: BacktestResult) -> str:
     """That a level is clearly older than the one before it, though levels are compared from stale
     to fresh; empty if none is.
     """
-    known = [level for level in result.levels if level.age_seconds is not None]
-    for before, level in pairwise(known):
+    aged = [level for level in result.levels if level.age_seconds is not None]
+    for before, level in pairwise(aged):
         assert before.age_seconds is not None
         assert level.age_seconds is not None
         if level.age_seconds > _OLDER * before.age_seconds + 60:
@@ -157,8 +157,8 @@ def recommend(
         answer: Answer, level: str, sentence: str, practice: str = "", choice: Choice = _NOTHING
     ) -> Recommendation:
         over = {
-            known.name: pays(baseline, known.name)
-            for known in result.levels[_at(result, baseline) + 1 :]
+            level_result.name: pays(baseline, level_result.name)
+            for level_result in result.levels[_at(result, baseline) + 1 :]
         }
         limits = _limits(result, level, choice.open) + (
             [recommendation_words.by_money(result, baseline, over, source)] if even and over else []
@@ -221,9 +221,9 @@ def _limits(result: BacktestResult, level: str, undecided: Sequence[str]) -> lis
     if level and undecided:
         lines.append(f"Whether {wording.listed(undecided, 'or')} would be enough is not shown.")
     lines += [
-        recommendation_words.missed(known.coverage)
-        for known in result.levels
-        if known.name == level
+        recommendation_words.missed(level_result.coverage)
+        for level_result in result.levels
+        if level_result.name == level
     ]
     if not result.baseline and len(result.levels) > 1:
         lines.append(

@@ -30,11 +30,11 @@ def unmeasured(measurable: Sequence[LevelMeasurable]) -> list[str]:
                 f"{level.reason}"
             )
         elif level.state == "partly measurable":
-            told, blind = (
+            measured, blind = (
                 listed([view.view for view in views]) for views in (level.views, level.other_views)
             )
             sentences.append(
-                f"partly measurable: {level.level} can be told from {level.staler} by {told} "
+                f"partly measurable: {level.level} can be told from {level.staler} by {measured} "
                 f"alone, and not by {blind}, since {level.reason}"
             )
     return sentences

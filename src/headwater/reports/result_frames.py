@@ -30,21 +30,23 @@ def levels(result: BacktestResult) -> pl.DataFrame:
     """
     rows = [
         {
-            "level": one.name,
-            "kind": one.kind_words,
-            "age_seconds": one.age_seconds,
-            "coverage": one.coverage,
+            "level": level.name,
+            "kind": level.kind_words,
+            "age_seconds": level.age_seconds,
+            "coverage": level.coverage,
         }
-        for one in result.levels
+        for level in result.levels
     ]
     frame = pl.DataFrame(
         rows,
         {"level": pl.String, "kind": pl.String, "age_seconds": pl.Float64, "coverage": pl.Float64},
     )
     for metric in recommendation_words.ordered_metrics(result):
-        known = [level.metrics.get(metric) for level in result.levels]
+        estimates = [level.metrics.get(metric) for level in result.levels]
         for end, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
-            values = [None if estimate is None else getattr(estimate, end) for estimate in known]
+            values = [
+                None if estimate is None else getattr(estimate, end) for estimate in estimates
+            ]
             frame = frame.with_columns(
                 pl.Series(f"{metric}{suffix}", values, pl.Float64).fill_nan(None)
             )
@@ -104,9 +106,9 @@ def csv_files(result: BacktestResult) -> dict[str, str]:
     return {name: frame.write_csv() for name, frame in frames.items() if frame.height}
 
 
-def _steps(result: BacktestResult, known: Sequence[Comparison]) -> pl.DataFrame:
+def _steps(result: BacktestResult, comparisons: Sequence[Comparison]) -> pl.DataFrame:
     rows = [
         (s.from_, s.to, s.metric, s.delta, s.low, s.high, wording.verdict_word(result, s))
-        for s in known
+        for s in comparisons
     ]
     return pl.DataFrame(rows, _STEP, orient="row").fill_nan(None)

@@ -73,7 +73,8 @@ class _Writer:
         ]
         lines += [Shown(f"  {line}", "yellow") for line in audit_words.conditions(audit)]
         lines += [
-            Shown(f"  {where}: {what}", "yellow") for where, what in wording.exceptions(self.result)
+            Shown(f"  {location}: {difference}", "yellow")
+            for location, difference in wording.exceptions(self.result)
         ]
         lines += [Shown(line) for line in evidence_words.of_experiments(self.result)]
         return lines
@@ -119,8 +120,8 @@ class _Writer:
 
     def _steps(self) -> ShownTable | None:
         metric = self.result.headline
-        known = wording.shown_steps(self.result)
-        if not known:
+        steps = wording.shown_steps(self.result)
+        if not steps:
             return None
         both = bool(fixed_models.by_step(self.result))
         rows = [
@@ -130,7 +131,7 @@ class _Writer:
                 wording.verdict_word(self.result, step),
                 *([Shown(fixed_models.gain(self.result, step), "dim")] if both else []),
             ]
-            for step in known
+            for step in steps
         ]
         title = f"Differences in {wording.metric_label(metric)} (+ is a gain)"
         return ShownTable(

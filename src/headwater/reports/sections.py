@@ -219,8 +219,8 @@ def estimate_cell(result: BacktestResult, level: LevelResult, metric: str) -> st
 
 
 def _steps(result: BacktestResult, metrics: Sequence[str]) -> list[Block]:
-    known = wording.shown_steps(result)
-    if not known:
+    steps = wording.shown_steps(result)
+    if not steps:
         return []
     others = {(step.from_, step.to, step.metric): step for step in result.comparisons}
     names = [result.headline, *(metric for metric in metrics if metric != result.headline)]
@@ -236,7 +236,7 @@ def _steps(result: BacktestResult, metrics: Sequence[str]) -> list[Block]:
             _chip(result, step),
             *(gain_cell(result, others.get((step.from_, step.to, name))) for name in names),
         ]
-        for step in known
+        for step in steps
     ]
     least = result.min_lift.get(result.headline) if not _by_money(result) else None
     worth = (
@@ -368,10 +368,10 @@ def _left_out_card(result: BacktestResult) -> Card:
 
 def _power_card(result: BacktestResult) -> Card:
     places = wording.places(result, result.headline)
-    known = wording.judged(result)
+    steps = wording.judged(result)
     rows = [
         (step_name(step), wording.number(step.mde, places, signed=True))
-        for step in known
+        for step in steps
         if math.isfinite(step.mde)
     ]
     text = (

@@ -30,11 +30,11 @@ _MOST_WEEKS = 26  # the world of a longer test is not that of the backtest any m
 
 @dataclass(frozen=True)
 class Bar:
-    """A level of the picture: its name, how many out of `of`, and whether it is the one to run."""
+    """A level of the picture: its name, its value out of `total`, whether it is the one to run."""
 
     name: str
     value: int
-    of: int
+    total: int
     chosen: bool
 
 
@@ -68,13 +68,13 @@ class Assessed:
 
 def of_backtest(result: BacktestResult, assessed: Assessed | None = None) -> ForwardedSummary:
     """The summary of a backtest; `assessed`: with what an assessment adds."""
-    found = result.recommendation
+    recommendation = result.recommendation
     about = _about(result)
-    if found is None:
+    if recommendation is None:
         return ForwardedSummary(
             about, wording.verdict(result), "", [], [("Next", "Run the backtest again.")]
         )
-    if found.withheld:
+    if recommendation.withheld:
         fix = "Fix what the audit found, then run the backtest again."
         if any(finding.severity == "WITHDRAWN" for finding in result.audit.blocking):
             fix = (
@@ -84,25 +84,25 @@ def of_backtest(result: BacktestResult, assessed: Assessed | None = None) -> For
         why = [("Why", f"{finding.message.rstrip('.')}.") for finding in result.audit.blocking]
         unsure = ("How sure we are", "Not sure: no figure may be used.")
         return ForwardedSummary(
-            about, found.sentence, "", [], [*why, ("Next", fix), unsure, _checked(result)]
+            about, recommendation.sentence, "", [], [*why, ("Next", fix), unsure, _checked(result)]
         )
     points = [
-        ("What we know", _known_so_far(result, found)),
-        ("Money", _money(result, found, assessed)),
-        ("Fresher than that", _fresher(result, found)),
+        ("What we know", _known_so_far(result, recommendation)),
+        ("Money", _money(result, recommendation, assessed)),
+        ("Fresher than that", _fresher(result, recommendation)),
         ("In the way", _barred(assessed)),
         ("Not covered", _not_covered(result, assessed)),
         ("Experiment", " ".join(evidence_words.of_experiments(result))),
-        ("Next", _next(result, found, assessed)),
-        ("How sure we are", _how_sure(result, found)),
+        ("Next", _next(result, recommendation, assessed)),
+        ("How sure we are", _how_sure(result, recommendation)),
         ("What it depends on", " ".join(audit_words.conditions_in_short(result.audit))),
         _checked(result),
     ]
     return ForwardedSummary(
         about,
-        found.sentence,
-        _practice(result, found),
-        _bars(result, found),
+        recommendation.sentence,
+        _practice(result, recommendation),
+        _bars(result, recommendation),
         [point for point in points if point[1]],
     )
 
@@ -116,20 +116,29 @@ def _about(result: BacktestResult) -> str:
     return " · ".join(text for text in (result.model, tested, result.at[:10]) if text)
 
 
-def _practice(result: BacktestResult, found: Recommendation) -> str:
-    if found.in_practice or found.answer != "run" or found.level == found.baseline:
-        return found.in_practice
+def _practice(result: BacktestResult, recommendation: Recommendation) -> str:
+    if (
+        recommendation.in_practice
+        or recommendation.answer != "run"
+        or recommendation.level == recommendation.baseline
+    ):
+        return recommendation.in_practice
     return (
         "What that changes for those who act on the predictions was not counted; the report has "
-        f"the figures. {_in_words(result, found)}"
+        f"the figures. {_in_words(result, recommendation)}"
     ).strip()
 
 
-def _in_words(result: BacktestResult, found: Recommendation) -> str:
+def _in_words(result: BacktestResult, recommendation: Recommendation) -> str:
     """The gain as a share of what serves today, for a metric without words."""
     values = {level.name: level.metrics.get(result.headline) for level in result.levels}
-    was, becomes = values.get(found.baseline), values.get(found.level)
-    if was is None or becomes is None or found.level == found.baseline or not was.value:
+    was, becomes = values.get(recommendation.baseline), values.get(recommendation.level)
+    if (
+        was is None
+        or becomes is None
+        or recommendation.level == recommendation.baseline
+        or not was.value
+    ):
         return ""
     better = (becomes.value / was.value - 1) * (
         1 if result.higher_is_better.get(result.headline, True) else -1
@@ -141,50 +150,56 @@ def _in_words(result: BacktestResult, found: Recommendation) -> str:
     )
 
 
-def _bars(result: BacktestResult, found: Recommendation) -> list[Bar]:
+def _bars(result: BacktestResult, recommendation: Recommendation) -> list[Bar]:
     """The baseline, the level to run and fresher ones, by the counts of the sentence."""
-    metric = words.practical_metric(result, found.level, found.baseline)
-    counted = words.counts(result, metric, found)
-    if counted is None or not found.in_practice or found.level == "":
+    metric = words.practical_metric(result, recommendation.level, recommendation.baseline)
+    counted = words.counts(result, metric, recommendation)
+    if counted is None or not recommendation.in_practice or recommendation.level == "":
         return []
     names = measured_levels.measured(result)
     shown = [
-        found.baseline,
-        *(name for name in names[names.index(found.baseline) + 1 :] if name != found.baseline),
+        recommendation.baseline,
+        *(
+            name
+            for name in names[names.index(recommendation.baseline) + 1 :]
+            if name != recommendation.baseline
+        ),
     ]
     values = {
         level.name: level.metrics[metric].value
         for level in result.levels
         if metric in level.metrics
     }
-    chosen = shown if found.level in shown else [*shown, found.level]
+    chosen = shown if recommendation.level in shown else [*shown, recommendation.level]
     return [
-        Bar(n, round(counted.of * values[n]), counted.of, n == found.level)
+        Bar(n, round(counted.total * values[n]), counted.total, n == recommendation.level)
         for n in chosen
         if math.isfinite(values.get(n, math.nan))
     ]
 
 
-def _known_so_far(result: BacktestResult, found: Recommendation) -> str:
+def _known_so_far(result: BacktestResult, recommendation: Recommendation) -> str:
     """Of a result that does not decide: the counts of each level."""
-    metric = words.practical_metric(result, "", found.baseline)
+    metric = words.practical_metric(result, "", recommendation.baseline)
     names = [
         level.name
         for level in result.levels
-        if level.name == found.baseline or level.name in measured_levels.measured(result)
+        if level.name == recommendation.baseline or level.name in measured_levels.measured(result)
     ]
-    if found.answer == "run" or found.baseline not in names:
+    if recommendation.answer == "run" or recommendation.baseline not in names:
         return ""
-    return words.each_level(result, metric, names[names.index(found.baseline) :][:_SHOWN])
+    return words.each_level(result, metric, names[names.index(recommendation.baseline) :][:_SHOWN])
 
 
-def _money(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
-    if found.answer != "run":
+def _money(
+    result: BacktestResult, recommendation: Recommendation, assessed: Assessed | None
+) -> str:
+    if recommendation.answer != "run":
         return "Not computed: no decision was made yet."
-    if found.level == found.baseline:
+    if recommendation.level == recommendation.baseline:
         return "Nothing changes, so nothing is spent and nothing is earned."
-    costs = _costs(result, found, assessed)
-    earned = _earned(result, found, assessed)
+    costs = _costs(result, recommendation, assessed)
+    earned = _earned(result, recommendation, assessed)
     if not costs and not earned:
         return (
             "Not known: no one has said what a right and a wrong decision are worth, or what the "
@@ -196,19 +211,30 @@ def _money(result: BacktestResult, found: Recommendation, assessed: Assessed | N
     )
 
 
-def _costs(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
+def _costs(
+    result: BacktestResult, recommendation: Recommendation, assessed: Assessed | None
+) -> str:
     extra: Reading = Missing("") if assessed is None else assessed.decision.extra
-    given = {} if result.value is None else result.value.costs
-    if isinstance(extra, Missing) and found.level in given and found.baseline in given:
-        extra = Number(given[found.level] - given[found.baseline], "", "given", "")
+    costs = {} if result.value is None else result.value.costs
+    if (
+        isinstance(extra, Missing)
+        and recommendation.level in costs
+        and recommendation.baseline in costs
+    ):
+        extra = Number(
+            costs[recommendation.level] - costs[recommendation.baseline], "", "given", ""
+        )
     if isinstance(extra, Missing):
         return ""
     currency = extra.unit.partition("/")[0]
     size = f"{amount(abs(extra.value))} {currency}".strip()
-    return f"It costs {size} a day {'more' if extra.value >= 0 else 'less'} than {found.baseline}."
+    compared = "more" if extra.value >= 0 else "less"
+    return f"It costs {size} a day {compared} than {recommendation.baseline}."
 
 
-def _earned(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
+def _earned(
+    result: BacktestResult, recommendation: Recommendation, assessed: Assessed | None
+) -> str:
     """What the level earns, with its range; of given costs of errors, what it saves."""
     value = result.value
     metric = "cost" if value is None else worth_of(value).metric
@@ -216,7 +242,7 @@ def _earned(result: BacktestResult, found: Recommendation, assessed: Assessed | 
         (
             s
             for s in result.comparisons
-            if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)
+            if (s.from_, s.to, s.metric) == (recommendation.baseline, recommendation.level, metric)
         ),
         None,
     )
@@ -241,14 +267,18 @@ def _range(low: float, high: float) -> str:
     return f" [{amount(low)} to {amount(high)}]" if math.isfinite(low + high) else ""
 
 
-def _fresher(result: BacktestResult, found: Recommendation) -> str:
+def _fresher(result: BacktestResult, recommendation: Recommendation) -> str:
     """What still fresher features would add at most."""
     names = measured_levels.measured(result)
-    if found.answer != "run" or found.level not in names or found.level == names[-1]:
+    if (
+        recommendation.answer != "run"
+        or recommendation.level not in names
+        or recommendation.level == names[-1]
+    ):
         return ""
-    fresher = names[names.index(found.level) + 1 :]
-    most = words.adds_at_most(result, found, fresher)
-    worse = [name for name in fresher if _harms(result, found.level, name)]
+    fresher = names[names.index(recommendation.level) + 1 :]
+    most = words.adds_at_most(result, recommendation, fresher)
+    worse = [name for name in fresher if _harms(result, recommendation.level, name)]
     if worse:
         return f"{_upper(wording.listed(worse))} features make it worse."
     return most or f"{_upper(wording.listed(fresher))} features add less than is worth building."
@@ -281,11 +311,11 @@ def _not_covered(result: BacktestResult, assessed: Assessed | None) -> str:
         )
     elif assessed is None or assessed.network.unanswered:
         lines.append(_REPLAY.format(requests=words.requests(result)))
-    found = result.recommendation
+    recommendation = result.recommendation
     limits = (
         []
-        if found is None
-        else [line for line in found.limits if not line.startswith("Break-even")]
+        if recommendation is None
+        else [line for line in recommendation.limits if not line.startswith("Break-even")]
     )
     more = [*limits, *([result.outcomes] if result.outcomes else [])]
     if result.not_in_training:
@@ -295,15 +325,15 @@ def _not_covered(result: BacktestResult, assessed: Assessed | None) -> str:
     return " ".join([*lines, *more[:2]]) or "Nothing that was asked about."
 
 
-def _next(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
-    if found.answer != "run":
-        more = words.more_days(found.days, found.days_most)
+def _next(result: BacktestResult, recommendation: Recommendation, assessed: Assessed | None) -> str:
+    if recommendation.answer != "run":
+        more = words.more_days(recommendation.days, recommendation.days_most)
         return (
             f"Collect {more}, then test again."
             if more
             else "Remove the reason in the first line, then test again."
         )
-    if found.level == found.baseline:
+    if recommendation.level == recommendation.baseline:
         return "Nothing to build. Test again when the data or the decision changes."
     kind = (
         ""
@@ -312,16 +342,16 @@ def _next(result: BacktestResult, found: Recommendation, assessed: Assessed | No
     )
     named = "An A/B test" if kind in ("", "user-level A/B") else _upper(kind)
     return (
-        f"{named} in production, {found.level} against {found.baseline}, "
-        f"{_length(result, found, named)}."
+        f"{named} in production, {recommendation.level} against {recommendation.baseline}, "
+        f"{_length(result, recommendation, named)}."
     )
 
 
-def _length(result: BacktestResult, found: Recommendation, named: str) -> str:
+def _length(result: BacktestResult, recommendation: Recommendation, named: str) -> str:
     """How long the test runs; that of other kinds than an A/B test depends on regions or clusters,
     which a backtest does not know.
     """
-    weeks = experiment_weeks(result, found) if named.endswith("A/B test") else None
+    weeks = experiment_weeks(result, recommendation) if named.endswith("A/B test") else None
     if weeks is None or weeks > _MOST_WEEKS:
         return "for two weeks or longer; `headwater experiment plan` computes how long"
     return (
@@ -330,15 +360,17 @@ def _length(result: BacktestResult, found: Recommendation, named: str) -> str:
     )
 
 
-def _how_sure(result: BacktestResult, found: Recommendation) -> str:
+def _how_sure(result: BacktestResult, recommendation: Recommendation) -> str:
     parts = [
-        words.sure_range(result, found) if found.answer == "run" else "Not sure enough to choose."
+        words.sure_range(result, recommendation)
+        if recommendation.answer == "run"
+        else "Not sure enough to choose."
     ]
     days = days_tested(result)
     if math.isfinite(days):
         parts.append(f"Tested on {days:,.0f} days that the model had not seen.")
-    if found.answer == "run" and (differing := wording.exceptions(result)):
-        names = [where.rpartition(" (")[0] for where, _ in differing]
+    if recommendation.answer == "run" and (differing := wording.exceptions(result)):
+        names = [location.rpartition(" (")[0] for location, _ in differing]
         parts.append(f"Not the same everywhere; see the report for {wording.listed(names)}.")
     return " ".join(part for part in parts if part)
 

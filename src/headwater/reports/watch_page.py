@@ -35,8 +35,10 @@ def to_html(
         return render_page(
             "drift.html.j2", title=f"{drift.model}: drift", result=drift, sections=[section, *lifts]
         )
-    told = Section(section.name, section.heading, [Text(drift.first_line), *section.blocks])
-    sections = [delivery_section.to_section(delivery), told, *lifts]
+    drift_section = Section(
+        section.name, section.heading, [Text(drift.first_line), *section.blocks]
+    )
+    sections = [delivery_section.to_section(delivery), drift_section, *lifts]
     return render_page(
         "delivery.html.j2",
         title=f"{delivery.promise.model}: delivery and drift",

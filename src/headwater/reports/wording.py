@@ -242,10 +242,10 @@ def shown_steps(result: BacktestResult) -> list[Comparison]:
     """The headline rows of a table: each level that is fresher than the baseline against it, which
     is judged; then the other neighbours.
     """
-    known = judged(result)
-    ends = {(step.from_, step.to) for step in known}
+    judged_steps = judged(result)
+    ends = {(step.from_, step.to) for step in judged_steps}
     return [
-        *known,
+        *judged_steps,
         *(
             step
             for step in steps(result.levels, result.comparisons, result.headline)
@@ -259,9 +259,10 @@ def like(comparisons: Sequence[Comparison], step: Comparison) -> list[Comparison
     slice; empty if they have none.
     """
     return [
-        other
-        for other in comparisons
-        if (other.from_, other.to, other.metric) == (step.from_, step.to, step.metric)
+        comparison
+        for comparison in comparisons
+        if (comparison.from_, comparison.to, comparison.metric)
+        == (step.from_, step.to, step.metric)
     ]
 
 
@@ -271,14 +272,14 @@ def judged(
     """The differences that are judged, of all rows or of a slice's `comparisons`: each level that
     is fresher than the baseline against it, in the headline metric.
     """
-    known = result.comparisons if comparisons is None else comparisons
+    chosen = result.comparisons if comparisons is None else comparisons
     names = [level.name for level in result.levels]
     fresher = (
         names[names.index(result.compared_with) + 1 :] if result.compared_with in names else []
     )
     return [
         step
-        for step in known
+        for step in chosen
         if (step.from_, step.metric) == (result.compared_with, result.headline)
         and step.to in fresher
     ]
@@ -294,12 +295,12 @@ def main_step(result: BacktestResult) -> Comparison | None:
     """The difference that slices are shown in: the recommended level against the baseline, else the
     freshest that can be measured.
     """
-    known, level = (
+    steps, level = (
         judged(result),
         "" if result.recommendation is None else result.recommendation.level,
     )
-    freshest = [step for step in known if step.verdict != "not measurable"] or known
-    return next((step for step in known if step.to == level), freshest[-1] if freshest else None)
+    freshest = [step for step in steps if step.verdict != "not measurable"] or steps
+    return next((step for step in steps if step.to == level), freshest[-1] if freshest else None)
 
 
 def verdict(result: BacktestResult) -> str:
@@ -315,29 +316,29 @@ def rest(result: BacktestResult) -> str:
     """The evidence in a sentence or two: each fresher level against the baseline; empty if nothing
     is judged or may be trusted.
     """
-    known = judged(result)
-    if not known or (result.recommendation is not None and result.recommendation.withheld):
+    steps = judged(result)
+    if not steps or (result.recommendation is not None and result.recommendation.withheld):
         return ""
     # a verdict of these days would be read as one of all days
     if result.blocks is not None and result.blocks.on:
         seen = [
             f"{step.to} {gain(step, places(result, step.metric))}"
-            for step in known
+            for step in steps
             if step.verdict != "not measurable"
         ]
         return (
             (
                 f"{_upper(result.blocks.on)}, the gain in {metric_label(result.headline)} over "
-                f"{known[0].from_}: {listed(seen)}."
+                f"{steps[0].from_}: {listed(seen)}."
             )
             if seen
             else ""
         )
-    lifts = [step for step in known if step.lifts]
-    over = f"In {metric_label(result.headline)}, compared with {known[0].from_}, "
-    lost = all(step.verdict == "not measurable" for step in known)
+    lifts = [step for step in steps if step.lifts]
+    over = f"In {metric_label(result.headline)}, compared with {steps[0].from_}, "
+    lost = all(step.verdict == "not measurable" for step in steps)
     detected = "" if lifts or lost else power(result)
-    return f"{_sentence(over, _adds(result, known))} {detected}".strip()
+    return f"{_sentence(over, _adds(result, steps))} {detected}".strip()
 
 
 def limits(result: BacktestResult) -> list[str]:
@@ -432,13 +433,13 @@ def together(result: BacktestResult) -> str:
     """A sentence on the joint test of the levels, and on those whose own verdict would differ;
     empty for a single one.
     """
-    known = judged(result)
-    family = max((step.family for step in known), default=1)
+    steps = judged(result)
+    family = max((step.family for step in steps), default=1)
     if family < 2:
         return ""
     alone = [
         f"{step.from_} {ARROW} {step.to}"
-        for step in known
+        for step in steps
         if step.verdict == "inconclusive" and (step.low > 0 or step.high < 0)
     ]
     alone = (
@@ -450,7 +451,7 @@ def together(result: BacktestResult) -> str:
         else ""
     )
     return (
-        f"Verdicts are of the {family} levels against {known[0].from_} in "
+        f"Verdicts are of the {family} levels against {steps[0].from_} in "
         f"{metric_label(result.headline)} alone, and hold together (Holm); other differences have "
         f"an interval, 95 % by itself, and no verdict.{by_itself}"
     )
@@ -466,9 +467,9 @@ def new_keys(result: BacktestResult) -> str:
     keys = result.new_keys
     if keys is None:
         return ""
-    what = f"new {' and '.join(keys.keys)} keys"
+    noun = f"new {' and '.join(keys.keys)} keys"
     return (
-        f"{keys.per_day:,.1f} {what} a day request a prediction that was not precomputed: "
+        f"{keys.per_day:,.1f} {noun} a day request a prediction that was not precomputed: "
         f"{share(keys.share)} of all requests."
     )
 
@@ -501,18 +502,18 @@ def _effect(step: Comparison) -> str:
     return step.verdict if step.verdict in ("LIFT", "harm") else ""
 
 
-def _moves(result: BacktestResult, step: Comparison, what: str) -> str:
+def _moves(result: BacktestResult, step: Comparison, noun: str) -> str:
     """The effect of a step on a metric where lower is better: a gain is written as a fall."""
     decimals = places(result, step.metric)
     low, high = sorted((abs(step.low), abs(step.high)))
     size = f"{number(abs(step.delta), decimals)} {interval(low, high, decimals)}".rstrip()
-    return f"{'lowers' if step.delta >= 0 else 'raises'} {what} by {size}"
+    return f"{'lowers' if step.delta >= 0 else 'raises'} {noun} by {size}"
 
 
-def _adds(result: BacktestResult, known: Sequence[Comparison]) -> list[str]:
+def _adds(result: BacktestResult, steps: Sequence[Comparison]) -> list[str]:
     """One phrase for each level, in order; adjacent levels with the same null verdict share one."""
     phrases = []
-    for judged_as, group in groupby(known, key=lambda step: step.verdict):
+    for judged_as, group in groupby(steps, key=lambda step: step.verdict):
         equal_steps = list(group)
         names = [step.to for step in equal_steps]
         widest = max(equal_steps, key=lambda step: (math.isfinite(step.high), step.high))
