@@ -120,7 +120,7 @@ def test_an_interview_at_a_terminal_is_the_file_of_the_same_answers(tmp_path):
         questions.append(question)
         return next(said)
 
-    assert interview.asked(ask) == interview.read(
+    assert interview.ask_all(ask) == interview.read(
         answers(tmp_path, ("what it spent", "card_id", "1m"))
     )
     assert sum("With all the time in the world" in question for question in questions) == 2
@@ -199,7 +199,9 @@ def test_network_effects_are_asked_and_name_the_experiment(tmp_path, run):
             "",
         ]
     )
-    found = interview.asked(lambda question: (questions.append(question), next(interview_lines))[1])
+    found = interview.ask_all(
+        lambda question: (questions.append(question), next(interview_lines))[1]
+    )
     assert found.effects == {"supply": True, "adversaries": False, "feedback": False}
     assert [
         sum(kind.question in question for question in questions) for kind in KINDS.values()

@@ -112,7 +112,7 @@ def interview(args: Arguments, screen: Screen) -> None:
     """Ask the questions, or read the answers, and draft a features.py."""
     from headwater.assessing.network import network
     from headwater.init.draft import draft
-    from headwater.init.interview import asked, read, write_questions
+    from headwater.init.interview import ask_all, read, write_questions
 
     if args.write_questions is not None:
         write_questions(Path(args.write_questions))
@@ -127,7 +127,7 @@ def interview(args: Arguments, screen: Screen) -> None:
             "no terminal to answer questions; write them with --write-questions interview.toml, "
             "and pass the answered file as --answers"
         )
-    answers = asked(screen.ask) if args.answers is None else read(Path(args.answers))
+    answers = ask_all(screen.ask) if args.answers is None else read(Path(args.answers))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(draft(answers), encoding="utf-8")
     views = load(str(path)).project.views

@@ -100,7 +100,9 @@ def _view_names(looks: Sequence[Signal]) -> list[str]:
     names: list[str] = []
     for look in looks:
         name = plain(f"{look.key or 'all'}_{look.events}")
-        same = sum(1 for other in names if other == name or other.startswith(f"{name}_look"))
+        same = sum(
+            1 for view_name in names if view_name == name or view_name.startswith(f"{name}_look")
+        )
         names.append(f"{name}_look{same + 1}" if same else name)
     return names
 

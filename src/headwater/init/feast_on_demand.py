@@ -175,10 +175,10 @@ def _feature(
             else "return None if pd.isna(value) else value"
         )
     elif view.singleton:
-        given = ", ".join(f"{quoted(i.name)}: {i.name}" for i in inputs)
-        lines = [f"return {view.function}({{{given}}})[{quoted(name)}]"]
+        arguments = ", ".join(f"{quoted(i.name)}: {i.name}" for i in inputs)
+        lines = [f"return {view.function}({{{arguments}}})[{quoted(name)}]"]
     else:
-        given = ", ".join(f"{quoted(i.name)}: [{i.name}]" for i in inputs)
-        lines = [f"return {view.function}({{{given}}})[{quoted(name)}][0]"]
+        arguments = ", ".join(f"{quoted(i.name)}: [{i.name}]" for i in inputs)
+        lines = [f"return {view.function}({{{arguments}}})[{quoted(name)}][0]"]
     head = f"@hw.request_feature\ndef {made}({', '.join(parameters)}) -> {kind} | None:"
     return "\n".join([head, *(f"    {line}" for line in lines)])

@@ -96,9 +96,9 @@ def _used(function: Any, code: str) -> tuple[list[str], list[str]]:
     others: list[str] = []
     for node in tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            kept = [a for a in node.names if (a.asname or a.name).split(".")[0] in names]
-            if kept:
-                node.names = kept
+            used_aliases = [a for a in node.names if (a.asname or a.name).split(".")[0] in names]
+            if used_aliases:
+                node.names = used_aliases
                 imports.append(ast.unparse(node))
         elif (
             isinstance(node, (ast.FunctionDef, ast.ClassDef))

@@ -62,10 +62,10 @@ class FeastProject:
         views = [view for view in self.repo.views if self._carried(view)]
         sources = self._sources(views)
         parts = [*sources, *(self._view(view) for view in views)]
-        known = {view.name: view for view in views}
+        by_name = {view.name: view for view in views}
         on_demand = {
             view.name: request_features(
-                view, known, self._request_names(view), self._name, self.notes
+                view, by_name, self._request_names(view), self._name, self.notes
             )
             for view in self.repo.on_demand
         }
@@ -73,9 +73,9 @@ class FeastProject:
         parts += [
             code
             for service in self.repo.services
-            if (code := self._service(service, known, {n: m.names for n, m in on_demand.items()}))
+            if (code := self._service(service, by_name, {n: m.names for n, m in on_demand.items()}))
         ]
-        self.notes += [f"{other} has no counterpart" for other in self.repo.others]
+        self.notes += [f"{definition} has no counterpart" for definition in self.repo.others]
         body = _spaced([part for part in parts if part])
         opening = OPENING.format(command=command, version=self.repo.version)
         imports = sorted({line for made in on_demand.values() for line in made.imports})
@@ -139,9 +139,9 @@ class FeastProject:
         """
         others = {
             f.name
-            for other in self.repo.on_demand
-            if other.name != view.name
-            for f in other.features
+            for on_demand_view in self.repo.on_demand
+            if on_demand_view.name != view.name
+            for f in on_demand_view.features
         }
         return {
             f.name: self._name(f"{view.name}_{f.name}" if f.name in others else f.name)
@@ -211,9 +211,9 @@ class FeastProject:
                 else os.path.relpath(self.folder / batch.path, self.target)
             )
             return f"hw.parquet({quoted(path)})"
-        given = batch.table or batch.path or "its table"
+        location = batch.table or batch.path or "its table"
         self.notes.append(
-            f"source {name!r}: {batch.kind} ({given}) is not read from here; export it to "
+            f"source {name!r}: {batch.kind} ({location}) is not read from here; export it to "
             f"{name}.parquet, or give another table"
         )
         return f'hw.parquet("{name}.parquet")'
@@ -236,24 +236,27 @@ class FeastProject:
             if view.aggregations
             else self._latest(view)
         )
-        left = [f"{f.name} ({f.dtype})" for f in view.features if not _supported(f.dtype)]
-        if left and not view.aggregations:
+        unsupported = [f"{f.name} ({f.dtype})" for f in view.features if not _supported(f.dtype)]
+        if unsupported and not view.aggregations:
             self.notes.append(
-                f"feature view {view.name!r}: {', '.join(left)} left out; these types are not read"
+                f"feature view {view.name!r}: {', '.join(unsupported)} left out; these types are "
+                "not read"
             )
         if view.transformed:
             self.notes.append(
                 f"feature view {view.name!r}: its function is not carried over; do that in "
                 "select= of its source"
             )
-        known = ", ".join(
+        notes_of_view = ", ".join(
             [
                 *([f"owner {view.owner}"] if view.owner else []),
                 *(f"{k} {v}" for k, v in view.tags.items()),
             ]
         )
         comment = " ".join(
-            " ".join(filter(None, (view.description, f"({known})" if known else ""))).split()
+            " ".join(
+                filter(None, (view.description, f"({notes_of_view})" if notes_of_view else ""))
+            ).split()
         )
         return "\n".join(
             [

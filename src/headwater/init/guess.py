@@ -106,12 +106,12 @@ def _of_events(
     events: TableProfile, keys: Sequence[KeyGuess], left_out: Sequence[str], answers: InitAnswers
 ) -> EventGuesses:
     names = [k.column for k in keys]
-    given = (
+    time_column = (
         None
         if answers.event_time is None
         else _timestamp(events, answers.event_time, "--event-time")
     )
-    time = event_time(events, names, given, answers.timezone)
+    time = event_time(events, names, time_column, answers.timezone)
     ident = _ident(events, (*names, *events.time_columns))
     out = {*names, *left_out, *(ident or ())[:1]}
     varying = [c for c in events.numbers if c not in out and events.distinct[c] > 1]
@@ -119,7 +119,7 @@ def _of_events(
     numbering = row_numbers(events, [c for c in varying if c not in codes], time.micros)
     numbers = [c for c in varying if usable(c) and c not in {*codes, *numbering}][:NUMBERS]
     texts = [c for c in events.texts if c not in out and usable(c) and _repeats(events, c)][:TEXTS]
-    known = {DETERMINES: left_out, ROW_NUMBER: numbering, CODE: codes}
+    left_out_by_reason = {DETERMINES: left_out, ROW_NUMBER: numbering, CODE: codes}
     used = (*names, *(ident or ())[:1], *(column.name for column in time.columns), *numbers, *texts)
     return EventGuesses(
         time=time,
@@ -131,7 +131,10 @@ def _of_events(
         windows=windows(_span(time), time.period),
         span=_span_text(time),
         left_out=unread(
-            events, used, {reason: columns for reason, columns in known.items() if columns}, MANY
+            events,
+            used,
+            {reason: columns for reason, columns in left_out_by_reason.items() if columns},
+            MANY,
         ),
     )
 
@@ -152,8 +155,10 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
     leaking = determining(labels, label) if same else []
     keys = guess_keys(events, labels, label.name, answers.keys, same=same)
     known_of_events = _of_events(events, keys, [*leaking, *([label.name] if same else [])], answers)
-    request_time = _asked(labels, answers.request_time)
-    known = None if answers.known_at is None else _timestamp(labels, answers.known_at, "--known-at")
+    request_time = _request_time(labels, answers.request_time)
+    known_column = (
+        None if answers.known_at is None else _timestamp(labels, answers.known_at, "--known-at")
+    )
     apart = {*(k.name for k in keys), *leaking, label.name, *(known_of_events.ident or ())[:1]}
     numbering = row_numbers(
         labels,
@@ -173,9 +178,9 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
         **vars(known_of_events),
         label=label,
         request_time=request_time,
-        known=known,
-        known_evidence=_known_evidence(request_time, known),
-        outcome_windows=_outcome_windows(request_time, known, answers),
+        known=known_column,
+        known_evidence=_known_evidence(request_time, known_column),
+        outcome_windows=_outcome_windows(request_time, known_column, answers),
         request=list(answers.request),
         offered=offered,
         leaking=leaking,
@@ -186,7 +191,7 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
                 *answers.request,
                 *offered,
                 request_time.timestamp.name,
-                *([known.name] if known else []),
+                *([known_column.name] if known_column else []),
             ),
             {ROW_NUMBER: numbering} if numbering else {},
             labels.rows,
@@ -251,10 +256,10 @@ def remarks(events: TableProfile, guesses: EventGuesses) -> list[str]:
             f"{copies:,} rows are duplicates by {ident}, and count once{_differing(events, ident)}"
         )
     times = [column.name for column in guesses.time.columns] if not guesses.time.computed else []
-    known = (*(key.column for key in guesses.keys), *times, *(guesses.ident or ())[:1])
+    checked = (*(key.column for key in guesses.keys), *times, *(guesses.ident or ())[:1])
     for name, distinct in events.distinct.items():
         repeats = events.rows - frame[name].null_count() - distinct
-        if name not in known and ID_NAME.search(name) and 0 < repeats <= REPEATS * events.rows:
+        if name not in checked and ID_NAME.search(name) and 0 < repeats <= REPEATS * events.rows:
             notes.append(
                 f"{name} repeats in {repeats:,} rows that differ otherwise, so it is not an "
                 "id_field; each row counts"
@@ -269,7 +274,7 @@ def remarks(events: TableProfile, guesses: EventGuesses) -> list[str]:
             f"{name} is null in {nulls:,} of {events.rows:,} rows ({nulls / events.rows:.1%}), "
             "which no feature by it counts"
         )
-        for name in known
+        for name in checked
         if (nulls := frame[name].null_count())
     ]
     by_value = [
@@ -304,7 +309,7 @@ def label_remarks(labels: TableProfile, guesses: Guesses) -> list[str]:
 
 def _null_labels(labels: TableProfile, guesses: Guesses) -> list[str]:
     """Remarks about rows that neither train nor test, and the rows that are left."""
-    outcome, known = labels.frame[guesses.label.name], guesses.known
+    outcome, known_column = labels.frame[guesses.label.name], guesses.known
     columns = {guesses.label.name: (outcome, "they have no outcome")}
     columns |= {
         guesses.request_time.timestamp.name: (
@@ -313,7 +318,9 @@ def _null_labels(labels: TableProfile, guesses: Guesses) -> list[str]:
         )
     }
     columns |= (
-        {known.name: (known.values, "their outcome is never known")} if known is not None else {}
+        {known_column.name: (known_column.values, "their outcome is never known")}
+        if known_column is not None
+        else {}
     )
     notes = [
         (
@@ -323,16 +330,17 @@ def _null_labels(labels: TableProfile, guesses: Guesses) -> list[str]:
         for name, (values, why) in columns.items()
         if (nulls := values.null_count())
     ]
-    times = [guesses.request_time.timestamp, *([known] if known else [])]
+    times = [guesses.request_time.timestamp, *([known_column] if known_column else [])]
     notes += [
         remark for column in times for remark in _unparsed(column, "neither train nor are tested")
     ]
-    left = pl.DataFrame([values.alias(name) for name, (values, _) in columns.items()]).drop_nulls()[
-        guesses.label.name
-    ]
-    if notes and left.n_unique() == 1 and outcome.n_unique() > 1:
+    remaining = pl.DataFrame(
+        [values.alias(name) for name, (values, _) in columns.items()]
+    ).drop_nulls()[guesses.label.name]
+    if notes and remaining.n_unique() == 1 and outcome.n_unique() > 1:
         notes.append(
-            f"all {len(left):,} labels that are left are {left[0]!r}, and a model needs two "
+            f"all {len(remaining):,} labels that are left are {remaining[0]!r}, and a model needs "
+            "two "
             "outcomes: give another --known-at, or --known-after, that the rows with the other "
             "outcome have too"
         )
@@ -386,27 +394,31 @@ def parse_asked(text: str, columns: Sequence[str]) -> tuple[str, int]:
     return match[1], size if match[2] == "+" else -size
 
 
-def _asked(labels: TableProfile, text: str) -> RequestTime:
+def _request_time(labels: TableProfile, text: str) -> RequestTime:
     name, offset = parse_asked(text, labels.frame.columns)
     return RequestTime(_timestamp(labels, name, "--request-time"), offset)
 
 
-def _known_evidence(request_time: RequestTime, known: TimeColumn | None) -> str:
-    if known is None:
+def _known_evidence(request_time: RequestTime, known_column: TimeColumn | None) -> str:
+    if known_column is None:
         return ""
-    if known.naive != request_time.timestamp.naive:
+    if known_column.naive != request_time.timestamp.naive:
         return "as answered"
     after = (
-        (known.micros - request_time.timestamp.micros - request_time.offset).drop_nulls().to_numpy()
+        (known_column.micros - request_time.timestamp.micros - request_time.offset)
+        .drop_nulls()
+        .to_numpy()
     )
     if not len(after):
         raise DataError(
-            f"--known-at {known.name}: no row has both this time and {request_time.timestamp.name}"
+            f"--known-at {known_column.name}: no row has both this time and "
+            f"{request_time.timestamp.name}"
         )
     early = float((after < 0).mean())
     if early > 0.5:
         raise DataError(
-            f"--known-at {known.name}: in {early:.0%} of rows the outcome would be known before "
+            f"--known-at {known_column.name}: in {early:.0%} of rows the outcome would be known "
+            "before "
             "the prediction is asked for; give the column that says when it was known"
         )
     middle = float(np.median(after)) / HOUR
@@ -432,17 +444,17 @@ def is_code(series: pl.Series, distinct: int) -> bool:
 
 
 def _outcome_windows(
-    request_time: RequestTime, known: TimeColumn | None, answers: InitAnswers
+    request_time: RequestTime, known_column: TimeColumn | None, answers: InitAnswers
 ) -> list[str]:
     """Windows of past outcomes: at least twice as long as it takes until they are known."""
     times = request_time.timestamp.micros.drop_nulls().to_numpy()
     if not len(times):
         return []
-    if known is None:
+    if known_column is None:
         delay = micros(answers.known_after or "0s", "--known-after")
     else:
         after = (
-            (known.micros - request_time.timestamp.micros - request_time.offset)
+            (known_column.micros - request_time.timestamp.micros - request_time.offset)
             .drop_nulls()
             .to_numpy()
         )

@@ -103,7 +103,7 @@ class Interview:
     effects: Mapping[Effect, bool] = field(default_factory=dict)
 
 
-def asked(ask: Ask) -> Interview:
+def ask_all(ask: Ask) -> Interview:
     """Run the interview. ask: takes a question with an example, and returns a line.
 
     Raises:
@@ -177,60 +177,64 @@ def _line(name: str, text: str, example: str) -> str:
     return f'# {text}\n{name} = "{example}"'
 
 
-def _interview(task: Mapping[str, object], looks: Sequence[object], where: str) -> Interview:
+def _interview(task: Mapping[str, object], looks: Sequence[object], location: str) -> Interview:
     """Check all answers."""
-    of = _Reader(task, f"{where}: [task]", _QUESTIONS | _EFFECTS)
-    kind = of.word("kind")
+    reader = _Reader(task, f"{location}: [task]", _QUESTIONS | _EFFECTS)
+    kind = reader.word("kind")
     if kind not in written():
         raise UsageError(
-            f"{where}: kind is {kind!r}; {nearest(kind, written())} (of {', '.join(written())})"
+            f"{location}: kind is {kind!r}; {nearest(kind, written())} (of {', '.join(written())})"
         )
-    keys = of.names("keys")
+    keys = reader.names("keys")
     parsed = []
     for number, entry in enumerate(looks, start=1):
         if not isinstance(entry, Mapping):
-            raise UsageError(f"{where}: look {number} is {entry!r}; write it as [[look]]")
+            raise UsageError(f"{location}: look {number} is {entry!r}; write it as [[look]]")
         parsed.append(
-            _look(_Reader(entry, f"{where}: look {number}", {"at": ("", ""), **_OF_A_LOOK}), keys)
+            _look(
+                _Reader(entry, f"{location}: look {number}", {"at": ("", ""), **_OF_A_LOOK}), keys
+            )
         )
     if not parsed:
         raise UsageError(
-            f"{where}: no signal; give at least one, since features are computed from signals"
+            f"{location}: no signal; give at least one, since features are computed from signals"
         )
     return Interview(
-        name=of.word("name"),
-        predict=of.name("predict"),
+        name=reader.word("name"),
+        predict=reader.name("predict"),
         kind=kind,
-        asked_at=of.name("asked_at"),
-        known_after=of.duration("known_after"),
+        asked_at=reader.name("asked_at"),
+        known_after=reader.duration("known_after"),
         keys=keys,
-        fields=of.types("fields"),
+        fields=reader.types("fields"),
         looks=parsed,
         effects={
-            name: answer == "yes" for name in KINDS if (answer := of.choice(name, ("yes", "no")))
+            name: answer == "yes"
+            for name in KINDS
+            if (answer := reader.choice(name, ("yes", "no")))
         },
     )
 
 
-def _look(of: _Reader, keys: Sequence[str]) -> Signal:
-    key = of.word("key")
+def _look(reader: _Reader, keys: Sequence[str]) -> Signal:
+    key = reader.word("key")
     if key and key not in keys:
         raise UsageError(
-            f"{of.where}: key is {key!r}, which is not a key of the request, so it cannot be "
+            f"{reader.where}: key is {key!r}, which is not a key of the request, so it cannot be "
             f"looked up; {nearest(key, keys)}, or add it to keys"
         )
-    over = of.listed("over")
+    over = reader.listed("over")
     for window in over:
-        of.check(window, "over")
+        reader.check(window, "over")
     return Signal(
-        at=of.word("at"),
-        events=of.name("events"),
+        at=reader.word("at"),
+        events=reader.name("events"),
         key=key,
-        values=of.names("values"),
-        texts=of.names("texts"),
+        values=reader.names("values"),
+        texts=reader.names("texts"),
         over=over,
-        known=of.duration("known"),
-        fresh=of.duration("fresh"),
+        known=reader.duration("known"),
+        fresh=reader.duration("fresh"),
     )
 
 

@@ -34,7 +34,12 @@ class KeyGuess:
 
 
 def guess_keys(
-    events: TableProfile, labels: TableProfile, label: str, given: Sequence[str], *, same: bool
+    events: TableProfile,
+    labels: TableProfile,
+    label: str,
+    pairs_given: Sequence[str],
+    *,
+    same: bool,
 ) -> list[KeyGuess]:
     """The keys: those given (`name`, or `column of the labels=column of the events`), else columns
     of one name that identify whose events a row has, else columns of different names that share
@@ -44,10 +49,10 @@ def guess_keys(
         UsageError: an unknown column, or nothing that could be a key.
         DataError: a column that is given has no value.
     """
-    if tuple(given) == NOTHING:
+    if tuple(pairs_given) == NOTHING:
         return []
-    if given:
-        return [_given(events, labels, pair) for pair in given]
+    if pairs_given:
+        return [_guess_of_pair(events, labels, pair) for pair in pairs_given]
     shared = [
         c
         for c in labels.frame.columns
@@ -55,23 +60,23 @@ def guess_keys(
     ]
     accepted, refused = [], []
     for name in shared:
-        mine, other = events.frame[name], labels.frame[name]
-        if not _alike(mine, other):
+        event_values, label_values = events.frame[name], labels.frame[name]
+        if not _alike(event_values, label_values):
             continue
         if not (
-            mine.dtype == pl.String
+            event_values.dtype == pl.String
             or ID_NAME.search(name)
-            or (not same and _joins_every_row(mine, other))
+            or (not same and _joins_every_row(event_values, label_values))
         ):
             continue
-        share, each = _joined(events, name, other)
+        share, per_value = _joined(events, name, label_values)
         guess = KeyGuess(
             name,
             name,
             f"{name} joins {share:.1%} of labels; {events.distinct[name]:,} values with "
-            f"{each:.1f} events each",
+            f"{per_value:.1f} events each",
         )
-        if share >= JOINS and each >= 1.05 and events.distinct[name] > 1:
+        if share >= JOINS and per_value >= 1.05 and events.distinct[name] > 1:
             accepted.append(guess)
         else:
             refused.append(
@@ -97,7 +102,7 @@ def guess_keys(
     return sorted(accepted, key=lambda guess: -events.distinct[guess.column])[:KEYS]
 
 
-def _given(events: TableProfile, labels: TableProfile, pair: str) -> KeyGuess:
+def _guess_of_pair(events: TableProfile, labels: TableProfile, pair: str) -> KeyGuess:
     name, _, column = (part.strip() for part in pair.partition("="))
     column = column or name
     for table, wanted in ((labels, name), (events, column)):
@@ -119,13 +124,13 @@ def _given(events: TableProfile, labels: TableProfile, pair: str) -> KeyGuess:
             f"--keys {pair}: {name} is {labels.frame[name].dtype} in {labels.path}, and {column} "
             f"is {events.frame[column].dtype} in {events.path}; write both with one type"
         )
-    share, each = _joined(events, column, labels.frame[name])
+    share, per_value = _joined(events, column, labels.frame[name])
     is_in = "" if column == name else f" is {column} of the events, and"
     return KeyGuess(
         name,
         column,
         f"{name}{is_in} joins {share:.1%} of labels; {events.distinct[column]:,} values with "
-        f"{each:.1f} events each",
+        f"{per_value:.1f} events each",
     )
 
 
@@ -136,16 +141,16 @@ def _by_values(events: TableProfile, labels: TableProfile, label: str) -> list[K
     Small integers are the same in any column, so of integers both names have to be those of an
     identifier, or of one thing.
     """
-    found = []
-    for name, (share, each, column) in _best_pairs(events, labels, label, named=True).items():
-        if share >= JOINS_BY_VALUE and each >= 1.05 and events.distinct[column] > 1:
+    guesses = []
+    for name, (share, per_value, column) in _best_pairs(events, labels, label, named=True).items():
+        if share >= JOINS_BY_VALUE and per_value >= 1.05 and events.distinct[column] > 1:
             evidence = (
                 f"{name} of {labels.path} is {column} of {events.path}, by their values: it joins "
-                f"{share:.1%} of labels; {events.distinct[column]:,} values with {each:.1f} "
+                f"{share:.1%} of labels; {events.distinct[column]:,} values with {per_value:.1f} "
                 "events each"
             )
-            found.append(KeyGuess(name, column, evidence))
-    return found
+            guesses.append(KeyGuess(name, column, evidence))
+    return guesses
 
 
 def _best_pairs(
@@ -160,19 +165,21 @@ def _best_pairs(
     for name in labels.distinct:
         if labels.kinds[name] == "time" or name == label or labels.distinct[name] < 2:
             continue
-        other = labels.frame[name]
+        label_values = labels.frame[name]
         pairs = [
             c
             for c in events.distinct
-            if events.kinds[c] != "time" and _alike(events.frame[c], other)
+            if events.kinds[c] != "time" and _alike(events.frame[c], label_values)
         ]
-        if named and other.dtype != pl.String:
+        if named and label_values.dtype != pl.String:
             pairs = [
                 c
                 for c in pairs
                 if (_WHOSE.search(c) and _WHOSE.search(name)) or _thing(c) == _thing(name) != ""
             ]
-        best[name] = max(((*_joined(events, c, other), c) for c in pairs), default=(0.0, 0.0, ""))
+        best[name] = max(
+            ((*_joined(events, c, label_values), c) for c in pairs), default=(0.0, 0.0, "")
+        )
     return best
 
 
@@ -188,8 +195,8 @@ def _shared_values(events: TableProfile, labels: TableProfile, label: str) -> st
     pairs = _best_pairs(events, labels, label, named=False)
     alike = [
         f"{name} and {column}"
-        for name, (share, each, column) in pairs.items()
-        if share >= JOINS_BY_VALUE and each >= 1.05
+        for name, (share, per_value, column) in pairs.items()
+        if share >= JOINS_BY_VALUE and per_value >= 1.05
     ]
     if not alike:
         return "no two columns share their values"
@@ -199,33 +206,39 @@ def _shared_values(events: TableProfile, labels: TableProfile, label: str) -> st
     )
 
 
-def _alike(mine: pl.Series, other: pl.Series) -> bool:
+def _alike(event_values: pl.Series, label_values: pl.Series) -> bool:
     """Whether values of two columns can be equal, and neither is an amount or a flag."""
     plain = not (
-        mine.dtype.is_float()
-        or mine.dtype == pl.Boolean
-        or mine.dtype.is_nested()
-        or other.dtype.is_float()
+        event_values.dtype.is_float()
+        or event_values.dtype == pl.Boolean
+        or event_values.dtype.is_nested()
+        or label_values.dtype.is_float()
     )
     return (
         plain
-        and other.dtype != pl.Boolean
-        and (mine.dtype == pl.String) == (other.dtype == pl.String)
+        and label_values.dtype != pl.Boolean
+        and (event_values.dtype == pl.String) == (label_values.dtype == pl.String)
     )
 
 
-def _joined(events: TableProfile, column: str, other: pl.Series) -> tuple[float, float]:
+def _joined(events: TableProfile, column: str, label_values: pl.Series) -> tuple[float, float]:
     """The share of the labels' rows that have an event, and the events of a value."""
     share = float(
-        other.cast(pl.String).is_in(events.words(column)).fill_null(value=False).to_numpy().mean()
+        label_values.cast(pl.String)
+        .is_in(events.words(column))
+        .fill_null(value=False)
+        .to_numpy()
+        .mean()
     )
     return share, events.rows / max(events.distinct[column], 1)
 
 
-def _joins_every_row(mine: pl.Series, other: pl.Series) -> bool:
+def _joins_every_row(event_values: pl.Series, label_values: pl.Series) -> bool:
     """Whether a column of integers is a key by its values: every row of the labels has one of the
     events', and it is not an amount.
     """
-    if not (mine.dtype.is_integer() and other.dtype.is_integer()) or AMOUNT_NAME.search(mine.name):
+    if not (
+        event_values.dtype.is_integer() and label_values.dtype.is_integer()
+    ) or AMOUNT_NAME.search(event_values.name):
         return False
-    return bool(other.is_in(mine.unique().implode()).fill_null(value=False).all())
+    return bool(label_values.is_in(event_values.unique().implode()).fill_null(value=False).all())

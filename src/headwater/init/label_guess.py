@@ -64,7 +64,7 @@ def candidates(events: TableProfile, labels: TableProfile) -> list[str]:
     """Columns that could be the outcome, the likeliest first: by name, then flags, then columns
     that the events lack, then numbers.
     """
-    own = [
+    columns = [
         c
         for c in (*labels.texts, *labels.numbers)
         if not ID_NAME.search(c) and _possible(labels, c)
@@ -78,11 +78,11 @@ def candidates(events: TableProfile, labels: TableProfile) -> list[str]:
             labels.kinds[name] != "text",
         )
 
-    own.reverse()  # of equal ones the last, since outcomes tend to be the last columns
-    return sorted(own, key=score, reverse=True)
+    columns.reverse()  # of equal ones the last, since outcomes tend to be the last columns
+    return sorted(columns, key=score, reverse=True)
 
 
-def guess_label(events: TableProfile, labels: TableProfile, given: str | None) -> LabelGuess:
+def guess_label(events: TableProfile, labels: TableProfile, label: str | None) -> LabelGuess:
     """The given outcome, else the likeliest column.
 
     Raises:
@@ -95,22 +95,22 @@ def guess_label(events: TableProfile, labels: TableProfile, given: str | None) -
             "outcomes: give hundreds of them"
         )
     possible = candidates(events, labels)
-    if given is not None and given not in labels.kinds:
-        raise UsageError(f"--label {given}: the column is not there; {nearest(given, possible)}")
-    if given is not None and not _possible(labels, given):
+    if label is not None and label not in labels.kinds:
+        raise UsageError(f"--label {label}: the column is not there; {nearest(label, possible)}")
+    if label is not None and not _possible(labels, label):
         raise UsageError(
-            f"--label {given}: an outcome is numbers, booleans or at most {CLASSES} words, with "
-            f"more than one value; {_what(labels, given)}"
+            f"--label {label}: an outcome is numbers, booleans or at most {CLASSES} words, with "
+            f"more than one value; {_column_kind(labels, label)}"
         )
-    if not possible and given is None:
+    if not possible and label is None:
         raise UsageError(
             f"{labels.path} has no column that could be the outcome: one of numbers, booleans or "
             f"at most {CLASSES} words with more than one value. Its columns are "
             f"{', '.join(labels.frame.columns[:12])}; name one with --label"
         )
-    best = given or possible[0]
+    best = label or possible[0]
     missing = labels.frame[best].null_count()
-    others = [c for c in possible if c != best][:4] if given is None else []
+    others = [c for c in possible if c != best][:4] if label is None else []
     tail = f"; {missing:,} rows have none and are left out" if missing else ""
     tail += f"; it could also be {', '.join(others)}: --label" if others else ""
     return _described(labels, best, tail)
@@ -127,11 +127,11 @@ def _described(labels: TableProfile, name: str, tail: str) -> LabelGuess:
                 next((words[1 - i] for i in (0, 1) if words[i].lower() in NO), words[1]),
             )
             share = sizes[words.index(positive)] / len(values)
-            other = words[1 - words.index(positive)]
+            negative = words[1 - words.index(positive)]
             return LabelGuess(
                 name,
                 "binary",
-                f"{positive!r} is the positive outcome, {share:.1%} of rows; {other!r} is the "
+                f"{positive!r} is the positive outcome, {share:.1%} of rows; {negative!r} is the "
                 f"other{tail}",
                 positive,
             )
@@ -152,7 +152,7 @@ def _possible(labels: TableProfile, name: str) -> bool:
     )
 
 
-def _what(labels: TableProfile, name: str) -> str:
+def _column_kind(labels: TableProfile, name: str) -> str:
     if name in labels.time_columns:
         return "this one has times"
     return f"this one is {labels.frame[name].dtype} with {labels.distinct.get(name, 0):,} values"

@@ -52,22 +52,22 @@ def _numbers_rows(values: pl.Series, order: pl.DataFrame) -> bool:
         return True  # in any order
     ranks = order.with_columns(numbers.alias("value")).drop_nulls()
     alike = ranks.select(
-        pl.corr("value", of, method="spearman").abs().alias(of) for of in order.columns
+        pl.corr("value", column, method="spearman").abs().alias(column) for column in order.columns
     ).row(0)
     return any(share is not None and share >= _RISING for share in alike)
 
 
-def unread(table: TableProfile, used: Collection[str], known: LeftOut, most: int) -> LeftOut:
+def unread(table: TableProfile, used: Collection[str], left_out: LeftOut, most: int) -> LeftOut:
     """The columns that are neither used nor among those known to be left out, by reason.
 
     most: different values of a text.
     """
-    done = {*used, *(name for names in known.values() for name in names)}
+    done = {*used, *(name for names in left_out.values() for name in names)}
     reasons: dict[str, list[str]] = {}
     for name, kind in table.kinds.items():
         if name not in done:
             reasons.setdefault(_reason(table, name, kind, most), []).append(name)
-    return {**known, **reasons}
+    return {**left_out, **reasons}
 
 
 def _reason(table: TableProfile, name: str, kind: str, most: int) -> str:

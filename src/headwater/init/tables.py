@@ -132,11 +132,13 @@ class TableProfile:
     def code(self) -> str:
         """The code of the table in a project file."""
         kinds = {"CsvFiles": "csv", "JsonLinesFiles": "json_lines", "DeltaLake": "delta"}
-        given = [quoted(self.path)]
+        arguments = [quoted(self.path)]
         if isinstance(self.table, CsvFiles):
-            given += [f"separator={self.table.separator!r}"] if self.table.separator != "," else []
-            given += [f"dates={quoted(self.table.dates)}"] if self.table.dates else []
-        return f"hw.{kinds.get(type(self.table).__name__, 'parquet')}({', '.join(given)})"
+            arguments += (
+                [f"separator={self.table.separator!r}"] if self.table.separator != "," else []
+            )
+            arguments += [f"dates={quoted(self.table.dates)}"] if self.table.dates else []
+        return f"hw.{kinds.get(type(self.table).__name__, 'parquet')}({', '.join(arguments)})"
 
     @cached_property
     def ambiguous(self) -> dict[str, str]:

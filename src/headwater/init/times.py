@@ -46,7 +46,7 @@ class EventTime:
 
 
 def event_time(
-    events: TableProfile, keys: Sequence[str], given: TimeColumn | None, zone: str | None
+    events: TableProfile, keys: Sequence[str], time_column: TimeColumn | None, zone: str | None
 ) -> EventTime:
     """The event time: the given column, or one that no other time of its row exceeds in a notable
     share of rows.
@@ -56,8 +56,8 @@ def event_time(
     Raises:
         UsageError, DataError: no column of times, or all are null.
     """
-    if given is not None:
-        return _with_period(events, keys, given.name, given.evidence, [given])
+    if time_column is not None:
+        return _with_period(events, keys, time_column.name, time_column.evidence, [time_column])
     if not events.time_columns:
         raise UsageError(
             f"{events.path} has no column of times; a source needs one that says when each event "
@@ -111,25 +111,25 @@ def _with_period(
     evidence: str,
     columns: Sequence[TimeColumn],
 ) -> EventTime:
-    found = EventTime(name, evidence, columns, 0, "")
+    found_time = EventTime(name, evidence, columns, 0, "")
     if any(column.is_date for column in columns):
         return EventTime(
             name,
             evidence,
             columns,
             DAY,
-            _totals(events, keys, found, "day") or "a date is known at the end of its day",
+            _totals(events, keys, found_time, "day") or "a date is known at the end of its day",
         )
-    times = found.micros.drop_nulls().to_numpy()
+    times = found_time.micros.drop_nulls().to_numpy()
     coarse = {grid.resolution for grid in grids(times)}
     size = next((resolution for resolution in COARSE if resolution in coarse), None)
     if size is None:
-        return found
-    what = (
-        _totals(events, keys, found, size)
+        return found_time
+    period_evidence = (
+        _totals(events, keys, found_time, size)
         or f"the times are whole {size}s, so they may be rounded down"
     )
-    return EventTime(name, evidence, columns, SIZES[size], what)
+    return EventTime(name, evidence, columns, SIZES[size], period_evidence)
 
 
 def _totals(events: TableProfile, keys: Sequence[str], time: EventTime, size: str) -> str:

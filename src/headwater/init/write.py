@@ -278,7 +278,7 @@ class _ProjectFile(_SourcesFile):
         if not g.outcome_windows:
             return ""
         request_time, naive = g.request_time, g.request_time.timestamp.naive
-        known = self._known_rule()
+        rule = self._known_rule()
         select = [
             *(quoted(k.name) for k in g.keys),
             *self._asked_code(zoned=False),
@@ -301,7 +301,7 @@ class _ProjectFile(_SourcesFile):
                     f"    timestamp_field={quoted(self._asked_field())},  # as answered: "
                     f"{self.answers.request_time}"
                 ),
-                f"    {known}",
+                f"    {rule}",
                 *(
                     [f"    timezone={quoted(self._zone(request_time.timestamp))},"]
                     if needs_zone
@@ -323,12 +323,12 @@ class _ProjectFile(_SourcesFile):
         )
 
     def _known_code(self, *, zoned: bool = True) -> list[str]:
-        known = self.guesses.known
-        if known is None or known.name == self.guesses.request_time.timestamp.name:
+        known_column = self.guesses.known
+        if known_column is None or known_column.name == self.guesses.request_time.timestamp.name:
             return []
-        if known.is_date:
-            return [known.code] if known.code else [quoted(known.name)]
-        return self._made(known, zoned=zoned) or [quoted(known.name)]
+        if known_column.is_date:
+            return [known_column.code] if known_column.code else [quoted(known_column.name)]
+        return self._made(known_column, zoned=zoned) or [quoted(known_column.name)]
 
     def _request(self) -> str:
         field = self._asked_field()
@@ -372,7 +372,7 @@ class _ProjectFile(_SourcesFile):
             label = f"{g.label.code()}.alias({quoted(self._label_name())})"
         select = [*map(quoted, names), *self._asked_code(), label]
         select += self._known_code()
-        known = self._known_rule()
+        rule = self._known_rule()
         zone = g.request_time.timestamp.naive or (g.known is not None and g.known.naive)
         return "\n".join(
             [
@@ -387,7 +387,7 @@ class _ProjectFile(_SourcesFile):
                 f"    # {g.label.evidence}",
                 f"    label={quoted(self._label_name())},",
                 *comments(g.labels_left_out, self.labels),
-                f"    {known}",
+                f"    {rule}",
                 *(
                     [f"    timezone={quoted(self._zone(g.request_time.timestamp))},"]
                     if zone
