@@ -101,7 +101,7 @@ def test_keys_of_every_type(kind):
     listed = view.alias("l", keys={"key": hw.each("ids")})
     rows = pl.DataFrame(
         {
-            "ids": [[kind.of(2), kind.of(1), kind.of(3)], [], None],
+            "ids": [[kind.key_value(2), kind.key_value(1), kind.key_value(3)], [], None],
             "shop": [1, 1, 2],
             "timestamp": [at.replace(day=2)] * 3,
         }

@@ -247,7 +247,7 @@ _WINDOWS = (
 def _event(random: Random, window: Window, number: int, *, late: bool) -> Row:
     at = _near(random, BASE, window)
     lag = random.choice([0, 0, 0, 1, _SECOND, 10 * _SECOND, _HOUR, -1]) if late else 0
-    known = (
+    known_at = (
         None
         if late and random.random() < 0.03
         else at + timedelta(microseconds=lag + (random.choice([-1, 0, 1]) if lag > 1 else 0))
@@ -255,7 +255,7 @@ def _event(random: Random, window: Window, number: int, *, late: bool) -> Row:
     return {
         "key": random.choice([1, 1, 1, 2, None]),
         "at": at,
-        "known": known,
+        "known": known_at,
         "id": number,
         "before": False,
         "real": random.choice(_REALS),
@@ -276,14 +276,14 @@ def _images(random: Random, window: Window) -> list[Row]:
         number = random.randint(0, 7)
         now: Row = {**_event(random, window, number, late=True), "before": random.random() < 0.05}
         images.append(now)
-        while isinstance(known := now["known"], datetime) and random.random() < 0.6:
+        while isinstance(known_at := now["known"], datetime) and random.random() < 0.6:
             same: Row = {
                 "id": number,
-                "known": known + timedelta(microseconds=random.choice(_LATER)),
+                "known": known_at + timedelta(microseconds=random.choice(_LATER)),
             }
             fresh = _event(random, window, number, late=True)
-            kept = {name: now[name] for name in SCHEMA if random.random() < 0.6}
-            after: Row = {**fresh, **kept, **same, "before": False}
+            unchanged = {name: now[name] for name in SCHEMA if random.random() < 0.6}
+            after: Row = {**fresh, **unchanged, **same, "before": False}
             before: Row = {
                 **random.choice([now, now, now, dict.fromkeys(SCHEMA), fresh]),
                 **same,

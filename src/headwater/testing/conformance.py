@@ -188,11 +188,11 @@ def sweeping_is_merging(aggregation: Aggregation, random: Random) -> None:
             state = made_by.merge(
                 state, made_by.partial(use, spans(layer, request_times, feature.window))
             )
-        how = _how(feature, events, request_times)
+        context = _context(feature, events, request_times)
         ((_, _, sight),) = visible_ranges(Layer(events), parts, [request_times], feature.window)
         swept, merged = (
-            _values(made_by.sweep(use, sight, how)),
-            _values(made_by.finalize(state, how)),
+            _values(made_by.sweep(use, sight, context)),
+            _values(made_by.finalize(state, context)),
         )
         assert repr(swept) == repr(merged), (
             f"{feature.name} swept is {swept}, and merged {merged}; {drawn}"
@@ -251,22 +251,22 @@ def _events(drawn: Case) -> Events:
     """The events of key 1, sorted as the kernel takes them."""
     names = ["real", "whole", "flag", "word", "moment"]
     ident = drawn.view.source.id_field is not None
-    mine = [e for e in drawn.events if e["key"] == 1]
-    mine.sort(
+    key_events = [e for e in drawn.events if e["key"] == 1]
+    key_events.sort(
         key=lambda e: (
             in_order(e["at"]),
             in_order(e["id"]) if ident else 0,
             [in_order(e[n]) for n in names],
         )
     )
-    frame = pl.DataFrame(mine, schema=SCHEMA)
+    frame = pl.DataFrame(key_events, schema=SCHEMA)
     columns = {
         name: hashed(to_kernel(values), coded)
         for name in names
         for values, coded in [encode(frame[name])]
     }
     return Events(
-        np.array([0, len(mine)]),
+        np.array([0, len(key_events)]),
         frame["at"].to_physical().to_numpy(),
         NOTHING,
         0,
@@ -295,7 +295,7 @@ def _late(drawn: Case, random: Random) -> tuple[Events, RequestTimes]:
     )
     T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in drawn.rows], np.int64))  # type: ignore[arg-type]
     K = T - np.array([random.choice([-(10**7), 0, 1, 10**7]) for _ in T], np.int64)
-    gone = np.array(
+    removed_at = np.array(
         [
             k + random.choice([1, 10**7, 10**10]) if random.random() < 0.4 else LASTS
             for k in known.tolist()
@@ -303,7 +303,7 @@ def _late(drawn: Case, random: Random) -> tuple[Events, RequestTimes]:
         np.int64,
     )
     return replace(
-        events, known=known, gone=gone if random.random() < 0.7 else NOTHING
+        events, known=known, gone=removed_at if random.random() < 0.7 else NOTHING
     ), RequestTimes(np.array([0, len(T)]), T, K)
 
 
@@ -323,10 +323,10 @@ def _copy(state: State) -> State:
 
 
 def _finish(feature: Feature, state: State, events: Events, request_times: RequestTimes) -> Answers:
-    return _family(feature).finalize(state, _how(feature, events, request_times))
+    return _family(feature).finalize(state, _context(feature, events, request_times))
 
 
-def _how(feature: Feature, events: Events, request_times: RequestTimes) -> FinalizeContext:
+def _context(feature: Feature, events: Events, request_times: RequestTimes) -> FinalizeContext:
     wanted = wanted_of(feature)
     return FinalizeContext(
         wanted.function,
@@ -344,7 +344,7 @@ def _values(column: Answers) -> list[Value | tuple[Value, ...]]:
         items = column.items.tolist()
         if column.values is not None:
             items = [
-                each for pair in zip(items, _values(column.values), strict=True) for each in pair
+                item for pair in zip(items, _values(column.values), strict=True) for item in pair
             ]
         width = 1 if column.values is None else 2
         return [
@@ -357,7 +357,7 @@ def _values(column: Answers) -> list[Value | tuple[Value, ...]]:
     return [v if ok else None for v, ok in zip(column.values.tolist(), valid, strict=True)]
 
 
-def _same(feature: Feature, values: Answers, expected: Answers, events: Events, what: str) -> None:
+def _same(feature: Feature, values: Answers, expected: Answers, events: Events, law: str) -> None:
     """Equal, or for floats that are added up within 1e-9 of the column's size."""
     kind = TABLE[feature.aggregation.function].adds
     adds = kind is not None and bool(feature.columns)
@@ -380,4 +380,4 @@ def _same(feature: Feature, values: Answers, expected: Answers, events: Events, 
         return close or (a == b and type(a) is type(b))
 
     for row, (a, b) in enumerate(zip(_values(values), _values(expected), strict=True)):
-        assert alike(a, b), f"{what}: {feature.name} of request {row} is {a!r} and {b!r}; {events}"
+        assert alike(a, b), f"{law}: {feature.name} of request {row} is {a!r} and {b!r}; {events}"

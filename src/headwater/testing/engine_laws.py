@@ -140,11 +140,11 @@ def windows_of_every_kind(engine: Engine, random: Random) -> None:
         Window.in_micros(None, 10, offset=10),
     ]
     sizes = [[kind] for kind in kinds] + [random.sample(kinds, 3)]
-    for each in sizes:
+    for windows in sizes:
         features = [make.count(), make.sum("real"), make.last("word"), make.max("whole")]
         drawn = case(random, features)
         features_are_naive(
-            engine, replace(drawn, view=replace(drawn.view, windows=each)), freshnesses(_HOUR)
+            engine, replace(drawn, view=replace(drawn.view, windows=windows)), freshnesses(_HOUR)
         )
 
 
@@ -221,12 +221,12 @@ def given_events(engine: Engine, random: Random) -> None:
             EventQuery(query.source, query.keys, query.columns, Reach(None, _FAR, _FAR)),
             EngineRun(),
         )
-        (given, read) = (
-            engine.features(replace(query, events=of), [request_set], EngineRun())[0][0]
-            for of in (events, None)
+        (from_frame, read) = (
+            engine.features(replace(query, events=frame_given), [request_set], EngineRun())[0][0]
+            for frame_given in (events, None)
         )
-        assert _plain(given) == _plain(read), (
-            f"{given} of events that are given, and {read} of the table; {drawn}"
+        assert _plain(from_frame) == _plain(read), (
+            f"{from_frame} of events that are given, and {read} of the table; {drawn}"
         )
 
 
@@ -237,8 +237,10 @@ def events_as_read(engine: Engine, random: Random) -> None:
     for _ in range(2 * _SEVERAL):
         drawn = case(random)
         query, base = query_of(drawn), as_micros(BASE)
-        first, last, known = (base + random.choice([-_HOUR, -10, 0, 10, _HOUR]) for _ in range(3))
-        reach = Reach(random.choice([None, first]), last, known)
+        first, last, known_by = (
+            base + random.choice([-_HOUR, -10, 0, 10, _HOUR]) for _ in range(3)
+        )
+        reach = Reach(random.choice([None, first]), last, known_by)
         # the columns that are read tell versions apart
         columns = list(_COLUMNS) if query.source.changes else query.columns
         frame = engine.events(EventQuery(query.source, query.keys, columns, reach), EngineRun())
@@ -300,7 +302,12 @@ def states_of_a_cut(engine: Engine, random: Random) -> None:
         events = accepted(drawn.view, drawn.view.source, drawn.events)
         edges = [
             as_micros(BASE),
-            *(int(at) for e in events for at in (e.time, e.known, e.gone) if at != float("inf")),
+            *(
+                int(at)
+                for e in events
+                for at in (e.time, e.known, e.removed_at)
+                if at != float("inf")
+            ),
         ]
         times = sorted(random.choice(edges) + random.choice([-1, 0, 0, 1, _HOUR]) for _ in range(2))
         heads = [
@@ -334,9 +341,13 @@ def _states_are_naive(
 
     for head in heads:
         make = partial(tiles.states, T=head.T, most=2)
-        asked = StateQuery("law", query.source, query.keys, query.columns, head, before, None, make)
-        with engine.states(asked, EngineRun(memory=memory)) as states:
-            with engine.states(replace(asked, name="again"), EngineRun(memory=memory)) as again:
+        state_query = StateQuery(
+            "law", query.source, query.keys, query.columns, head, before, None, make
+        )
+        with engine.states(state_query, EngineRun(memory=memory)) as states:
+            with engine.states(
+                replace(state_query, name="again"), EngineRun(memory=memory)
+            ) as again:
                 assert (states.layout, len(states.parts)) == (again.layout, len(again.parts)), (
                     f"{states} and {again} differ; {drawn}"
                 )
@@ -345,11 +356,11 @@ def _states_are_naive(
                     held |= tiles.add(chunk, head.T, head.T, fetch)
         before = head
     T, K = heads[-1].T, heads[-1].K
-    known = accepted(drawn.view, drawn.view.source, drawn.events)
+    accepted_events = accepted(drawn.view, drawn.view.source, drawn.events)
     for key in (1, 2, 3):
         record = held.get(key_bytes(pl.DataFrame({"key": [key]}))[0], b"")
         values, statuses = tiles.values([[record] if record else []], np.array([T]), np.array([K]))
-        expected = _question(drawn).answers(known, [key], (T, K))
+        expected = _question(drawn).answers(accepted_events, [key], (T, K))
         for series, status, answer in zip(values, statuses, expected, strict=True):
             _compare(drawn, series.name, key, series.to_list()[0], status[0], answer)
 
@@ -362,11 +373,11 @@ def refusals(engine: Engine, random: Random) -> None:
         [_event(BASE, 1, real=float("inf"))]
     )
     requests = requests_of([{"key": 1, "timestamp": BASE + timedelta(minutes=1)}], [on_request()])
-    other = replace(requests, keys=pl.DataFrame({"key": ["1"]}))
+    string_keys = replace(requests, keys=pl.DataFrame({"key": ["1"]}))
     for features, request_set in (
         ([make.sum("real")], requests),
         ([make.sum("word")], requests),
-        ([make.count()], other),
+        ([make.count()], string_keys),
     ):
         view = replace(drawn.view, features=features, windows=["2h"])
         try:
@@ -418,9 +429,11 @@ def requests_of(
     frame = pl.DataFrame([pl.Series(key, [row[key] for row in rows], SCHEMA[key]) for key in keys])
     if not keys:
         frame = pl.DataFrame({"": pl.repeat(0, len(rows), eager=True)})
-    pairs = (np.array(of, np.int64).reshape(-1, 2) for of in times)
+    pairs = (np.array(times_of_row, np.int64).reshape(-1, 2) for times_of_row in times)
     return RequestSet(
-        frame, np.array(t, np.int64), tuple(AsOf(of[:, 0].copy(), of[:, 1].copy()) for of in pairs)
+        frame,
+        np.array(t, np.int64),
+        tuple(AsOf(times_of_row[:, 0].copy(), times_of_row[:, 1].copy()) for times_of_row in pairs),
     )
 
 
@@ -436,7 +449,10 @@ def features_are_naive(
     run, query = EngineRun(memory=memory), query_of(drawn)
     request_set = requests_of(drawn.rows, ways, drawn.view.keys)
     (values_by_time,) = engine.features(query, [request_set], run)
-    known, question = accepted(drawn.view, drawn.view.source, drawn.events), _question(drawn)
+    accepted_events, question = (
+        accepted(drawn.view, drawn.view.source, drawn.events),
+        _question(drawn),
+    )
     for way, values in zip(ways, values_by_time, strict=True):
         assert (
             values.values.columns == values.statuses.columns == [f.name for f in query.features]
@@ -445,7 +461,7 @@ def features_are_naive(
         for number, row in enumerate(drawn.rows):
             times = as_of(way, as_micros(row["timestamp"]))  # type: ignore[arg-type]
             key = [row[name] for name in drawn.view.keys]
-            answers = question.answers(known, key, times)
+            answers = question.answers(accepted_events, key, times)
             for feature, answer in zip(query.features, answers, strict=True):
                 value, status = (
                     values.values[feature.name].to_list()[number],
@@ -460,7 +476,7 @@ def features_are_naive(
                     answer,
                     feature.aggregation,
                 )
-            expected = max(question.known_at(known, key, times), NEVER)
+            expected = max(question.known_at(accepted_events, key, times), NEVER)
             # the columns that are read tell versions apart
             assert query.source.changes or values.known_at[number] == expected, (
                 f"known_at of row {number} at {way} is {values.known_at[number]}, and should be "
@@ -545,7 +561,7 @@ def _row(source: Source, columns: Sequence[str], event: Event) -> Row:
     if source.id_field is not None:
         row[IDENT] = event.ident
     if source.changes is not None:
-        row[GONE] = LASTS if event.gone == float("inf") else int(event.gone)
+        row[GONE] = LASTS if event.removed_at == float("inf") else int(event.removed_at)
     return row
 
 
@@ -556,7 +572,7 @@ def _comparable(row: Row) -> str:
 
 
 def _plain(values: FeatureValues) -> str:
-    known = None if values.known_at is None else values.known_at.tolist()
+    known_at = None if values.known_at is None else values.known_at.tolist()
     return repr(
-        (values.values.to_dict(as_series=False), values.statuses.to_dict(as_series=False), known)
+        (values.values.to_dict(as_series=False), values.statuses.to_dict(as_series=False), known_at)
     )

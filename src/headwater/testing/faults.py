@@ -173,14 +173,14 @@ def _failed(
 ) -> InjectedFault[P]:
     """The work with a fault in this process."""
     watch = Watch(call, kind, None if meanwhile is None else lambda: meanwhile(place))
-    found: HeadwaterError | OSError | None = None
+    failure: HeadwaterError | OSError | None = None
     try:
         work(watch, place)
     except (HeadwaterError, OSError) as error:
-        found = error
+        failure = error
     if watch.failure is not None:
         raise watch.failure
-    return InjectedFault(call, kind, place, watch.met, found)
+    return InjectedFault(call, kind, place, watch.met, failure)
 
 
 def _ended(

@@ -95,10 +95,12 @@ class _Disk:
         elsewhere.
         """
         base = Path.cwd() if not isinstance(dir_fd, int) else _path_of(dir_fd)
-        found = _path_of(path) if isinstance(path, int) else base / os.fsdecode(cast("str", path))
-        if not found.is_absolute():  # a pipe, a socket
+        full_path = (
+            _path_of(path) if isinstance(path, int) else base / os.fsdecode(cast("str", path))
+        )
+        if not full_path.is_absolute():  # a pipe, a socket
             return None
-        whole = found.parent.resolve() / found.name
+        whole = full_path.parent.resolve() / full_path.name
         if not whole.is_relative_to(self.folder):
             return None
         return _CHANCE.sub("#", str(whole.relative_to(self.folder)))
@@ -198,8 +200,8 @@ class _FaultyConnection(sqlite3.Connection):
         return self._seen(statements, partial(super().executescript, statements))
 
     def _seen(self, statement: str, run: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
-        found = _STATEMENT.match(statement)
-        return run() if found is None else self._make(f"sqlite {found[1].lower()}", run)
+        match = _STATEMENT.match(statement)
+        return run() if match is None else self._make(f"sqlite {match[1].lower()}", run)
 
 
 def _path_of(number: int) -> Path:

@@ -84,7 +84,7 @@ def evaluate(
     """
     source = view.source if source is None else source
     freshness = view.freshness if freshness is None else freshness
-    known = accepted(view, source, events)
+    accepted_rows = accepted(view, source, events)
     question = NaiveFeatures(
         view.keys,
         view.outputs,
@@ -98,15 +98,17 @@ def evaluate(
         times = as_of(freshness, as_micros(_timestamp(row[timestamp_field])))
         keys = {key: row[str(view.request_key(key))] for key in view.keys}
         if view.list_key is None:
-            answers = question.answers(known, list(keys.values()), times)
+            answers = question.answers(accepted_rows, list(keys.values()), times)
         else:
             elements = cast("list[Value] | None", keys[view.list_key.key])
-            each = [
-                question.answers(known, list({**keys, view.list_key.key: key}.values()), times)
+            by_element = [
+                question.answers(
+                    accepted_rows, list({**keys, view.list_key.key: key}.values()), times
+                )
                 for key in elements or ()
             ]
             answers = [
-                _of_list(elements, [answers[n] for answers in each])
+                _of_list(elements, [answers[n] for answers in by_element])
                 for n in range(len(view.outputs))
             ]
         answers_by_row.append(
@@ -145,7 +147,7 @@ def visible(event: Event, window: Window, T: int, K: int) -> bool:
         if window.length is None
         else (T - window.offset - window.length) // window.hop * window.hop
     )
-    return tail <= event.time < head and event.known <= K < event.gone
+    return tail <= event.time < head and event.known <= K < event.removed_at
 
 
 def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[Event]:
@@ -167,10 +169,15 @@ def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[E
 
 def accepted_events(source: Source, read: AbstractSet[str], events: Sequence[Row]) -> list[Event]:
     """As `accepted`, where these columns are read."""
-    own = {source.timestamp_field, source.known_at_field, source.id_field, source.changes}
+    special_columns = {
+        source.timestamp_field,
+        source.known_at_field,
+        source.id_field,
+        source.changes,
+    }
     names = sorted(
         ({name for row in events for name in row} if source.columns is None else source.columns)
-        - own
+        - special_columns
     )
     names += sorted(read - {*names})  # such as the `until` of a queue, which need not be selected
     if source.changes is not None:
@@ -187,15 +194,15 @@ def accepted_events(source: Source, read: AbstractSet[str], events: Sequence[Row
     if source.id_field is None:
         return timed
 
-    kept: list[Event] = []
+    accepted_rows: list[Event] = []
     for event in sorted(
         timed,
         key=lambda e: (e.known, [in_order(e.row[n]) for n in (source.timestamp_field, *names)]),
     ):
         horizon = event.known - micros(source.id_horizon, "id_horizon")
-        if not any(copy.ident == event.ident and copy.known > horizon for copy in kept):
-            kept.append(event)
-    return kept
+        if not any(copy.ident == event.ident and copy.known > horizon for copy in accepted_rows):
+            accepted_rows.append(event)
+    return accepted_rows
 
 
 def _versions(source: Source, images: Sequence[Row], names: Sequence[str]) -> list[Event]:
@@ -211,20 +218,20 @@ def _versions(source: Source, images: Sequence[Row], names: Sequence[str]) -> li
     versions: list[Event] = []
     held: Row | None = None
     since = -math.inf
-    known = [
+    images_by_time = [
         (_instant(at, source), row)
         for row in images
         if (at := row[str(source.known_at_field)]) is not None
     ]
-    for known_at in sorted({at for at, _ in known}):
-        now = [row for at, row in known if at == known_at]
+    for known_at in sorted({at for at, _ in images_by_time}):
+        now = [row for at, row in images_by_time if at == known_at]
         before = [says(row) for row in now if row[str(source.changes)]]
         after = [row for row in now if not row[str(source.changes)]]
         fresh = [row for row in after if says(row) not in before]
         holds = max(fresh or after, key=says) if after else None  # type: ignore[arg-type]
         if says(holds) != says(held):
             if held is not None:
-                versions.append(_event(source, held)._replace(known=since, gone=known_at))
+                versions.append(_event(source, held)._replace(known=since, removed_at=known_at))
             held, since = holds, known_at
     if held is not None:
         versions.append(_event(source, held)._replace(known=since))
@@ -282,10 +289,10 @@ class NaiveFeatures:
         """
         if times is None:
             return [Answer(_empty(f), "missing") for f in self.features]
-        mine = self._of(events, key)
-        retained = any(visible(e, window, *times) for e in mine for window in self.retained)
+        key_events = self._events_of_key(events, key)
+        retained = any(visible(e, window, *times) for e in key_events for window in self.retained)
         request = AskedRow(*times, self.source, retained=retained)
-        return [self._answer(f, counted(f, mine, *times), request) for f in self.features]
+        return [self._answer(f, counted(f, key_events, *times), request) for f in self.features]
 
     def known_at(
         self, events: Sequence[Event], key: Sequence[Value], times: tuple[int, int] | None
@@ -296,12 +303,12 @@ class NaiveFeatures:
         latest = [-math.inf]
         for f in self.features if times is not None else []:
             assert times is not None
-            known = [e.known for e in counted(f, self._of(events, key), *times)]
-            if known:
-                latest.append(times[1] if f.aggregation.facts.queue else max(known))
+            known_times = [e.known for e in counted(f, self._events_of_key(events, key), *times)]
+            if known_times:
+                latest.append(times[1] if f.aggregation.facts.queue else max(known_times))
         return max(latest)
 
-    def _of(self, events: Sequence[Event], key: Sequence[Value]) -> list[Event]:
+    def _events_of_key(self, events: Sequence[Event], key: Sequence[Value]) -> list[Event]:
         return [
             e
             for e in events
@@ -321,15 +328,22 @@ class NaiveFeatures:
 
 def counted(feature: Feature, events: Sequence[Event], T: int, K: int) -> list[Event]:
     """Those of one key's events that a feature counts, in their order."""
-    aggregation, kept = feature.aggregation, [e for e in events if visible(e, feature.window, T, K)]
+    aggregation, counted_events = (
+        feature.aggregation,
+        [e for e in events if visible(e, feature.window, T, K)],
+    )
     if aggregation.where is not None:
-        kept = [e for e in kept if e.row[aggregation.where] is True]
+        counted_events = [e for e in counted_events if e.row[aggregation.where] is True]
     if aggregation.skips_null:
-        kept = [e for e in kept if None not in [_value(e, c) for c in feature.columns]]
+        counted_events = [
+            e for e in counted_events if None not in [_value(e, c) for c in feature.columns]
+        ]
     if aggregation.secondary is not None:
-        kept = [e for e in kept if e.row[aggregation.secondary.column] is not None]
+        counted_events = [
+            e for e in counted_events if e.row[aggregation.secondary.column] is not None
+        ]
     return sorted(
-        kept,
+        counted_events,
         key=lambda e: (
             e.time,
             in_order(e.ident),
@@ -363,11 +377,14 @@ def _map(
         category: max((e.time, in_order(e.ident)) for e in group)
         for category, group in groups.items()
     }
-    kept = sorted(groups, key=lambda category: (*latest[category], in_order(category)))[
+    categories = sorted(groups, key=lambda category: (*latest[category], in_order(category)))[
         -by.max_keys :
     ]
     return Answer(
-        {c: reference(feature, groups[c], _values(feature, groups[c]), request) for c in kept},
+        {
+            c: reference(feature, groups[c], _values(feature, groups[c]), request)
+            for c in categories
+        },
         "present",
     )
 
@@ -394,15 +411,15 @@ def _event(source: Source, row: Row) -> Event:
         if row[source.timestamp_field] is None
         else _instant(row[source.timestamp_field], source)
     )
-    known: float = happened + micros(source.known_after, "known_after")
+    known_at: float = happened + micros(source.known_after, "known_after")
     if source.known_at_field is not None:
-        known = (
+        known_at = (
             math.inf
             if row[source.known_at_field] is None
             else _instant(row[source.known_at_field], source)
         )
-    time = happened if source.window_on == "timestamp" else known
-    return Event(time, known, None if source.id_field is None else row[source.id_field], row)
+    time = happened if source.window_on == "timestamp" else known_at
+    return Event(time, known_at, None if source.id_field is None else row[source.id_field], row)
 
 
 def _instant(value: Value, source: Source) -> int:

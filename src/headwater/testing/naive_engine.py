@@ -59,7 +59,7 @@ class NaiveEngine:
         else:
             schema, events = (
                 query.events.schema,
-                [_given(query.source, row) for row in query.events.to_dicts()],
+                [_event_of_frame(query.source, row) for row in query.events.to_dicts()],
             )
         question = NaiveFeatures(
             query.keys, query.features, query.retained, query.expires_after, query.source
@@ -81,8 +81,8 @@ class NaiveEngine:
         )
         # an image that is known later takes nothing back
         if source.changes is not None and reach is not None:
-            known = pl.col(str(source.known_at_field))
-            rows = rows.filter(known.is_null() | (known.dt.epoch("us") <= reach.known))
+            known_at = pl.col(str(source.known_at_field))
+            rows = rows.filter(known_at.is_null() | (known_at.dt.epoch("us") <= reach.known))
         events = (
             []
             if reach is None
@@ -122,7 +122,7 @@ class NaiveEngine:
             e
             for e in events
             if e.time < head.T
-            and e.known <= head.K < e.gone
+            and e.known <= head.K < e.removed_at
             and (query.first is None or e.time >= query.first)
         ]
         fresh = [
@@ -142,7 +142,7 @@ def _rows(source: Source, read: Sequence[str]) -> pl.DataFrame:
     if source.filter is not None:
         table = table.filter(source.filter)
     if source.select is not None:
-        own = [
+        special_columns = [
             source.timestamp_field,
             source.known_at_field,
             source.id_field,
@@ -152,7 +152,9 @@ def _rows(source: Source, read: Sequence[str]) -> pl.DataFrame:
         selected = {output_name(item) for item in source.select}
         table = table.select(
             *source.select,
-            *dict.fromkeys(name for name in own if name is not None and name not in selected),
+            *dict.fromkeys(
+                name for name in special_columns if name is not None and name not in selected
+            ),
         )
     naive = [
         name
@@ -195,15 +197,15 @@ def _accepted(source: Source, read: set[str], rows: pl.DataFrame, notes: Notes) 
         if lacking and not (source.changes is not None and name == source.timestamp_field):
             notes.leave_out(f"source {source.name}: {reason.format(name)}", len(lacking))
             table = [row for row in table if row not in lacking]
-    kept = accepted_events(source, read, table)
+    accepted = accepted_events(source, read, table)
     if source.id_field is not None and source.changes is None:
-        copies = [row for row in table if not any(event.row is row for event in kept)]
+        copies = [row for row in table if not any(event.row is row for event in accepted)]
         differ = [
             row
             for row in copies
             if not any(
                 _says(source, read, event.row) == _says(source, read, row)
-                for event in _first(source, kept, row)
+                for event in _first(source, accepted, row)
             )
         ]
         for reason, rows_left in (
@@ -212,17 +214,17 @@ def _accepted(source: Source, read: set[str], rows: pl.DataFrame, notes: Notes) 
         ):
             if rows_left:
                 notes.leave_out(f"source {source.name}: {reason}", len(rows_left))
-    return kept
+    return accepted
 
 
-def _first(source: Source, kept: Sequence[Event], row: Row) -> list[Event]:
+def _first(source: Source, accepted: Sequence[Event], row: Row) -> list[Event]:
     """The event that a copy is of: the last one of its id that was known by then."""
     ident = row[str(source.id_field)]
-    known = row[source.known_at_field or source.timestamp_field]
+    known_at = row[source.known_at_field or source.timestamp_field]
     earlier = [
         e
-        for e in kept
-        if e.ident == ident and e.row[source.known_at_field or source.timestamp_field] <= known  # type: ignore[operator]
+        for e in accepted
+        if e.ident == ident and e.row[source.known_at_field or source.timestamp_field] <= known_at  # type: ignore[operator]
     ]
     return sorted(earlier, key=lambda e: e.known)[-1:]
 
@@ -231,18 +233,18 @@ def _says(source: Source, read: set[str], row: Row) -> list[Value]:
     return [row[name] for name in sorted({*read, source.timestamp_field})]
 
 
-def _given(source: Source, row: Row) -> Event:
+def _event_of_frame(source: Source, row: Row) -> Event:
     """An event of a frame that `events` gave."""
     time, known_by_column = int(str(row[TIME])), KNOWN in row and source.window_on == "timestamp"
     delay = micros(source.known_after, "known_after") if source.window_on == "timestamp" else 0
-    gone = row.get(GONE)
-    known = int(str(row[KNOWN])) if known_by_column else time + delay
+    removed_at = row.get(GONE)
+    known_at = int(str(row[KNOWN])) if known_by_column else time + delay
     return Event(
         time,
-        known,
+        known_at,
         row.get(IDENT),
         row,
-        math.inf if gone is None or gone == LASTS else int(str(gone)),
+        math.inf if removed_at is None or removed_at == LASTS else int(str(removed_at)),
     )
 
 
@@ -265,7 +267,8 @@ def _frame(
         series_by_name[IDENT] = pl.Series([e.ident for e in events], dtype=schema[source.id_field])
     if source.changes is not None:
         series_by_name[GONE] = pl.Series(
-            [LASTS if e.gone == math.inf else int(e.gone) for e in events], dtype=pl.Int64
+            [LASTS if e.removed_at == math.inf else int(e.removed_at) for e in events],
+            dtype=pl.Int64,
         )
     return pl.DataFrame(series_by_name)
 
@@ -281,8 +284,8 @@ def _values(
 ) -> FeatureValues:
     keys = [[request_set.keys[name][row] for name in query.keys] for row in range(len(T))]
     times = [
-        None if end == NEVER else (end, known)
-        for end, known in zip(T.tolist(), K.tolist(), strict=True)
+        None if end == NEVER else (end, known_by)
+        for end, known_by in zip(T.tolist(), K.tolist(), strict=True)
     ]
     answers = [question.answers(events, key, at) for key, at in zip(keys, times, strict=True)]
     by_feature = [[of_row[i] for of_row in answers] for i in range(len(query.features))]
@@ -294,13 +297,13 @@ def _values(
         pl.Series(f.name, [a.status for a in of_feature], pl.Enum(STATUSES))
         for f, of_feature in zip(query.features, by_feature, strict=True)
     ]
-    known = (
+    known_times = (
         [question.known_at(events, key, at) for key, at in zip(keys, times, strict=True)]
         if query.known
         else []
     )
     known_at = (
-        np.array([NEVER if at == -math.inf else at for at in known], np.int64)
+        np.array([NEVER if at == -math.inf else at for at in known_times], np.int64)
         if query.known
         else None
     )

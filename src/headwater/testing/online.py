@@ -67,13 +67,13 @@ class KeyKind:
     dtype: pl.DataType
     value: Callable[[int], object]
 
-    def of(self, key: int | None) -> object:
+    def key_value(self, key: int | None) -> object:
         """The value of a key."""
         return None if key is None else self.value(key)
 
     def series(self, keys: Sequence[int | None]) -> pl.Series:
         """The column of some keys."""
-        return pl.Series("key", [self.of(key) for key in keys], dtype=self.dtype)
+        return pl.Series("key", [self.key_value(key) for key in keys], dtype=self.dtype)
 
 
 KEY_KINDS: Sequence[KeyKind] = (
@@ -111,9 +111,9 @@ def online_is_offline(aggregation: Aggregation, random: Random) -> None:
         numbers = tuple(name for name in aggregation.columns if name != "word")
         aggregation = replace(aggregation, columns=numbers or aggregation.columns)
     others = [
-        other
-        for other in aggregations()
-        if TABLE[other.function] is not TABLE[aggregation.function]
+        candidate
+        for candidate in aggregations()
+        if TABLE[candidate.function] is not TABLE[aggregation.function]
     ]
     drawn = case(
         random, [aggregation, *random.sample(others, random.choice([0, 0, 1]))], late=False
@@ -214,8 +214,10 @@ def _batches(
 def _plain_as_frames(features: OnlineFeatures, T: int, random: Random, kind: KeyKind) -> None:
     """One row, many rows, and the general evaluation of the same records agree to the bit."""
     keys = [random.choice([1, 2, 3, None]) for _ in range(random.randint(1, 5))]
-    columns, statuses, read_versions = features.rows({"key": [kind.of(key) for key in keys]}, t=T)
-    ones = [features.row({"key": kind.of(key)}, t=T) for key in keys[:2]]
+    columns, statuses, read_versions = features.rows(
+        {"key": [kind.key_value(key) for key in keys]}, t=T
+    )
+    ones = [features.row({"key": kind.key_value(key)}, t=T) for key in keys[:2]]
     (view,) = features.views.values()
     served, codes = _evaluated(view, kind, keys, read_versions[0])
     assert repr(columns) == repr(served), f"{columns} and {served}"
@@ -235,19 +237,21 @@ def _evaluated(
     """Values and statuses of a view by the general evaluation of records."""
     ends = view.version_reader.look()[1]
     encoded_keys = key_bytes(kind.series([key or 1 for key in keys]).to_frame())
-    stored = view.store.get([place for key in encoded_keys for place in view.places([key], ends)])
+    stored = view.store.get(
+        [record_key for key in encoded_keys for record_key in view.places([key], ends)]
+    )
     chosen = [
         section(record, view.view.tiles_fingerprint)
         for record in view.version_reader.chosen(stored, at)
     ]
-    each = len(chosen) // len(keys)
+    per_key = len(chosen) // len(keys)
     grouped = [
-        chosen[each * n : each * (n + 1)] if key is not None else [b""] * each
+        chosen[per_key * n : per_key * (n + 1)] if key is not None else [b""] * per_key
         for n, key in enumerate(keys)
     ]
-    known = view.view.freshness.known_by(at.T, at.K)
+    known_by = view.view.freshness.known_by(at.T, at.K)
     features, statuses = view.tiles.values(
-        grouped, np.full(len(keys), at.T), np.full(len(keys), known)
+        grouped, np.full(len(keys), at.T), np.full(len(keys), known_by)
     )
     return [s.to_list() for s in features], [
         [asides.STATUSES.index(status) for status in s.to_list()] for s in statuses

@@ -140,10 +140,10 @@ def _states(random: np.random.Generator, steps: int, half_life: float) -> F64:
     """float64 (steps, machines), of mean 0 and variance 1."""
     from scipy.signal import lfilter
 
-    kept = 2.0 ** (-_EVERY / 3600 / half_life)
-    noise = random.normal(size=(steps, _MACHINES)) * np.sqrt(1 - kept**2)
+    persistence = 2.0 ** (-_EVERY / 3600 / half_life)
+    noise = random.normal(size=(steps, _MACHINES)) * np.sqrt(1 - persistence**2)
     noise[0] = random.normal(size=_MACHINES)
-    return np.asarray(lfilter([1.0], [1.0, -kept], noise, axis=0), np.float64)
+    return np.asarray(lfilter([1.0], [1.0, -persistence], noise, axis=0), np.float64)
 
 
 def _view(name: str, states: F64, shape: Shape) -> FeatureView:

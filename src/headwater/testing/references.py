@@ -43,7 +43,7 @@ class Event(NamedTuple):
     known: float
     ident: Value
     row: Row
-    gone: float = math.inf
+    removed_at: float = math.inf
 
 
 class AskedRow(NamedTuple):

@@ -152,9 +152,9 @@ class RemoteState(_Remote):
         """See `IngestState`; it ends with a connection of its own, or when nothing comes by
         that.
         """
-        with contextlib.closing(_Remote(self.address)) as own:
-            own.call("lease", name, wait)
-            with renewed(own.size):
+        with contextlib.closing(_Remote(self.address)) as connection:
+            connection.call("lease", name, wait)
+            with renewed(connection.size):
                 yield
 
     def server_time(self) -> None:
@@ -176,8 +176,8 @@ class RemoteTable(_Remote):
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
         """See `FeatureTable`."""
         return {
-            shard: self._write(shard, part, {}, (writer, turn, n))
-            for shard, part in _sharded(records).items()
+            shard: self._write(shard, shard_records, {}, (writer, turn, n))
+            for shard, shard_records in _sharded(records).items()
         }
 
     def replace(self, records: Changes, expect: Changes) -> Marks:
@@ -197,20 +197,20 @@ class RemoteTable(_Remote):
                 return None
             self.call(
                 "commit",
-                {_place(shard, writer): _pair(turn, n)},
-                {_place(shard, writer): _pair(before, n) if before or n else None},
+                {_mark_key(shard, writer): _pair(turn, n)},
+                {_mark_key(shard, writer): _pair(before, n) if before or n else None},
             )
             latest = max(latest, n)
         return latest
 
     def writers(self) -> dict[bytes, tuple[int, int]]:
         """See `FeatureTable`."""
-        found: dict[bytes, tuple[int, int]] = {}
+        writers: dict[bytes, tuple[int, int]] = {}
         for key, value in self.scan(b"w"):
             turn, n = struct.unpack("<qq", value)
-            before = found.get(key[2:], (0, 0))
-            found[key[2:]] = max(before[0], turn), max(before[1], n)
-        return found
+            before = writers.get(key[2:], (0, 0))
+            writers[key[2:]] = max(before[0], turn), max(before[1], n)
+        return writers
 
     def confirmed(self) -> Marks:
         """See `FeatureTable`."""
@@ -220,7 +220,7 @@ class RemoteTable(_Remote):
         """See `FeatureTable`."""
         self.call("commit", dict.fromkeys(key for key, _ in self.scan(RECORD)), {})
         counts = {shard: max(n, marks.get(shard, 0)) for shard, n in self.confirmed().items()}
-        begun = {_place(shard, writer): _pair(turn, 0) for shard in _ALL for writer in writers}
+        begun = {_mark_key(shard, writer): _pair(turn, 0) for shard in _ALL for writer in writers}
         self.call(
             "commit",
             {**begun, **{b"n" + shard: struct.pack("<q", n) for shard, n in counts.items()}},
@@ -234,7 +234,7 @@ class RemoteTable(_Remote):
                 raise LostError(f"shard {shard!r} of the table has lost commits. {REBUILD}")
 
     def _applied(self, shard: bytes, writer: bytes) -> tuple[int, int]:
-        value = self.get([_place(shard, writer)])[0]
+        value = self.get([_mark_key(shard, writer)])[0]
         return (0, 0) if value is None else struct.unpack("<qq", value)
 
     def _write(
@@ -256,10 +256,10 @@ class RemoteTable(_Remote):
                     raise FencedError(f"another process has taken {writer!r} over")
                 if applied >= n:
                     return _number(count)
-                unmoved[_place(shard, writer)] = (
+                unmoved[_mark_key(shard, writer)] = (
                     _pair(fenced, applied) if fenced or applied else None
                 )
-                also[_place(shard, writer)] = _pair(turn, n)
+                also[_mark_key(shard, writer)] = _pair(turn, n)
             stored = dict(zip(records, self.get(list(records)), strict=True))
             new = {
                 key: value
@@ -287,7 +287,7 @@ def _sharded(records: Changes) -> dict[bytes, dict[bytes, bytes | None]]:
     return shards
 
 
-def _place(shard: bytes, writer: bytes) -> bytes:
+def _mark_key(shard: bytes, writer: bytes) -> bytes:
     return b"w" + shard + writer
 
 

@@ -209,10 +209,10 @@ def one_of_two_threads_wins(make: Open, _: Random) -> None:
     with _opened(make) as store:
         counts = [0] * 4
 
-        def race(mine: int) -> None:
-            counts[mine] = _count_up(store, 25)
+        def race(number: int) -> None:
+            counts[number] = _count_up(store, 25)
 
-        threads = [threading.Thread(target=race, args=(mine,)) for mine in range(4)]
+        threads = [threading.Thread(target=race, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -357,9 +357,9 @@ def records_never_go_back(make: Open, _: Random) -> None:
         for step, through in enumerate(
             (5, 4, 5, 2**31, 2**32, 2**32 - 1, 2**53 + 1, 2**53, 2**62 + 1, 2**62, 0, -1)
         ):
-            mine = record(through, b"%d" % step)
-            store.commit({key: mine, b"o": number(through)}, {})
-            at = mine if at is None or through >= struct.unpack("<q", at[8:16])[0] else at
+            written = record(through, b"%d" % step)
+            store.commit({key: written, b"o": number(through)}, {})
+            at = written if at is None or through >= struct.unpack("<q", at[8:16])[0] else at
             assert store.get([key, b"o"]) == [at, number(through)], (
                 f"after a record that is complete through {through}"
             )
@@ -385,16 +385,16 @@ def it_is_a_map(make: Open, random: Random) -> None:
                 key: random.choice([None, b"", *letters])
                 for key in random.sample(keys, random.randrange(9))
             }
-            known = {key: held.get(key) for key in random.sample(keys, random.randrange(4))}
-            if not store.capabilities.atomic and any(key.startswith(OFFSET) for key in known):
+            expected = {key: held.get(key) for key in random.sample(keys, random.randrange(4))}
+            if not store.capabilities.atomic and any(key.startswith(OFFSET) for key in expected):
                 # a writer writes its own alone
                 changed = {
                     key: value for key, value in changed.items() if not key.startswith(RECORD)
                 }
-            for key in known:
+            for key in expected:
                 with _raises(FencedError):
-                    store.commit(dict.fromkeys(changed, b"wrong"), known | {key: b"other"})
-            store.commit(changed, known)
+                    store.commit(dict.fromkeys(changed, b"wrong"), expected | {key: b"other"})
+            store.commit(changed, expected)
             held |= {key: value for key, value in changed.items() if value is not None}
             held = {key: value for key, value in held.items() if changed.get(key, b"") is not None}
             if random.random() < 0.3:
