@@ -177,7 +177,7 @@ class AwsClient:
         if f".{name}." not in url:
             return
         try:
-            known = session.get_available_regions(
+            regions = session.get_available_regions(
                 self.service, session.get_partition_for_region(name)
             )
         except self._errors.UnknownRegionError as error:
@@ -185,8 +185,8 @@ class AwsClient:
             raise self.failure(
                 f"AWS has no region {name!r} ({hint}); correct region=, or AWS_DEFAULT_REGION"
             ) from error
-        if name not in known:
-            self._doubt = f"boto3 knows no region {name!r} ({nearest(name, known)}). "
+        if name not in regions:
+            self._doubt = f"boto3 knows no region {name!r} ({nearest(name, regions)}). "
 
     def __str__(self) -> str:
         return f"{self.service} at {self.endpoint_url} (region {self.region})"
@@ -252,12 +252,13 @@ class AwsClient:
                     raise
                 _LOG.debug("%s: the events of %s ended: %s", self, operation, error)
 
-    def wait(self, what: str, seconds: float) -> None:
-        """Wait before `what` is sent again. Where requests are throttled, a warning says how many,
-        at most every half minute.
+    def wait(self, operation: str, seconds: float) -> None:
+        """Wait before `operation` is sent again.
+
+        Where requests are throttled, a warning says how many, at most every half minute.
         """
         self.waited += seconds
-        _LOG.debug("%s: %s is sent again in %.2f s", self, what, seconds)
+        _LOG.debug("%s: %s is sent again in %.2f s", self, operation, seconds)
         if self.throttled > self._warned[0] and clock.stopwatch() > self._warned[1]:
             self._warned = self.throttled, clock.stopwatch() + _WARN_EVERY
             _LOG.warning(

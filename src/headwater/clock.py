@@ -30,12 +30,12 @@ class Clock(Protocol):
 _instead: Clock | None = None
 
 
-def read_instead(other: Clock | None) -> Clock | None:
+def read_instead(replacement: Clock | None) -> Clock | None:
     """Read this clock from now on in this process, None for the machine's; returns the one
     before.
     """
     global _instead
-    before, _instead = _instead, other
+    before, _instead = _instead, replacement
     return before
 
 
@@ -62,7 +62,7 @@ def steady_micros() -> tuple[int, ...]:
     """
     if _instead is not None:
         return (_instead.steady(),) * len(_STEADY)
-    return tuple(time.clock_gettime_ns(which) // 1000 for which in _STEADY)
+    return tuple(time.clock_gettime_ns(clock_id) // 1000 for clock_id in _STEADY)
 
 
 def micros(timestamp: datetime) -> int:

@@ -328,7 +328,7 @@ def listed(names: Iterable[str], most: int = 4) -> str:
 _PAGE: Final = re.compile(r":?\s*<(\?xml|!doctype|html|error)\b.*", re.IGNORECASE | re.DOTALL)
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 # polars adds the path it read first
-_OTHER: Final = re.compile(
+_DETAILS: Final = re.compile(
     r" \(path: \S+?\)(?=$|;)|; note: if you are using Python,.*", re.MULTILINE
 )
 
@@ -382,7 +382,7 @@ def read_error(error: BaseException, secrets: Iterable[str] = ()) -> str:
     first = _PAGE.sub(
         "", first.partition("\n\nResolved plan")[0].partition("\n\nDebug source")[0]
     ).strip()
-    first = re.sub(r"(://[^\s?]+)\?[^\s:]*", r"\1", _OTHER.sub("", first)).removeprefix(
+    first = re.sub(r"(://[^\s?]+)\?[^\s:]*", r"\1", _DETAILS.sub("", first)).removeprefix(
         "object-store error: "
     )
     reason = cause.strip().splitlines()[-1:] if cause else []

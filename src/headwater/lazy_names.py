@@ -46,8 +46,10 @@ def lazy_names(
                 for module in modules
                 if name in vars(importlib.import_module(f"{package}.{module}")).get("__all__", ())
             )
-            other = others.get(name) or next(inside, None)
-            close = f"did you mean {other!r}?" if other else nearest(name, [*home, *modules])
+            suggestion = others.get(name) or next(inside, None)
+            close = (
+                f"did you mean {suggestion!r}?" if suggestion else nearest(name, [*home, *modules])
+            )
             message += (
                 f"; {close if close.startswith('did') else f'dir({package}) lists all names'}"
             )

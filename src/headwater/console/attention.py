@@ -54,7 +54,7 @@ class Item:
 
 def items(context: ConsoleContext) -> list[Item]:
     """Everything that needs attention, the worst first, those that are acknowledged last."""
-    known = _read(context.data_dir)
+    acknowledged = _read(context.data_dir)
     every = [
         *_withdrawn(context),
         *_experiments(context),
@@ -62,7 +62,7 @@ def items(context: ConsoleContext) -> list[Item]:
         *_views(context),
         *_earned_nothing(context),
     ]
-    valid = {key: ack for key, ack in known.items() if context.now() - ack.at < _LAPSES}
+    valid = {key: ack for key, ack in acknowledged.items() if context.now() - ack.at < _LAPSES}
     marked = [replace(item, acknowledged=valid.get(item.key)) for item in every]
     return sorted(marked, key=lambda item: item.acknowledged is not None)
 
@@ -80,14 +80,17 @@ def acknowledge(context: ConsoleContext, request: ConsoleRequest) -> Done:
             f"nothing called {key[:100]!r} needs attention now; load the overview again"
         )
     with _LOCK:
-        known = {
+        acknowledged = {
             k: ack for k, ack in _read(context.data_dir).items() if context.now() - ack.at < _LAPSES
         }
         path = _path(context.data_dir)
         try:
             permissions.own_folder(path.parent)
             permissions.replace_file(
-                path, msgspec.json.encode({**known, key: Acknowledged(request.who, context.now())})
+                path,
+                msgspec.json.encode(
+                    {**acknowledged, key: Acknowledged(request.who, context.now())}
+                ),
             )
         except OSError as error:
             raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -100,20 +103,22 @@ def monitored(context: ConsoleContext) -> Sequence[LevelLiftResult]:
     return context.cached(
         "level lifts",
         5.0,
-        lambda: [one for one in LATEST_LEVEL_LIFT.all(context.registry) if one.model in names],
+        lambda: [
+            result for result in LATEST_LEVEL_LIFT.all(context.registry) if result.model in names
+        ],
     )
 
 
 def _withdrawn(context: ConsoleContext) -> Iterator[Item]:
-    for one in delivered(context):
-        if one.withdrawn:
-            key = f"promise {one.promise.model} {one.since}"
+    for result in delivered(context):
+        if result.withdrawn:
+            key = f"promise {result.promise.model} {result.since}"
             yield Item(
                 key,
                 "promise missed",
-                one.first_line,
+                result.first_line,
                 "/models",
-                f"headwater watch --project {context.file} --model {one.promise.model}",
+                f"headwater watch --project {context.file} --model {result.promise.model}",
             )
 
 
@@ -134,11 +139,11 @@ def _experiments(context: ConsoleContext) -> Iterator[Item]:
             if rail.arm == result.arm
         )
         if unproven or result.decision in ("harm", "invalid", "inconclusive"):
-            what = (
+            subject = (
                 f"experiment {experiment.name} "
                 f"{'guardrail not proven' if unproven else result.decision}"
             )
-            yield Item(what, "experiment", result.first_line, f"/experiments/{experiment.name}")
+            yield Item(subject, "experiment", result.first_line, f"/experiments/{experiment.name}")
 
 
 def _parity(context: ConsoleContext) -> Iterator[Item]:
@@ -178,11 +183,11 @@ def _views(context: ConsoleContext) -> Iterator[Item]:
 
 def _earned_nothing(context: ConsoleContext) -> Iterator[Item]:
     for result in monitored(context):
-        for one in result.decayed:
+        for alternative in result.decayed:
             yield Item(
-                f"level {result.model} {one.name}",
+                f"level {result.model} {alternative.name}",
                 "earned nothing",
-                f"{result.model}: {one.sentence}",
+                f"{result.model}: {alternative.sentence}",
                 "/experiments#monitored",
             )
 

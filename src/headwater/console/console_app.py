@@ -188,7 +188,9 @@ class _Console:
         """JSON data; errors are JSON too."""
         try:
             visitor = self._visitor(request)
-            value = await run_in_threadpool(row.view, self.context, _asked(request, visitor))
+            value = await run_in_threadpool(
+                row.view, self.context, _console_request(request, visitor)
+            )
             status, body = 200, value
         except Denied as denied:
             status, body = denied.status, {"error": str(denied)}
@@ -206,11 +208,11 @@ class _Console:
             self.access.check(self.sessions.scopes(visitor.session), "admin")
         except Denied as denied:
             return self._to_login(request) if denied.status == 401 else self._refused(denied)
-        asked = ConsoleRequest(
+        console_request = ConsoleRequest(
             dict(request.path_params), form, visitor.may_act, self._who(visitor.session)
         )
         try:
-            done = await run_in_threadpool(row.run, self.context, asked)
+            done = await run_in_threadpool(row.run, self.context, console_request)
         except HeadwaterError as error:
             return self._error(error, visitor, title="Nothing was done")
         except Exception:  # noqa: BLE001 (logged, and shown as a page)
@@ -226,7 +228,9 @@ class _Console:
         except Denied as denied:
             return self._to_login(request) if denied.status == 401 else self._refused(denied)
         try:
-            html = await run_in_threadpool(self._rendered, page, _asked(request, visitor), visitor)
+            html = await run_in_threadpool(
+                self._rendered, page, _console_request(request, visitor), visitor
+            )
         except HeadwaterError as error:
             response = self._error(error, visitor)
         except Exception:  # noqa: BLE001 (logged, and shown as a page)
@@ -243,8 +247,8 @@ class _Console:
         """404, for visitors who may read."""
         return await self.page(_LOST, request)
 
-    def _rendered(self, page: ConsolePage, asked: ConsoleRequest, visitor: _Visitor) -> str:
-        values = page.view(self.context, asked)
+    def _rendered(self, page: ConsolePage, request: ConsoleRequest, visitor: _Visitor) -> str:
+        values = page.view(self.context, request)
         return self._in_frame(
             page.template, visitor, title=page.title, path=page.path, charts=page.charts, **values
         )
@@ -372,11 +376,11 @@ class _Console:
             status,
         )
 
-    def _failed(self, request: Request, visitor: _Visitor, what: str) -> Response:
+    def _failed(self, request: Request, visitor: _Visitor, problem: str) -> Response:
         """The page for the exception that is being handled."""
         _LOG.exception("%s of the console failed", request.url.path)
         return self._error(
-            HeadwaterError(f"{what}; the log of the console has the reason"), visitor, status=500
+            HeadwaterError(f"{problem}; the log of the console has the reason"), visitor, status=500
         )
 
     def _with_cookie(self, response: Response, request: Request, cookie: str) -> Response:
@@ -420,7 +424,7 @@ def _raw(request: Request) -> Mapping[bytes, bytes]:
     return dict(request.scope["headers"])
 
 
-def _asked(request: Request, visitor: _Visitor) -> ConsoleRequest:
+def _console_request(request: Request, visitor: _Visitor) -> ConsoleRequest:
     query: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
         query.setdefault(name, []).append(value)

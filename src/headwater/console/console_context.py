@@ -72,8 +72,8 @@ class ConsoleContext:
         """Whether the online store is there, as far as a look at the disk can say; one across the
         network is.
         """
-        kind, _, place = self.store_url.partition(":")
-        return kind != "lmdb" or Path(place.partition("?")[0]).exists()
+        kind, _, location = self.store_url.partition(":")
+        return kind != "lmdb" or Path(location.partition("?")[0]).exists()
 
     def runs(self) -> Runs:
         """The kept runs, the latest first; listed again every two seconds at most."""
@@ -119,9 +119,9 @@ class ConsoleContext:
         """
         lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            known = self._results.get(key)
-            if known is not None and clock.stopwatch() - known[0] < seconds:
-                return cast("T", known[1])
+            cached = self._results.get(key)
+            if cached is not None and clock.stopwatch() - cached[0] < seconds:
+                return cast("T", cached[1])
             value = compute()
             if len(self._results) > _MOST:
                 self._results.clear()

@@ -75,15 +75,15 @@ def day_chart(
     >>> [label for _, label in chart.ticks], chart.paths
     (['0', '1', '2', '3'], [('a', '72,118.7 624,12')])
     """
-    known = [value for line in lines for value in line.values if value is not None]
-    known += [value for side in band or () for value in side if value is not None]
-    if not known:
+    present = [value for line in lines for value in line.values if value is not None]
+    present += [value for side in band or () for value in side if value is not None]
+    if not present:
         return None
-    low = min(0.0, *known) if from_zero or len(known) < 2 else min(known)
+    low = min(0.0, *present) if from_zero or len(present) < 2 else min(present)
     high = max(
-        *known,
+        *present,
         low + 1e-9,
-        *([limit[0]] if limit is not None and limit[0] <= 4 * max(known) else []),
+        *([limit[0]] if limit is not None and limit[0] <= 4 * max(present) else []),
     )
     step = _step((high - low) / (_TICKS - 1))
     begin = step * (low // step)
@@ -105,11 +105,13 @@ def day_chart(
 
     paths, dots = [], []
     for line in lines:
-        for whole, part in groupby(
+        for whole, points_in_row in groupby(
             zip(days, line.values, strict=True), key=lambda pair: pair[1] is not None
         ):
             points = (
-                [(x(day), y(value)) for day, value in part if value is not None] if whole else []
+                [(x(day), y(value)) for day, value in points_in_row if value is not None]
+                if whole
+                else []
             )
             if len(points) > 1:
                 paths.append((line.css, " ".join(f"{a:g},{b:g}" for a, b in points)))
@@ -141,13 +143,13 @@ def _band(
     if band is None:
         return []
     areas = []
-    for whole, part in groupby(
+    for whole, rows_in_run in groupby(
         zip(days, *band, strict=True), key=lambda row: row[1] is not None and row[2] is not None
     ):
         rows = (
             [
                 (x(day), y(low), y(high))
-                for day, low, high in part
+                for day, low, high in rows_in_run
                 if low is not None and high is not None
             ]
             if whole

@@ -45,12 +45,12 @@ def decide(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, obj
     )
     if chosen and chosen not in names:
         raise NotShown(f"the project has no model {chosen[:100]!r}; {nearest(chosen[:100], names)}")
-    mine = records(context, chosen) if chosen else []
+    run_records = records(context, chosen) if chosen else []
     backtest, assessment = (
-        _latest(context, mine, BacktestResult),
-        _latest(context, mine, AssessmentResult),
+        _latest(context, run_records, BacktestResult),
+        _latest(context, run_records, AssessmentResult),
     )
-    attribution = _latest(context, mine, AttributionResult)
+    attribution = _latest(context, run_records, AttributionResult)
     evidence = assessment.result if backtest is None and assessment is not None else backtest
     earned = attribution or (assessment.attribution if assessment is not None else None)
     shown: list[Section | None] = []
@@ -127,8 +127,8 @@ def compare(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, ob
     if not 2 <= len(ids) <= MOST_COMPARED:
         raise UsageError(f"choose 2 to {MOST_COMPARED} runs to compare; {len(ids)} were chosen")
     compared = [_record(context, name) for name in ids]
-    kept = context.runs()
-    places = dict(kept.differences(*ids))
+    all_runs = context.runs()
+    places = dict(all_runs.differences(*ids))
     results = [
         (record, result)
         for record in compared
@@ -137,7 +137,9 @@ def compare(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, ob
     heads: list[str | Cell] = ["", *(_heading(record) for record in compared)]
     blocks: list[Block] = [Table("Figures", heads, _figure_rows(compared))]
     parts = [*_curves(results), Section("figures", "Side by side", blocks)]
-    rows = [[name, *(value or wording.NO_VALUE for value in of)] for name, of in places.items()]
+    rows = [
+        [name, *(value or wording.NO_VALUE for value in values)] for name, values in places.items()
+    ]
     differing: Block = (
         Table("Definitions, data and code that differ", heads, rows)
         if rows
@@ -158,8 +160,8 @@ def checklist(readiness: Readiness) -> Sequence[tuple[str, Sequence[Finding]]]:
     return list(groups.items())
 
 
-def _latest(context: ConsoleContext, mine: Sequence[RunRecord], kind: type[R]) -> R | None:
-    for record in mine:
+def _latest(context: ConsoleContext, run_records: Sequence[RunRecord], kind: type[R]) -> R | None:
+    for record in run_records:
         if KINDS.get(record.kind) is kind and isinstance(
             result := _readable(context, record), kind
         ):

@@ -40,7 +40,7 @@ class ModelDrift(msgspec.Struct, frozen=True):
 
 def drift_of(context: ConsoleContext, feature: str, models: list[Model]) -> list[ModelDrift]:
     """The drift of a feature in some models as they are defined."""
-    found = []
+    drifts = []
     for model in models:
         name = f"drift of {model.name}"
         summary = context.summaries.latest(
@@ -54,10 +54,10 @@ def drift_of(context: ConsoleContext, feature: str, models: list[Model]) -> list
             if summary.value is None or feature in summary.value
             else "the served version was trained without it"
         )
-        found.append(
+        drifts.append(
             ModelDrift(model.name, (summary.value or {}).get(feature), summary.error or absent)
         )
-    return found
+    return drifts
 
 
 def _features(context: ConsoleContext, model: Model) -> dict[str, ShownDrift]:

@@ -77,7 +77,7 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
         raise NotShown(
             f"the project has no experiment {name[:100]!r}; {nearest(name[:100], names)}"
         )
-    mine = started.get(name)
+    started_experiment = started.get(name)
     record = next(iter(records(context, name, "experiment")), None)
     shown: RunSections | None = None
     problem = ""
@@ -87,7 +87,7 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
         except HeadwaterError as error:
             problem = str(error)
     status: Summary[ExperimentStatus] | None = None
-    if mine is not None:
+    if started_experiment is not None:
         places = ExperimentPlaces(models=context.models, data_dir=context.data_dir)
         status = context.summaries.latest(
             f"experiment {name}",
@@ -97,8 +97,8 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
         )
     return {
         "heading": f"Experiment {name}",
-        "listed": _listed(context, name, mine),
-        "changes": [] if mine is None else mine.changes,
+        "listed": _listed(context, name, started_experiment),
+        "changes": [] if started_experiment is None else started_experiment.changes,
         "status": status,
         "record": record,
         "problem": problem,
@@ -123,7 +123,11 @@ def _started(context: ConsoleContext) -> dict[str, StartedExperiment]:
     return context.cached(
         "experiments",
         2.0,
-        lambda: {one.plan.experiment: one for one in store.started() if one.plan.project in ours},
+        lambda: {
+            experiment.plan.experiment: experiment
+            for experiment in store.started()
+            if experiment.plan.project in ours
+        },
     )
 
 

@@ -91,7 +91,7 @@ def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
         view = view_of(context.project, feature)
     except UsageError as error:
         raise NotShown(str(error)) from error
-    found = context.cached(
+    summary = context.cached(
         ("feature", feature),
         10.0,
         lambda: feature_summary(context.project, feature, context.data_dir, graph_of(context)),
@@ -116,10 +116,10 @@ def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
     )
     return {
         "heading": feature,
-        "feature": found,
+        "feature": summary,
         "days": days[::-1],
         "values": values_chart(days),
-        "ages": age_chart(ages, found.promise),
+        "ages": age_chart(ages, summary.promise),
         "age_days": ages[::-1],
         "statuses": sorted({status for day in days for status in day.statuses}),
         "snippets": context.cached(
@@ -180,10 +180,10 @@ def _explanation(
     """
     view = view_of(context.project, feature).root
     name = f"{view.name}__{feature.partition('__')[2]}"
-    given = {key: request.one(f"{_KEY}{key}") for key in view.keys}
+    key_texts = {key: request.one(f"{_KEY}{key}") for key in view.keys}
     at = request.one("at").strip()
     form: dict[str, object] = {
-        "keys": given,
+        "keys": key_texts,
         "at": at,
         "explained": None,
         "refused": "",
@@ -193,14 +193,14 @@ def _explanation(
     if not request.one("explain"):
         return form
     try:
-        keys = typed_keys(context.project, name, given)
+        keys = typed_keys(context.project, name, key_texts)
         with context.opened_store() as store:
-            found = explain(
+            explained = explain(
                 context.project, name, keys, store=store, data_dir=context.data_dir, at=at or None
             )
     except HeadwaterError as error:
         return {**form, "refused": str(error)}
-    shown = found.first(_EVENTS)
+    shown = explained.first(_EVENTS)
     rows = shown.events.sort("timestamp", descending=True, nulls_last=True)
     columns = [
         column
@@ -217,20 +217,20 @@ def _explanation(
         }
         for row in rows.to_dicts()
     ]
-    counted = int(found.events["counts"].sum())
+    counted = int(explained.events["counts"].sum())
     return {
         **form,
-        "explained": found,
+        "explained": explained,
         "counted": counted,
-        "of": found.events.height,
+        "of": explained.events.height,
         "columns": columns,
         "events": events,
-        "age": duration(found.age) if found.age >= 0 else f"-{duration(-found.age)}",
-        "online": _value(found.online) if found.served else None,
-        "offline": _value(found.offline),
-        "agree": not found.served or _value(found.online) == _value(found.offline),
-        "times": [_moment(found.at), _moment(found.T), _moment(found.K)],
-        "line": timeline(rows, found.T),
+        "age": duration(explained.age) if explained.age >= 0 else f"-{duration(-explained.age)}",
+        "online": _value(explained.online) if explained.served else None,
+        "offline": _value(explained.offline),
+        "agree": not explained.served or _value(explained.online) == _value(explained.offline),
+        "times": [_moment(explained.at), _moment(explained.T), _moment(explained.K)],
+        "line": timeline(rows, explained.T),
     }
 
 

@@ -42,10 +42,10 @@ def freshness_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[
     """Views, those that need attention first, and sources."""
     refused = ""
     try:
-        found = freshness_of(context)
+        freshness = freshness_of(context)
         views, sources = (
-            sorted(found.views, key=lambda view: (_ORDER.index(view.state), view.view)),
-            found.sources,
+            sorted(freshness.views, key=lambda view: (_ORDER.index(view.state), view.view)),
+            freshness.sources,
         )
     except StoreError as error:
         views, sources, refused = [], [], str(error)
@@ -90,7 +90,7 @@ def freshness_of(context: ConsoleContext) -> FreshnessResult:
 def refused_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
     """The refused records of a source, the latest first."""
     source, reason = request.names["source"], request.one("reason")
-    if source not in {each.name for each in context.project.sources}:
+    if source not in {defined.name for defined in context.project.sources}:
         raise NotShown(f"the project has no source {source!r}")
     with context.opened_store() as store:
         rows = dead_letters(
@@ -132,11 +132,11 @@ def replay_refused(context: ConsoleContext, request: ConsoleRequest) -> Done:
             store.
     """
     source, reason = request.one("source"), request.one("reason")
-    which, limits = DeadLetterFilter(reason or None), IngestLimits(wait=0.0)
+    chosen, limits = DeadLetterFilter(reason or None), IngestLimits(wait=0.0)
     done = replay_dead_letters(
         context.project,
         source,
-        which,
+        chosen,
         store=context.store,
         data_dir=context.data_dir,
         limits=limits,

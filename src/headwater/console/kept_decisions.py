@@ -19,7 +19,7 @@ from headwater.results.promise_result import DeliveryResult
 from headwater.results.result import Result
 from headwater.results.stored_runs import RunRecord
 
-_KEPT: float = 3600.0  # seconds; a result never changes
+_CACHED_FOR: float = 3600.0  # seconds; a result never changes
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def result_of(context: ConsoleContext, record: RunRecord) -> Result:
         DataError: it cannot be read.
     """
     return context.cached(
-        ("result", record.id), _KEPT, lambda: KeptRun(record, context.stored_runs).result
+        ("result", record.id), _CACHED_FOR, lambda: KeptRun(record, context.stored_runs).result
     )
 
 
@@ -67,9 +67,9 @@ def decision_of(context: ConsoleContext, model: str) -> ModelDecision:
     """What the latest assessment, else the latest backtest, says of a model."""
     missed = next(
         (
-            one.first_line
-            for one in delivered(context)
-            if one.promise.model == model and one.withdrawn
+            result.first_line
+            for result in delivered(context)
+            if result.promise.model == model and result.withdrawn
         ),
         "",
     )
@@ -123,11 +123,11 @@ def _tested(context: ConsoleContext, backtest: BacktestResult | None) -> str:
     if backtest is None:
         return ""
     model = backtest.model
-    found = context.cached(
+    experiments = context.cached(
         ("experiments", model), 5.0, lambda: kept_experiments(model, context.data_dir)
     )
     return " ".join(
-        evidence_words.of_experiments(msgspec.structs.replace(backtest, experiments=found))
+        evidence_words.of_experiments(msgspec.structs.replace(backtest, experiments=experiments))
     )
 
 
@@ -137,7 +137,9 @@ def delivered(context: ConsoleContext) -> Sequence[DeliveryResult]:
     return context.cached(
         "deliveries",
         5.0,
-        lambda: [one for one in deliveries(context.registry) if one.promise.model in names],
+        lambda: [
+            result for result in deliveries(context.registry) if result.promise.model in names
+        ],
     )
 
 

@@ -48,7 +48,7 @@ class LineagePicture:
     box_height: int = _BOX_HEIGHT
 
 
-def lineage_picture(found: Lineage) -> LineagePicture:
+def lineage_picture(lineage: Lineage) -> LineagePicture:
     """Lay out a lineage: each node right of all that feed it, in an order with few crossings
     (Sugiyama, Tagawa and Toda, 1981).
 
@@ -56,14 +56,14 @@ def lineage_picture(found: Lineage) -> LineagePicture:
     >>> [(box.x, box.y) for box in picture.boxes]
     [(8, 8)]
     """
-    columns = _columns(found)
+    columns = _columns(lineage)
     used = sorted(set(columns.values()))
-    by_column = [[node for node in found.nodes if columns[node.id] == column] for column in used]
+    by_column = [[node for node in lineage.nodes if columns[node.id] == column] for column in used]
     for column in by_column:
         column.sort(key=lambda node: (KINDS.index(node.kind), node.name))
-    feeders: dict[str, list[str]] = {node.id: [] for node in found.nodes}
-    fed: dict[str, list[str]] = {node.id: [] for node in found.nodes}
-    for edge in found.edges:
+    feeders: dict[str, list[str]] = {node.id: [] for node in lineage.nodes}
+    fed: dict[str, list[str]] = {node.id: [] for node in lineage.nodes}
+    for edge in lineage.edges:
         feeders[edge.end].append(edge.start)
         fed[edge.start].append(edge.end)
     for sweep in range(_SWEEPS):
@@ -72,7 +72,7 @@ def lineage_picture(found: Lineage) -> LineagePicture:
             _order(
                 column,
                 feeders if forward else fed,
-                {node.id: n / len(each) for each in by_column for n, node in enumerate(each)},
+                {node.id: n / len(column) for column in by_column for n, node in enumerate(column)},
             )
     tallest = max((len(column) for column in by_column), default=0)
     height = max(1, tallest) * (_BOX_HEIGHT + _GAP_Y) - _GAP_Y + 2 * _MARGIN
@@ -82,17 +82,17 @@ def lineage_picture(found: Lineage) -> LineagePicture:
         for n, node in enumerate(column):
             at = (_MARGIN + number * (_BOX_WIDTH + _GAP_X), top + n * (_BOX_HEIGHT + _GAP_Y))
             boxes[node.id] = LineageBox(node, _cut(node.name), _cut(_detail(node)), *at)
-    paths = [_path(boxes[edge.start], boxes[edge.end]) for edge in found.edges]
+    paths = [_path(boxes[edge.start], boxes[edge.end]) for edge in lineage.edges]
     width = len(by_column) * (_BOX_WIDTH + _GAP_X) - _GAP_X + 2 * _MARGIN
     return LineagePicture(max(width, 1), height, list(boxes.values()), paths)
 
 
-def _columns(found: Lineage) -> Mapping[str, int]:
+def _columns(lineage: Lineage) -> Mapping[str, int]:
     """The column of each node: that of its kind, and right of all that feed it."""
-    columns = {node.id: _COLUMN[node.kind] for node in found.nodes}
-    for _ in found.nodes:  # at most as many steps as a chain is long
+    columns = {node.id: _COLUMN[node.kind] for node in lineage.nodes}
+    for _ in lineage.nodes:  # at most as many steps as a chain is long
         moved = False
-        for edge in found.edges:
+        for edge in lineage.edges:
             if columns[edge.end] <= columns[edge.start]:
                 columns[edge.end] = columns[edge.start] + 1
                 moved = True

@@ -183,7 +183,7 @@ def _shown(version: Version, *, current: bool) -> ShownVersion:
     except HeadwaterError as error:
         return ShownVersion(version.number, current, problem=str(error))
     metrics = manifest.metrics.get("holdout") or manifest.metrics.get("training") or {}
-    where = "held out" if "holdout" in manifest.metrics else "training"
+    measured_on = "held out" if "holdout" in manifest.metrics else "training"
     measured = ", ".join(
         f"{name} {value:.4g}" for name, value in metrics.items() if value is not None
     )
@@ -194,7 +194,7 @@ def _shown(version: Version, *, current: bool) -> ShownVersion:
         manifest.created_at,
         manifest.until or "",
         manifest.rows,
-        f"{measured} ({where})" if measured else "",
+        f"{measured} ({measured_on})" if measured else "",
         promised,
         manifest.estimator,
     )

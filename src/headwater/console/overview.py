@@ -54,9 +54,9 @@ def _fresh(context: ConsoleContext) -> Tile:
             summary.error
             or ("being read" if summary.at is None else "no view is in the online store yet"),
         )
-    kept = sum(view.fresh for view in views)
+    fresh = sum(view.fresh for view in views)
     return Tile(
-        "fresh", f"{kept} of {len(views)}", "views keep their promise now", kept == len(views)
+        "fresh", f"{fresh} of {len(views)}", "views keep their promise now", fresh == len(views)
     )
 
 
@@ -83,18 +83,18 @@ def _fast(context: ConsoleContext) -> Tile:
         lambda: served_days(context.data_dir, days=7, now=context.now()),
         seconds=_SERVED_EVERY,
     )
-    latest = [(one.name, one.days[-1]) for one in summary.value or () if one.days]
-    known = [
+    latest = [(served.name, served.days[-1]) for served in summary.value or () if served.days]
+    timed = [
         (t.p99, name, day)
         for name, day in latest
         for t in day.timings
         if not t.stage and t.p99 is not None
     ]
-    if not known:
+    if not timed:
         return Tile(
             "fast", "", summary.error or "nothing was served yet, or its log is not summarised yet"
         )
-    p99, name, day = max(known, key=lambda each: each[0])
+    p99, name, day = max(timed, key=lambda timing: timing[0])
     return Tile(
         "fast", wording.duration(p99), f"99 % of requests of {name} took at most this on {day.day}"
     )

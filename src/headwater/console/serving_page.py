@@ -36,7 +36,7 @@ def requests_page(context: ConsoleContext, _request: ConsoleRequest) -> Mapping[
                 {"feature": feature, "share": failed / total, "counts": counts, "total": total}
             )
     return {
-        "served": [_shown(each) for each in served],
+        "served": [_shown(day) for day in served],
         "fallbacks": sorted(rows, key=lambda row: -float(str(row["share"])))[:_SHOWN],
         "log": statistics_state(context),
         "last_days": DAYS,
@@ -57,11 +57,11 @@ def _shown(served: Served) -> Mapping[str, object]:
     rows = [DayLine("rows", "a", [float(day.rows) for day in days])]
     dates = [day.day for day in days]
     whole = timing[last.day]
-    stages = [each for each in last.timings if each.stage]
+    stages = [stage for stage in last.timings if stage.stage]
     rest = (
         0.0
         if whole is None or whole.median is None
-        else whole.median - sum(each.median or 0.0 for each in stages)
+        else whole.median - sum(stage.median or 0.0 for stage in stages)
     )
     return {
         "kind": served.kind,
@@ -97,7 +97,7 @@ def _milliseconds(timing: Timing | None, name: str) -> float | None:
 
 def _bars(stages: list[Timing], rest: float) -> list[Mapping[str, object]]:
     """The median of each stage as a bar; what no stage measures is the rest."""
-    named = [*((each.stage, each.median or 0.0) for each in stages), ("the rest", rest)]
+    named = [*((stage.stage, stage.median or 0.0) for stage in stages), ("the rest", rest)]
     total = sum(seconds for _, seconds in named)
     return [
         {

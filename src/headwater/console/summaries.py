@@ -42,7 +42,7 @@ class Summary(Generic[T]):
     error: str = ""
 
 
-class _Kept(msgspec.Struct):
+class _StoredSummary(msgspec.Struct):
     at: int
     value: msgspec.Raw
 
@@ -63,7 +63,7 @@ class Summaries:
         self._folder = folder
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="summaries")
         self._lock = threading.Lock()
-        self._known: dict[str, Summary[object]] = {}
+        self._summaries: dict[str, Summary[object]] = {}
         self._running: dict[str, Future[None]] = {}
         self._begun: set[str] = set()
 
@@ -78,16 +78,16 @@ class Summaries:
             compute: may take long; a HeadwaterError becomes the summary's `error`.
             seconds: how old the value may become.
         """
-        known = self._of(name, kind)
-        if known.at is None or clock.now_micros() - known.at > seconds * 1e6:
+        summary = self._last(name, kind)
+        if summary.at is None or clock.now_micros() - summary.at > seconds * 1e6:
             running = self._start(name, compute)
-            if known.at is None:
+            if summary.at is None:
                 try:
                     running.result(_WAIT)
                 except NotYet:
-                    return Summary(None, None, known.error)
-                return self._known[name]  # type: ignore[return-value]  # of the name's kind
-        return known
+                    return Summary(None, None, summary.error)
+                return self._summaries[name]  # type: ignore[return-value]  # of the name's kind
+        return summary
 
     def of_files(
         self, name: str, files: Iterable[Path], kind: type[T], summarise: Callable[[Path], T]
@@ -97,14 +97,16 @@ class Summaries:
         """
         path = self._path(name)
         before = _read(path, dict[str, T]) or {}
-        kept: dict[str, T] = {}
+        summaries: dict[str, T] = {}
         for file in files:
             stamp = file.stat()
             key = f"{file} {stamp.st_size} {stamp.st_mtime_ns}"
-            kept[key] = msgspec.convert(before[key], kind) if key in before else summarise(file)
-        if kept.keys() != before.keys():
-            self._write(name, kept)
-        return list(kept.values())
+            summaries[key] = (
+                msgspec.convert(before[key], kind) if key in before else summarise(file)
+            )
+        if summaries.keys() != before.keys():
+            self._write(name, summaries)
+        return list(summaries.values())
 
     def once(self, name: str, work: Callable[[], object]) -> None:
         """Do something in the background, the first time in this process that it is asked for, such
@@ -119,13 +121,13 @@ class Summaries:
         """Start no more computations."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _of(self, name: str, kind: type[T]) -> Summary[T]:
-        known = self._known.get(name)
-        if known is None:
-            kept = _kept(self._path(name), kind)
-            known = Summary(None, None) if kept is None else Summary(kept[1], kept[0])
-            self._known[name] = known
-        return known  # type: ignore[return-value]  # of the name's kind
+    def _last(self, name: str, kind: type[T]) -> Summary[T]:
+        summary = self._summaries.get(name)
+        if summary is None:
+            stored = _read_stored(self._path(name), kind)
+            summary = Summary(None, None) if stored is None else Summary(stored[1], stored[0])
+            self._summaries[name] = summary
+        return summary  # type: ignore[return-value]  # of the name's kind
 
     def _start(self, name: str, compute: Callable[[], object]) -> Future[None]:
         with self._lock:
@@ -139,17 +141,17 @@ class Summaries:
         try:
             value = compute()
         except HeadwaterError as error:
-            before = self._known.get(name, Summary(None, None))
-            self._known[name] = Summary(before.value, at, str(error))
+            before = self._summaries.get(name, Summary(None, None))
+            self._summaries[name] = Summary(before.value, at, str(error))
             return
         except Exception:  # noqa: BLE001 (logged; the page shows the last value)
             _LOG.exception("the summary %r of the console could not be computed", name)
-            before = self._known.get(name, Summary(None, None))
-            self._known[name] = Summary(
+            before = self._summaries.get(name, Summary(None, None))
+            self._summaries[name] = Summary(
                 before.value, at, "it could not be computed; the log of the console has the reason"
             )
             return
-        self._known[name] = Summary(value, at)
+        self._summaries[name] = Summary(value, at)
         self._write(name, {"at": at, "value": value})
 
     def _write(self, name: str, content: Mapping[str, object]) -> None:
@@ -171,15 +173,15 @@ class Summaries:
         )
 
 
-def _kept(path: Path, kind: type[T]) -> tuple[int, T] | None:
+def _read_stored(path: Path, kind: type[T]) -> tuple[int, T] | None:
     """The value of a summary on disk; None where there is none, or one of another version of
     headwater.
     """
-    kept = _read(path, _Kept)
-    if kept is None:
+    stored = _read(path, _StoredSummary)
+    if stored is None:
         return None
     try:
-        return kept.at, msgspec.json.decode(kept.value, type=kind)
+        return stored.at, msgspec.json.decode(stored.value, type=kind)
     except msgspec.MsgspecError:
         return None
 

@@ -45,11 +45,14 @@ def _views(context: ConsoleContext) -> list[ShownView]:
     scheduled = {view.name for view in context.project.views if view.freshness.scheduled}
     try:
         with context.opened_store() as store:
-            found = view_freshness(context.project, store, context.now())
+            views = view_freshness(context.project, store, context.now())
             broken = [
                 view
                 for view in stored(context.project)
-                if any(one.view == view.name and one.state in _UNFILLED for one in found)
+                if any(
+                    freshness.view == view.name and freshness.state in _UNFILLED
+                    for freshness in views
+                )
             ]
             passed = {view.name for view in broken if passed_over(view.view, store, context.now())}
     except StoreError:
@@ -57,16 +60,18 @@ def _views(context: ConsoleContext) -> list[ShownView]:
             raise
         return []
     shown = []
-    for one in found:
-        about = PASSED_OVER if one.view in passed else _about(one.age, one.promise)
+    for freshness in views:
+        about = (
+            PASSED_OVER if freshness.view in passed else _about(freshness.age, freshness.promise)
+        )
         make = (
             ""
-            if one.view in passed
+            if freshness.view in passed
             else "materialize"
-            if one.view.partition("@")[0] in scheduled
+            if freshness.view.partition("@")[0] in scheduled
             else "ingest"
         )
-        shown.append(ShownView(one.view, one.state, about, make))
+        shown.append(ShownView(freshness.view, freshness.state, about, make))
     return shown
 
 

@@ -63,11 +63,11 @@ def _encoded(segment: Segment, encoding: str) -> Segment:
 
 
 def _trimmed(line: Iterable[Segment]) -> list[Segment]:
-    kept = list(line)
-    while kept and not kept[-1].control:
-        text = kept[-1].text.rstrip(" ")
+    segments = list(line)
+    while segments and not segments[-1].control:
+        text = segments[-1].text.rstrip(" ")
         if text:
-            kept[-1] = kept[-1]._replace(text=text)
+            segments[-1] = segments[-1]._replace(text=text)
             break
-        kept.pop()
-    return kept
+        segments.pop()
+    return segments

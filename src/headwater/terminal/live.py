@@ -31,8 +31,8 @@ class Contained:
     display in the warning.
     """
 
-    def __init__(self, what: str) -> None:
-        self.what, self.over = what, False
+    def __init__(self, thread_name: str) -> None:
+        self.thread_name, self.over = thread_name, False
 
     def __call__(self, draw: Callable[..., object], *arguments: object) -> None:
         if self.over:
@@ -42,7 +42,8 @@ class Contained:
         except Exception as error:  # noqa: BLE001 (the work goes on after any error)
             self.over = True
             message = (
-                f"{self.what} ended with {type(error).__name__}: {error}. The computation goes on"
+                f"{self.thread_name} ended with {type(error).__name__}: {error}. "
+                "The computation goes on"
             )
             with suppress(Exception):  # a filter may turn warnings into errors
                 warnings.warn(message, HeadwaterWarning, stacklevel=2)
@@ -61,13 +62,15 @@ class Display(Protocol):
 
 
 @contextmanager
-def drawn(what: str, opened: Callable[[], Display | None], *, last: bool = False) -> Iterator[None]:
+def drawn(
+    thread_name: str, opened: Callable[[], Display | None], *, last: bool = False
+) -> Iterator[None]:
     """Draw several times a second while the context lasts.
 
     opened: makes the display; None as long as there is nothing to draw. last: draw the last state
     too, which stays.
     """
-    over, contained, display = threading.Event(), Contained(what), list[Display]()
+    over, contained, display = threading.Event(), Contained(thread_name), list[Display]()
 
     def draw() -> None:
         if not display and (made := opened()) is not None:
@@ -79,7 +82,7 @@ def drawn(what: str, opened: Callable[[], Display | None], *, last: bool = False
         while not over.wait(EVERY):
             contained(draw)
 
-    thread = threading.Thread(target=run, name=what, daemon=True)
+    thread = threading.Thread(target=run, name=thread_name, daemon=True)
     thread.start()
     try:
         yield

@@ -24,7 +24,8 @@ def of_table(
     Args:
         url: postgresql://user@host:port/database.
         name: of the table, with or without its schema.
-        time, keys, known_column: columns; the last is None if no column says when a row became known.
+        time, keys, known_column: columns; None for the last if no column says when a row became
+            known.
     """
     try:
         engine = read_only(url, _SECONDS)

@@ -70,12 +70,12 @@ class _Latency:
 class RouteMetrics:
     """The counters of one route."""
 
-    __slots__ = ("_patterns", "_statuses", "how", "latency", "requests", "rows", "stages")
+    __slots__ = ("_patterns", "_statuses", "origins", "latency", "requests", "rows", "stages")
 
     def __init__(self, statuses: I64) -> None:
         self.requests: Counter[int] = Counter()
         self.rows = 0
-        self.how: Counter[str] = Counter()
+        self.origins: Counter[str] = Counter()
         self.latency = _Latency()
         self.stages: defaultdict[str, _Latency] = defaultdict(_Latency)
         self._patterns: Counter[bytes] = Counter()
@@ -97,7 +97,7 @@ class RouteMetrics:
             for codes in cast("list[bytes]", features.statuses):
                 self._patterns[codes] += 1
         for prediction in result.predicted:
-            self.how[prediction.how] += 1
+            self.origins[prediction.how] += 1
         for stage, seconds in result.stages.items():
             self.stages[stage].add(seconds)
 
@@ -169,8 +169,8 @@ class RequestMetrics:
             for status, count in route.requests.items():
                 requests.add_metric([path, str(status)], count)
             rows.add_metric([path], route.rows)
-            for how_name, count in route.how.items():
-                predictions.add_metric([path, how_name], count)
+            for origin, count in route.origins.items():
+                predictions.add_metric([path, origin], count)
             latency.add_metric([path], *route.latency.cumulative())
             for stage, stage_latency in route.stages.items():
                 stages.add_metric([path, stage], *stage_latency.cumulative())
