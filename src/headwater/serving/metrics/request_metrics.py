@@ -70,7 +70,7 @@ class _Latency:
 class RouteMetrics:
     """The counters of one route."""
 
-    __slots__ = ("_patterns", "_statuses", "origins", "latency", "requests", "rows", "stages")
+    __slots__ = ("_patterns", "_statuses", "latency", "origins", "requests", "rows", "stages")
 
     def __init__(self, statuses: I64) -> None:
         self.requests: Counter[int] = Counter()
