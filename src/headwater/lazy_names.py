@@ -62,7 +62,7 @@ def lazy_names(
         raise AttributeError(message, name=name)
 
     def listed() -> list[str]:
-        """The public names, which a shell completes, and those that begin with an underscore."""
+        """The public names, which a shell completes, and names that begin with an underscore."""
         return sorted(
             {
                 *home,

@@ -73,8 +73,8 @@ def retry(
     passes: Callable[[E], bool] = lambda _: True,
     wait: Callable[[float], object] = time.sleep,
 ) -> T:
-    """The result of `read`, which is called again after an error that may pass; the last error is
-    raised as it is.
+    """Call `read`, again after an error that may pass, and return its result; the last error is
+    raised unchanged.
 
     Args:
         read: reads, or connects. It never commits: see above.

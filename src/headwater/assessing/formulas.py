@@ -76,7 +76,7 @@ def serving(x: Values) -> float:
 
 
 def reads_per_request(x: Values) -> float:
-    """Rows read per request: those of its keys, and those of uncached candidates."""
+    """Rows read per request: of its keys, and of candidates that are not cached."""
     return x["n_k"] * x["n_r"] + x["k"] * (1 - x["h"])
 
 
@@ -157,8 +157,8 @@ def micro_batch(rate: float, *, run: float, every: float, hours: float = 720.0) 
 
 
 def seconds_per_run(x: Values, runs: float) -> float:
-    """CPU seconds of one run of a job: as given (s_run); measured on runs of e_run events, with as
-    many events more or fewer as come between two runs at this rate; else those of the events alone.
+    """CPU seconds of one run of a job: the given value (s_run); else the measured one, scaled from
+    e_run events to the number of events between two runs; else the events alone.
 
     A run of 1,000 events took 3 s, an event 1 ms: 2 s are for starting and reading. A run of 100
     events then takes 2.1 s.

@@ -75,8 +75,8 @@ class ProjectReader:
     def explain(
         self, feature: str, keys: Mapping[str, Any], at: str | None = None
     ) -> dict[str, object]:
-        """Why a feature has, or had, its value: the events that counted and those that did not,
-        with reasons. Values only where allowed.
+        """Why a feature has, or had, its value: the events that counted, the others with their
+        reasons. Values only where allowed.
         """
         named = typed_keys(
             self.project, feature, {name: _text(name, value) for name, value in keys.items()}

@@ -113,8 +113,8 @@ def attribution(
     share: float = 0.95,
     resources: Resources | None = None,
 ) -> Attribution:
-    """Find the views that have to be fresh for most of the lift from `stale` to `fresh`, and those
-    that can stay as they are.
+    """Find the smallest set of fresh views with most of the lift from `stale` to `fresh`; the
+    others can stay stale.
 
     The features of both levels are computed once; each set of fresh views is trained on columns of
     the two, and judged on the same requests. First every view alone, in both directions: made fresh
@@ -196,8 +196,8 @@ def attribution(
 
 
 def ends(model: Model, levels: Mapping[str, Level]) -> tuple[str, str]:
-    """The names of the levels that are compared where none are given: of those that read history
-    and predict on request, first and last.
+    """The names of the levels to compare by default: the first and the last one that read history
+    and predict on request.
 
     Raises:
         UsageError: there are no two of them.

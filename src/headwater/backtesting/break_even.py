@@ -28,8 +28,8 @@ def recommended(result: BacktestResult) -> BacktestResult:
 
 
 def by_break_even(result: BacktestResult, even: Mapping[str, float], source: str) -> BacktestResult:
-    """The backtest judged by the break-even of each level; as it is where that of a level is not
-    known, or days are too few to judge.
+    """Judge the backtest by the break-even of each level. Nothing changes where a break-even is not
+    known, or days are too few.
     """
     few = result.blocks is not None and not result.blocks.covers_other_periods
     if not even or few or any(level.name not in even for level in result.levels):

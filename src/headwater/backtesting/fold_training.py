@@ -169,7 +169,7 @@ class Trainer:
         return _Trained(kept_fits, run, trained, default, defaults, clock.stopwatch() - started)
 
     def _rows(self, name: str, fold: Fold, order: I64) -> tuple[I64, I64]:
-        """The rows that a level trains on at a fold, in order of time, and those of them that it
+        """The training rows of a level at a fold, in order of time, and the rows of these that it
         can learn from: int64 each.
         """
         known_at = of_levels.outcomes_known(self.fitter.model, self.levels[name], self.requests)

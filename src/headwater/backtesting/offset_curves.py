@@ -45,8 +45,8 @@ def offset_curves(
     findings: Sequence[AuditFinding],
     row_blocks: RowBlocks,
 ) -> tuple[OffsetCurve, ...]:
-    """The curves that `Evaluation(offset_curves=)` asks for: of named sources, or of those that the
-    audit flagged.
+    """The curves that `Evaluation(offset_curves=)` names: of the given sources, or of sources that
+    the audit flagged.
 
     Args:
         experiment: the rows; each model is trained once.

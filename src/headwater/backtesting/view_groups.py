@@ -182,8 +182,8 @@ def mixed_rows(
 
 
 def _views_of(service: FeatureService) -> dict[str, set[str]]:
-    """By the name of each feature that history tells, the views that it is made of: its own, and
-    those that its keys come from.
+    """The views behind each feature that history supplies, by its name: its view, and the views of
+    its keys.
     """
     by_feature = {ref.name: _behind(ref.view) for ref in service.refs}
     for feature in service.request_features:

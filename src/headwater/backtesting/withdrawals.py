@@ -47,8 +47,8 @@ class KnownDeliveries:
     def on(
         self, result: BacktestResult, acknowledged: Sequence[Acknowledgement] = ()
     ) -> BacktestResult:
-        """The backtest with a finding for each withdrawal, in place of those that it had; as it is
-        where the model has no version.
+        """Replace the backtest's findings on withdrawals by the present ones. Nothing changes where
+        the model has no version.
         """
         if not self.served:
             return result

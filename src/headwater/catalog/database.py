@@ -171,7 +171,9 @@ class Catalog:
             yield connection
 
     def _make_own(self, connection: sa.Connection) -> None:
-        """Make a new catalog that of development environments; one that is stays as it is."""
+        """Mark a new catalog as that of a development environment. Nothing changes if it is marked
+        already.
+        """
         names = set(connection.execute(sa.select(_PROJECTS.c.name)).scalars())
         if names and _DEVELOPMENT not in names:
             raise UsageError(

@@ -384,8 +384,8 @@ def _of_other_versions(old: CatalogEntry, new: CatalogEntry | None, entries: Ent
 def _readers(
     old: CatalogEntry, held: CatalogState, new: Entries, trained: Collection[str]
 ) -> Iterator[tuple[str, list[str]]]:
-    """The trained models that read features of a view or service as it was: those that stay, and
-    those of other projects that share it.
+    """The trained models that read features of a view or service in its old form, in this project
+    and in others that share it.
     """
     for key, entry in held.live.items():
         if key.kind == "model" and key in new and key.name in trained:

@@ -1,6 +1,4 @@
-"""Lineage: which source feeds which view, which service reads it, which model, and which experiment
-compares that.
-"""
+"""Lineage: the graph of sources, views, services, models and experiments."""
 
 from __future__ import annotations
 

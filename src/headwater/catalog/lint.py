@@ -1,5 +1,5 @@
-"""Lint rules over a project: definitions that are valid but probably not meant, and those that no
-pipeline can run; each with a remedy.
+"""Lint rules over a project: valid definitions that are probably not meant, and definitions that no
+pipeline can run, each with a remedy.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Options on how a model is judged, which backtest and assess share; those that are given take
-precedence over the project's.
+"""Options of `backtest` and `assess` on how a model is judged; they take precedence over the
+project's evaluation.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _yes(answer: str | None, flag: str) -> bool | None:
 
 
 def _refits(evaluation: Evaluation, args: Arguments) -> Refits | None:
-    """The refits that options set, over those of the evaluation; None where no option does."""
+    """The evaluation's refits, changed by options; None without an option."""
     if args.refits is None and args.seeds is None:
         return None
     from headwater.definitions.fit_options import as_refits

@@ -1,5 +1,5 @@
-"""Explain a value: the events that count, those that do not and why, their tiles, the online value
-and the value recomputed from events.
+"""Explain a value: its events, counted or not and why, their tiles, the online value, and the value
+recomputed from events.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def _value(key: str, option: Flag, value: object, folder: Path) -> object:
 
 
 def _url(text: str, folder: Path) -> str:
-    """A URL as it is, a path (also that of an LMDB store) from the folder."""
+    """A URL unchanged; a path, also of an LMDB store, relative to the project file's folder."""
     if text.startswith("lmdb:"):
         return f"lmdb:{folder / text.removeprefix('lmdb:')}"
     return text if ":" in text else str(folder / text)

@@ -1,5 +1,5 @@
-"""An explanation as a line of events: those that count above it, the others below, and T, where the
-window ends.
+"""An explanation as a line of events: counted events above it, the others below, and T, the end of
+the window.
 """
 
 from __future__ import annotations

@@ -269,8 +269,8 @@ def in_service(
 
 
 def served_project(project: Project, folder: Path, recommended: str = "") -> Project:
-    """The demo's model as it is served: its sources have streams, and an experiment compares its
-    levels, those of `week_levels`.
+    """The demo's model, ready to serve: its sources have streams, and an experiment compares the
+    levels of `week_levels`.
     """
     late, levels = project.model("late"), week_levels(project, recommended)
     served = replace(late, features=late.features.over(_pushed), outcomes="independent")

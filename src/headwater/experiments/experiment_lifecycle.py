@@ -206,8 +206,8 @@ def state_of(
 
 
 def units_of(plan: FrozenPlan, rows: pl.DataFrame) -> ExposedUnits:
-    """The units that exposures are evidence of: of a shadow all, else those that were served their
-    arm.
+    """The units that exposures give evidence of: all of a shadow, else the units that were served
+    their arm.
     """
     return exposed_units(
         rows if plan.kind == "shadow" else rows.filter(pl.col(FLAG).is_in(["", WASHOUT]))

@@ -201,7 +201,7 @@ def planned_and_frozen(
 
 
 def why_no_new_version(store: ExperimentStore, experiment: Experiment, now: int) -> str:
-    """Why this version of an experiment cannot start, given those that did; "" where it can."""
+    """Why this version of an experiment cannot start after the versions that did; "" if it can."""
     for started in store.started(experiment.name):
         version, since = started.plan.version, timestamp_text(started.plan.start)
         if started.stopped_at is None and started.plan.end > now:
@@ -303,9 +303,7 @@ class _ServedArm:
 
 
 def _served_arms(project: Project, experiment: Experiment) -> list[_ServedArm]:
-    """The arms, and those units that are in none of them: they get the default, each model as it is
-    defined.
-    """
+    """The arms, and the units outside of all arms, which get the default: each model as defined."""
     shadow = isinstance(experiment.kind, Shadow)
     arms = [
         _ServedArm(

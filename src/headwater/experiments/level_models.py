@@ -127,8 +127,8 @@ class LevelModels:
 def served_versions(
     registry: ModelRegistry, model: Model, level: str, numbers: Sequence[str]
 ) -> Mapping[str, Version]:
-    """The versions that served, by number as the log has it; those that were removed, or are of
-    other definitions, are not among them.
+    """The versions that served, by number as the log has it, without removed versions and versions
+    of other definitions.
     """
     by_number = {str(version.number): version for version in registry.versions(model.name, level)}
     return {

@@ -227,9 +227,7 @@ class MetricReader:
         return MetricPart(first + window, at, before, cold)
 
     def _requests(self, metric: ExperimentMetric, value: MetricPart) -> MetricPart:
-        """The number of requests: of those whose labels count, or of those within the outcome's
-        window.
-        """
+        """The number of requests with a label, or within the outcome's window."""
         if not isinstance(metric.value, Outcome):
 
             def at(time: int) -> UnitValues:

@@ -1,5 +1,5 @@
-"""Which keys scores can be made for at a cut: those that events were known of by then, and when
-each was last seen.
+"""The keys that a job can score at a cut: keys with an event known by then, and when each was last
+seen.
 """
 
 from __future__ import annotations

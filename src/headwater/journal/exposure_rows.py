@@ -70,7 +70,7 @@ class ExposureHeader(msgspec.Struct, frozen=True):
 
 
 class Exposure(NamedTuple):
-    """An exposure as it is logged; the columns are those of `LOGGED_SCHEMA`.
+    """An exposure in the log's form; `LOGGED_SCHEMA` has its columns.
 
     at: microseconds since 1970 UTC. items, teams: of an interleaved list, the best first, and which
     ranking (0 or 1) placed each.

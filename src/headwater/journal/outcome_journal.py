@@ -147,8 +147,8 @@ class Outcomes:
         )
 
     def add(self, rows: Sequence[Mapping[str, object]]) -> Added:
-        """Take in rows; when this returns, those that were accepted are on disk. A bad row costs
-        the others nothing.
+        """Add rows; accepted rows are on disk when this returns. A bad row does not affect the
+        others.
 
         It waits for the disk, so a server calls it in a thread; what several threads add meanwhile
         shares one sync.

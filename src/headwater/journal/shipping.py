@@ -160,8 +160,8 @@ class _Shipment:
                 link.unlink()
 
     def shorten(self, most: int) -> None:
-        """Delete the oldest local files beyond `most` bytes, first of all those that were shipped;
-        count what waits.
+        """Delete the oldest local files beyond `most` bytes, shipped ones first; count the waiting
+        ones.
         """
         links = {name: link for link, name in shipping_queue.waiting(self.folder)}
         sizes: dict[str, int] = {}

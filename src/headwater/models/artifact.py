@@ -175,8 +175,8 @@ def _clear(folder: Path) -> None:
 
 
 def _check_inputs(estimator: Estimator, manifest: Manifest, folder: Path) -> None:
-    """Refuse an estimator whose own columns, as far as it names or counts them, are not those of
-    the manifest in their order.
+    """Refuse an estimator whose input columns are not the manifest's, in its order, as far as it
+    names or counts them.
     """
     columns = (
         list(manifest.features)

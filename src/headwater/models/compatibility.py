@@ -126,9 +126,7 @@ def _features(manifest: Manifest, model: Model, level: Level) -> list[str]:
 
 
 def feature_differences(trained: Sequence[str], served: Sequence[str]) -> list[str]:
-    """What differs, in words, between the features that a model knows and those that are served, by
-    name and order.
-    """
+    """How the features of a trained model differ from the served ones, in words."""
     trained, served = list(trained), list(served)
     missing = [
         f"it reads {name!r}, which is not served ({nearest(name, served)})"
@@ -151,8 +149,8 @@ def feature_differences(trained: Sequence[str], served: Sequence[str]) -> list[s
 
 
 def _definitions(manifest: Manifest, model: Model, views: Mapping[str, View]) -> list[str]:
-    """Views, request features and fields that are not what they were; those that came or went,
-    their features say.
+    """Views, request features and fields with a changed definition. Added and removed ones show in
+    the features.
     """
     changed = [
         f"view {name!r} is defined differently"

@@ -188,8 +188,8 @@ def _precomputed(precomputed: Precomputed | None) -> dict[str, Any] | None:
 
 
 def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
-    """The features that a model is trained on, in order: those that history supplies, or for
-    precomputed predictions a job knows.
+    """The features that a model trains on, in order: features from history, or for precomputed
+    predictions those that a job knows.
 
     Args:
         model: the definition.

@@ -101,9 +101,7 @@ def check_servable(project: Project, registry: ModelRegistry, version: Version, 
 def taken_up(
     registry: ModelRegistry, project: str, current: Version, *, wait: float = _WAIT
 ) -> list[ServingProcess]:
-    """What the running services make of a version that has become current: those that have loaded
-    its model.
-    """
+    """What the running services with the model do with a version that has become current."""
     return followed(registry.folder, project, current, wait=wait)
 
 

@@ -1,6 +1,4 @@
-"""The events of one key, those that were accepted and those that were not and why: what a value is
-explained by.
-"""
+"""The events of one key, accepted or not and why: the evidence behind a value."""
 
 from __future__ import annotations
 

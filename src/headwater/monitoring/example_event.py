@@ -41,8 +41,8 @@ _TEXTS: Final = (
 
 
 def example_event(acceptance: Acceptance, now: int) -> Mapping[str, object] | None:
-    """An event as JSON data that a source accepts when it comes at `now`, microseconds; None where
-    no event that is tried is.
+    """An example event as JSON data that a source accepts at `now`, microseconds; None if no tried
+    event is accepted.
 
     Columns that the event time is made of are written in several forms, until one is read as a time
     near `now`.

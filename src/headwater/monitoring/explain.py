@@ -1,5 +1,5 @@
-"""Explain a feature value: the events that counted, those that did not and why, their tiles, and
-the recomputed value.
+"""Explain a feature value: its events, counted or not and why, their tiles, and the recomputed
+value.
 """
 
 from __future__ import annotations

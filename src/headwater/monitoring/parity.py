@@ -68,8 +68,8 @@ class Mismatch(Result, frozen=True):
 
 
 class ParityRun(Result, frozen=True):
-    """A comparison of several views as it is kept as a run; served: of the serving log instead of
-    what the store serves now.
+    """A comparison of several views, as stored in a run. served: whether it compares the serving
+    log instead of the store.
     """
 
     project: str
@@ -94,8 +94,8 @@ class ParityRun(Result, frozen=True):
 
 
 class Parity(Result, frozen=True, rename={"rows": "keys", "notes": "not_compared"}):
-    """The values of one view compared: how many rows and values, as of T and K, of how many events,
-    and those that differ.
+    """One view's comparison: rows and values as of T and K, the number of events, and the
+    differences.
 
     notes: what was not compared, by reason. findings: why events count twice, or are missing, and
     what to do.

@@ -150,9 +150,7 @@ def _compared(
     views: Sequence[str],
     context: _Context,
 ) -> list[Parity]:
-    """What was served at a level; the names of its views end with it, as those that are stored for
-    it do.
-    """
+    """Compare what was served at a level; view names end with the level, as in the store."""
     end = "" if level is None else f"@{level}"
     try:
         groups = _by_versions(project, project.variant(model.name, level), rows)

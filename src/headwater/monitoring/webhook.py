@@ -83,7 +83,7 @@ def notify(
     *,
     pause: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Send the alerts that began to fire, and those that no longer do; how many.
+    """Send the alerts that began or ceased to fire, and return their number.
 
     Args:
         webhook: the receiver.

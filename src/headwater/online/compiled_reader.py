@@ -227,8 +227,8 @@ class CompiledReader:
         )
 
     def _of_one(self, layout: ReadLayout, stored: Records, t: int) -> FeatureVector:
-        """The features of one key, of what the store holds of it: as `_answer`, in few calls, which
-        take as long as the loops.
+        """The features of one key, from its stored records. It does what `_answer` does, in fewer
+        calls: at this size calls take as long as the loops.
         """
         if self._general:
             return self._first(self._vectors(self._answer(layout, stored, 1, _NONE_EQUAL, t), 1))

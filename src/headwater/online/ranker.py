@@ -1,5 +1,5 @@
-"""Candidates of one request, put in order: those it brings, or those that the model's candidate
-features propose.
+"""Candidates of one request in order: the request's own, or the proposals of the model's candidate
+features.
 """
 
 from __future__ import annotations

@@ -185,9 +185,8 @@ class ReadLayout:
         return record_keys
 
     def read_versions(self, stored: Records, t: int) -> Versions:
-        """The read version of each view at request time t; those that differ: `versions` says which
-        of these is a view's; and of these, T of each, and then by when a thing must be known in
-        each, as of `Freshness.known_by`.
+        """The distinct read versions at request time t, T of each, and the knowledge cutoff of each
+        (see `Freshness.known_by`). `versions` says which read version a view has.
         """
         heads = stored if len(stored) == self.heads else stored[: self.heads]
         if heads != self._lacking[0]:

@@ -78,8 +78,8 @@ class RowField(NamedTuple):
 
     @property
     def annotation(self) -> Any:  # noqa: ANN401 (an annotation)
-        """The type of its values: as declared, or that of the key; null alone where two
-        declarations have nothing else in common.
+        """The type of its values: the declared one, or the key's; null alone where two declarations
+        have nothing else in common.
         """
         dtypes = {declared.dtype for declared in self.declared}
         if dtypes == {int, float} or (

@@ -110,7 +110,7 @@ def lines(audit: AuditResult) -> Sequence[str]:
 
 
 def checks(audit: AuditResult) -> Sequence[str]:
-    """The checks that ran, those that did not and why, and what data cannot show."""
+    """The checks that ran, the checks that did not and why, and what data cannot show."""
     not_run = "; ".join(f"{check.check} ({check.reason})" for check in audit.checks_not_run)
     return [
         f"checks run: {', '.join(audit.checks_run) or 'none'}",

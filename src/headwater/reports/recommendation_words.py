@@ -229,8 +229,8 @@ def _compared(result: BacktestResult, level: str, baseline: str) -> tuple[str, s
 
 
 def practical_metric(result: BacktestResult, level: str, baseline: str) -> str:
-    """The metric that the sentence for those who act on predictions is about: the headline where it
-    has words, else one that has; or "".
+    """The metric of the sentence for those who act on predictions: the headline if it has words,
+    else another metric with words, else "".
 
     Only the headline is judged. Another metric is left out where it would contradict the
     recommendation: it falls at the level to run, or it rises by more than is worth having at a

@@ -12,7 +12,7 @@ _NAMES = {"finer": "finer than a second"}
 
 
 def lines(result: BacktestResult) -> list[str]:
-    """Levels that cannot be measured, those that can in part, then open questions; empty where
+    """Levels that cannot be measured, levels that can in part, and open questions; empty where
     timestamps are fine enough.
     """
     return [*unmeasured(result.measurable), *questions(result)]
@@ -41,8 +41,8 @@ def unmeasured(measurable: Sequence[LevelMeasurable]) -> list[str]:
 
 
 def questions(result: BacktestResult) -> list[str]:
-    """The open questions on timestamps; those of sources only where the audit, which knows whether
-    they matter, did not ask them.
+    """The open questions on timestamps. A question on a source is left to the audit, which knows
+    whether it matters, where that asked it.
     """
     requests = [result.request_times] if result.request_times is not None else []
     sources = [] if "coarse timestamps" in result.audit.checks_run else list(result.resolutions)

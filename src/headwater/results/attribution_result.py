@@ -44,8 +44,8 @@ class PathStep(Result, frozen=True):
 
 
 class Efficient(Result, frozen=True):
-    """A set of units that is best for its cost among those tried, by the choosing days; its lift is
-    that of the other days.
+    """A set of units with the best lift for its cost on the choosing days; `lift` is of the
+    reporting days.
     """
 
     units: Sequence[str]

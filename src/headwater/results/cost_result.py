@@ -51,8 +51,8 @@ class ViewCost(Result, frozen=True):
 
 
 class LevelCost(Result, frozen=True):
-    """What a level of a backtest costs a day to keep as fresh as it is: its runs a day (None where
-    no job runs), the cost, and its sum.
+    """The daily cost of keeping a backtest's level fresh: its runs a day (None without a job), the
+    cost, and the arithmetic.
     """
 
     level: str

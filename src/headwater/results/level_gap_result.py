@@ -11,8 +11,9 @@ from headwater.results.result import Result
 
 
 class FlipCell(Result, frozen=True):
-    """Requests by who would act: rows; those whose outcome is known, those of these that are
-    positive, and those that are unknown.
+    """Requests by who would act.
+
+    rows: all. known: with a known outcome. positive: with a positive one.
     """
 
     rows: int

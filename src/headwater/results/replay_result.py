@@ -55,8 +55,8 @@ class ReplayResult(Result, frozen=True, tag="replay"):
 
 
 class ShadowArm(Result, frozen=True):
-    """A challenger: its answers, and how they differ from those that were served. error: why it has
-    none, empty where it has.
+    """A challenger: its answers, and how they differ from the served ones. error: why it has none;
+    empty if it has.
     """
 
     arm: str

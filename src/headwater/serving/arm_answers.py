@@ -191,7 +191,7 @@ def ranking(
     k: int,
     third_party: ThirdPartyValues | None,
 ) -> ServingResult:
-    """The ranking of a request with an arm: that of the arm, or a list that mixes those of two."""
+    """The ranking of a request with an arm: the arm's list, or a list that mixes two arms."""
     choice = request.arms
     assert choice is not None
     key, arms = choice.groups[0].key, choice.rows

@@ -77,7 +77,7 @@ class RankingEndpoint(NamedTuple):
 
 
 def converted(schema: RowSchema, candidates: Sequence[object]) -> list[object]:
-    """Candidates of plain values as those of the declared types; raises as `RowSchema.from_row`."""
+    """Candidates of plain values as the declared types; raises as `RowSchema.from_row`."""
     return [
         schema.from_row(candidate) if isinstance(candidate, Mapping) else candidate
         for candidate in candidates

@@ -21,7 +21,7 @@ def request_time(at: datetime | str | None) -> int:
 
 
 def parsed(schema: RowSchema, rows: Rows, t: int) -> ParsedRequest:
-    """Rows of plain values, checked as those of an HTTP request that came at t (microseconds).
+    """Rows of plain values, checked like the rows of an HTTP request at t (microseconds).
 
     Raises:
         UsageError: no rows.

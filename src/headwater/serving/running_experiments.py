@@ -1,5 +1,5 @@
-"""The experiments that a process serves: those that were started, once their arms are ready. Polled
-off the request path.
+"""The experiments that a process serves, once their arms are loaded. They are polled outside of
+requests.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ class Service:
 
     @property
     def endpoints(self) -> Endpoints:
-        """The endpoints of new requests; one that was parsed keeps those that it was parsed by."""
+        """The endpoints of new requests; a parsed request keeps the endpoints that parsed it."""
         return self._live.current.endpoints
 
     def features(

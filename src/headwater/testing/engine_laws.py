@@ -293,8 +293,8 @@ def _newest(engine: Engine, drawn: Case, reach: Reach) -> None:
 
 
 def states_of_a_cut(engine: Engine, random: Random) -> None:
-    """Values of the states of a cut are those of the reference at its T and K; so are those of the
-    states between two cuts, added.
+    """The states of a cut give the reference's values at its T and K, and so do the states between
+    two cuts, added.
     """
     for _ in range(2 * _SEVERAL):
         drawn = case(random, changes=random.random() < 0.3)

@@ -234,8 +234,8 @@ class _Asking:
         return by_name
 
     def precomputed(self, to: _ListWriter, level: Level) -> None:
-        """Add the lists that a job made, of those whose keys it knew; the others have no candidate,
-        or are made on request.
+        """Add the lists that a job precomputed, for known keys; other lists have no candidate, or
+        are ranked on request.
         """
         known = known_rows(self.model, self.list_requests, level, Notes(), self.resources)
         positions, most = np.flatnonzero(known), self._most_pairs(1)

@@ -32,8 +32,8 @@ for each, and KNOWN.
 def asking(
     base: Source, columns: Sequence[str], events: pl.DataFrame
 ) -> tuple[Requests, pl.Series | None]:
-    """Events, as an engine gives them, as rows that ask at their event time; and when they were
-    known, where a column says.
+    """Events of an engine as requests at their event times, and their known times where a column
+    has them.
     """
     context, left_out = f"source {base.name!r}", Counter[str]()
     t = events.select(

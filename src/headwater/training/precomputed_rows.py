@@ -79,8 +79,8 @@ def _by_the_cut(freshness: Freshness, precomputed: Freshness) -> Freshness:
 
 
 def keyed_views(model: Model, precomputed: Precomputed) -> Mapping[str, Sequence[FeatureView]]:
-    """By key, the views that tell which are known: those of the keys alone that have it. A key is
-    known if one of them had an event of it.
+    """By key, the views whose events make a key known: views of precomputed keys alone that have
+    this key.
 
     Raises:
         UsageError: a key that none has, or scores that are never made.

@@ -100,8 +100,7 @@ def returned(feature: RequestFeature, values: Sequence[object]) -> pl.Series:
 def third_party(
     http: HttpFeatures, values: Mapping[str, pl.Series]
 ) -> Iterator[tuple[str, pl.Series]]:
-    """What the history of a third party has answered, by name, in the types that its answers have;
-    those that were computed.
+    """The recorded answers of a third party, by name, in their declared types.
 
     Raises:
         DataError: the history's column is of another kind.

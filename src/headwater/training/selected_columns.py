@@ -90,8 +90,8 @@ class Problems:
     def attempt(
         self, context: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
-        """The result of a check; None where the data are wrong or out of reach, which is noted of
-        what `context` begins with.
+        """The result of a check. Where data are wrong or out of reach, the result is None and the
+        problem is noted under `context`.
         """
         try:
             return call(*args, **kwargs)

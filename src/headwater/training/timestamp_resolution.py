@@ -295,8 +295,8 @@ def _beginning_on(chunk: I64, grid: Grid) -> int:
 
 
 def _of_day(rest: I64, phase: int) -> Bool:
-    """Whether these times of day are that of `phase`, or an hour from it on one side, as where the
-    clocks are changed twice a year.
+    """Whether times of day equal `phase`, or are an hour off on one side: clocks change twice a
+    year.
     """
     after, before = (np.isin(rest, (phase, (phase + shift) % DAY)) for shift in (HOUR, -HOUR))
     return after if after.sum() >= before.sum() else before

@@ -408,8 +408,8 @@ def _held_out(
     start: int,
     fit_options: tuple[Level, int, Resources],
 ) -> Mapping[str, float]:
-    """The metrics on rows that asked from `start` on, of a model of those that asked, and whose
-    outcome was known, before.
+    """The metrics on rows requested from `start` on. The model is trained on rows requested before,
+    with an outcome known before.
 
     Where negatives are sampled, the full candidate set of each late request is ranked.
     fit_options: the level, the seed and the resources.
@@ -451,8 +451,8 @@ def _references(rows: TrainingSet, known: LabelValues) -> dict[str, ReferenceDis
 
 
 def _data(rows: TrainingSet, model: Model, resources: Resources) -> dict[str, object]:
-    """What a manifest says of the training set; the digest is that of `dataset` for the same rows.
-    tables: those that have versions.
+    """The manifest's description of the training set, with the digest that `dataset` gives the same
+    rows. tables: the sources with versions.
     """
     frame = rows.frame
     columns = {name: repr(dtype) for name, dtype in frame.schema.items()}

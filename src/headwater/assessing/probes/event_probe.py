@@ -67,7 +67,7 @@ def hottest(events: pl.DataFrame, keys: Sequence[str], origin: str) -> Reading:
 
 
 def keyed(events: pl.DataFrame, total: int, keys: Sequence[str], origin: str) -> Reading:
-    """The share of records that parse and have all keys; `total` includes those that do not
+    """The share of records that parse and have all keys; `total` includes records that do not
     parse.
     """
     if not total:

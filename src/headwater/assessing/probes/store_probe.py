@@ -103,9 +103,7 @@ def _timed(store: OnlineStore, places: list[list[bytes]], features: int) -> Read
 def _differs(
     project: Project, store: OnlineStore, folder: Path, *, logged: bool
 ) -> dict[str, Reading]:
-    """By view, the share of values that differ from those that training computes from the same
-    events.
-    """
+    """By view, the share of served values that differ from training's values of the same events."""
     parities: list[Parity] = []
     failed: dict[str, Reading] = {}
     if logged:

@@ -124,9 +124,9 @@ class LabelledRows:
 
     @cached_property
     def carried(self) -> frozenset[str]:
-        """The columns of the labels' table that a request knows: those that the model asks of it,
-        and those that the labels select besides the outcome and when it was known. Who knows what
-        was made of a column does not know the column.
+        """The columns of the labels' table that a request knows: the model's request fields, and
+        selected columns other than the outcome and its known_at. A column that is computed from
+        another one does not reveal it.
         """
         labels = self.model.labels
         names = {labels.timestamp_field, *self.model.features.needed_by()}
@@ -190,8 +190,8 @@ class LabelledRows:
 
     @cached_property
     def outcome_timestamps(self) -> frozenset[str]:
-        """The later timestamps that are outcomes: those that the label is made of, and the one at
-        which it is known.
+        """The later timestamps that are outcomes: columns of the label, and the time at which the
+        label is known.
 
         That one may be planned, as an appointment is whose outcome is seen then: a request field
         made of it says so, unless its distance from the request says the outcome.

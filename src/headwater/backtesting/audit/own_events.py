@@ -398,8 +398,8 @@ def _filtered(source: Source) -> pl.LazyFrame:
 def _shared(
     inputs: AuditInputs, view: FeatureView, events: pl.Schema, rows: pl.Schema
 ) -> list[tuple[str, str]]:
-    """Key columns of the events and of the labels: those of the view, and those that are keys of
-    any view under one name.
+    """The key columns of the events with the matching columns of the labels: the view's keys, and
+    keys of any view that both tables name alike.
     """
     single = [key for key in view.keys if view.list_key is None or key != view.list_key.key]
     mapped = [

@@ -1,5 +1,5 @@
-"""Check: fields of the request that are made of what comes after it, by definition or by data, or
-that predict like outcomes.
+"""Check: request fields that come after the request, by definition or by data, or that predict like
+outcomes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-r"""The clock of tests: the time that headwater reads, in this process and in those that a test
-starts.
+r"""The clock of tests: the time that headwater reads, in this process and in child processes of a
+test.
 
 `at` sets it in a block, and it stands still until it is told to move:
 
