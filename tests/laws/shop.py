@@ -136,8 +136,9 @@ def opened(watch, place):
             place.store = None
 
 
-def push(place, project, *batches):
-    """Ingest the posted events: each batch is answered for before the next is sent."""
+@contextmanager
+def pushing(place, project, *, limits=LIMITS):
+    """Ingests what is posted meanwhile: a function that posts lines and waits for the answer."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -151,15 +152,26 @@ def push(place, project, *batches):
             data_dir=place.home,
             listen=address,
             stop=stop,
-            limits=LIMITS,
+            limits=limits,
             options=options,
         )
+
+        def post(lines):
+            body = "\n".join(lines).encode()
+            return json.loads(_post(f"http://{address}/v1/events/visits", body, ingesting))
+
         try:
-            for lines in batches:
-                _post(f"http://{address}/v1/events/visits", "\n".join(lines).encode(), ingesting)
+            yield post
         finally:
             stop.set()
             ingesting.result()
+
+
+def push(place, project, *batches):
+    """Ingest the posted events: each batch is answered for before the next is sent."""
+    with pushing(place, project) as post:
+        for lines in batches:
+            post(lines)
 
 
 def _post(url, body, ingesting):

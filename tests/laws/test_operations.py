@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DataError, HeadwaterError
+from headwater.errors import DataError, HeadwaterError, UsageError
 from headwater.testing import clock
 from tests.laws import roads
 from tests.laws.test_roads import Asked, free_port, serving
@@ -325,3 +325,116 @@ def test_a_plan_says_what_changes_and_apply_makes_it_so(tmp_path, home):
         hw.ingest(
             made, f"lmdb:{tmp_path}/store?size=64MB", data_dir=home, once=True, limits=FOREVER
         )
+
+
+def shop(features, rows=1, hop="10m"):
+    """A project with a view of a frame with so many rows, and a window in such steps."""
+    frame = pl.DataFrame(
+        {"user": ["a"] * rows, "n": [1] * rows, "at": [NOON - timedelta(days=9)] * rows}
+    )
+    source = hw.Source("visits", history=frame, timestamp_field="at")
+    view = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        windows=["1h", hw.window("6h", hop=hop), "lifetime"],
+        features=features,
+        freshness=hw.batch("1d"),
+    )
+    asked = pl.DataFrame({"asked": [NOON] * 4, "y": [True, False] * 2, "user": ["a"] * 4})
+    labels = hw.Labels("labels", table=asked, timestamp_field="asked", label="y", known_after="1d")
+    service = hw.FeatureService("service", [view])
+    model = hw.Model("model", task="binary", features=service, labels=labels)
+    return hw.Project("shop", [model])
+
+
+def test_a_plan_says_that_a_frame_in_memory_has_other_rows(tmp_path, home):
+    catalog = tmp_path / "catalog.db"
+    assert hw.apply(shop([hw.count()]), catalog).applied == 1
+    assert hw.apply(shop([hw.count()]), catalog).changes == ()
+    changed = hw.plan(shop([hw.count()], rows=2), catalog).changes
+    assert ("source", "visits", "changed") in [(one.kind, one.name, one.action) for one in changed]
+
+
+def test_a_plan_says_what_a_feature_was_and_is(tmp_path, home):
+    """A window that moves in other steps has the same name and other values."""
+    catalog = tmp_path / "catalog.db"
+    hw.apply(shop([hw.count()]), catalog)
+    (view,) = hw.plan(shop([hw.count()], hop="20m"), catalog).changes
+    (detail,) = view.details
+    assert "count() over 6h, in steps of 10m" in detail
+    assert "count() over 6h, in steps of 20m" in detail
+
+
+def test_what_breaks_a_trained_model_is_not_applied_unless_it_is_allowed(tmp_path, home):
+    """Nor by another process, which reads the same catalog."""
+    catalog, registry = tmp_path / "catalog.db", hw.operations.ModelRegistry(home / "models")
+    before, after = shop([hw.count()]), shop([hw.count()], hop="20m")
+    hw.apply(before, catalog, registry=registry)
+    hw.train(before.models[0], as_of=NOON + timedelta(days=2)).register(registry)
+    assert hw.plan(after, catalog, registry=registry).breaking
+    with pytest.raises(UsageError, match="allow_breaking"):
+        hw.apply(after, catalog, registry=registry)
+    assert hw.plan(before, catalog, registry=registry).changes == ()
+    assert hw.apply(after, catalog, registry=registry, allow_breaking=True).applied == 2
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_what_is_told_of_progress_rises_to_its_total(tmp_path, home):
+    """Of each job, in a task's words: steps that are done, and how many there are."""
+    told, store = [], f"lmdb:{tmp_path}/store?size=64MB"
+    resources = hw.Resources(progress=lambda *said: told.append(said))
+    project = shop([hw.count(), hw.sum("n")])
+    (model,) = project.models
+    later, nightly = NOON + timedelta(days=2), hw.precomputed(hw.batch("1d"), keys=["user"])
+    level = hw.Level(hw.batch("1d"), predictions=nightly)
+    asked = pl.DataFrame({"user": ["a", "b"], "asked": [later] * 2})
+    works = {
+        "features": lambda: hw.get_historical_features(
+            model.features, asked, timestamp_field="asked", resources=resources
+        ),
+        "training": lambda: fitted.append(
+            hw.train(model, as_of=later, level=level, resources=resources)
+        ),
+        "a table": lambda: hw.materialize(project, store=store, at=later, resources=resources),
+        "predictions": lambda: hw.operations.materialize_model(
+            hw.operations.ModelVariant("nightly", model, level),
+            fitted[0].fitted,
+            store=store,
+            at=later,
+            resources=resources,
+        ),
+    }
+    fitted = []
+    for name, work in works.items():
+        told.clear()
+        work()
+        assert told, name
+        steps = {}
+        for task, done, total in told:
+            assert isinstance(task, str), (name, told)
+            assert 0 <= done <= (total or done), (name, task, done, total)
+            assert done >= steps.get(task, (0, 0))[0], (name, task, told)
+            steps[task] = done, total
+
+
+# ---------------------------------------------------------------- an erasure
+
+
+def test_an_erasure_marks_the_training_sets_that_hold_the_key(tmp_path, home):
+    """Those of other keys are as they were, and what is marked is not made again."""
+    project = shop([hw.count()])
+    (model,), store = project.models, f"lmdb:{tmp_path}/store?size=64MB"
+    made = hw.dataset(model, tmp_path / "rows.parquet", as_of=NOON + timedelta(days=2))
+    before = made.manifest_path.read_bytes()
+    hw.materialize(project, store=store, at=NOON + timedelta(days=2))
+    for user, rows in (("b", []), ("a", [made.rows.frame.height])):
+        receipt = hw.operations.erase(project, {"user": user}, store=store, data_dir=home)
+        assert [one.rows for one in receipt.manifests] == rows
+        assert (made.manifest_path.read_bytes() == before) is (user == "b")
+        if user == "b":
+            hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+    with pytest.raises(DataError, match="erased"):
+        hw.operations.reproduce(model, made.manifest_path, tmp_path / "third.parquet")
