@@ -327,7 +327,7 @@ def test_a_plan_says_what_changes_and_apply_makes_it_so(tmp_path, home):
         )
 
 
-def shop(features, rows=1, hop="10m"):
+def shop(features, rows=1, hop="10m", long="6h"):
     """A project with a view of a frame with so many rows, and a window in such steps."""
     frame = pl.DataFrame(
         {"user": ["a"] * rows, "n": [1] * rows, "at": [NOON - timedelta(days=9)] * rows}
@@ -337,7 +337,7 @@ def shop(features, rows=1, hop="10m"):
         "user",
         source=source,
         keys=["user"],
-        windows=["1h", hw.window("6h", hop=hop), "lifetime"],
+        windows=["1h", hw.window(long, hop=hop), "lifetime"],
         features=features,
         freshness=hw.batch("1d"),
     )
@@ -364,6 +364,25 @@ def test_a_plan_says_what_a_feature_was_and_is(tmp_path, home):
     (detail,) = view.details
     assert "count() over 6h, in steps of 10m" in detail
     assert "count() over 6h, in steps of 20m" in detail
+
+
+def test_a_length_that_is_written_otherwise_is_no_change(tmp_path, home):
+    """Of windows, cuts, and buckets of an experiment."""
+
+    def written(six_hours, seven_hours, hour, minutes):
+        project = shop([hw.count()], hop=minutes, long=six_hours)
+        (model,) = project.models
+        level = hw.Level(hw.batch("1d", delay=hour))
+        kind = hw.experiments.Switchback("user", length=seven_hours, washout=hour)
+        arms = [hw.experiments.Arm("now", model), hw.experiments.Arm("later", model, level)]
+        trial = hw.Experiment("trial", arms, unit="user", kind=kind)
+        return hw.Project("shop", [model], levels={"later": level}, experiments=[trial])
+
+    catalog = tmp_path / "catalog.db"
+    hw.apply(written("6h", "7h", "1h", "10m"), catalog)
+    later = written("360m", "420m", timedelta(hours=1), "600s")
+    assert hw.plan(later, catalog).changes == ()
+    assert hw.plan(written("6h", "9h", "1h", "10m"), catalog).changes != ()
 
 
 def test_what_breaks_a_trained_model_is_not_applied_unless_it_is_allowed(tmp_path, home):

@@ -4,6 +4,7 @@ Each row has the fault, the call, the class, the given value and the allowed one
 names, values and alternatives, never a sentence, so that messages may be rewritten.
 """
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -608,6 +609,20 @@ DATA = {
         DataError,
         ["folder", ".parquet"],
     ),
+    # the worth of a decision
+    **{
+        f"a {name} of {value}": (
+            lambda name=name, value=value: hw.DecisionValue(
+                **({"volume": 10, "acted_on": 0.1, "hit": 1} | {name: value})
+            ),
+            UsageError,
+            [name, str(value), "0"],
+        )
+        for name, value in (
+            *(("volume", -1), ("acted_on", 0), ("acted_on", 1.5), ("hit", float("nan"))),
+            *(("false_alarm", -2.5), ("late", 1.0), ("late", -0.1), ("late", "2 %")),
+        )
+    },
 }
 
 
@@ -757,6 +772,7 @@ def assert_refused(call, kind, words):
     said = str(raised.value)
     assert isinstance(raised.value, kind), f"{type(raised.value).__name__}: {said}"
     assert [word for word in words if word.lower() not in said.lower()] == [], said
+    assert not re.search(r"\binf\b", said), said  # what has no bound is not bounded by infinity
     assert len(said) < 900
 
 
