@@ -21,7 +21,7 @@ import numpy as np
 import headwater as hw
 from headwater.journal.conversion import convert
 from headwater.journal.serving_log_rows import AsOf, BatchEntry, Entry, EntryContext, RowEntry
-from headwater.state.answer_words import WordLayout, words_of
+from headwater.state.read_plan import WordLayout, words_of
 
 FEATURES, BATCH, ROWS = 27, 64, 100
 NAMES = [f"v{n // 9}__f{n}" for n in range(FEATURES)]

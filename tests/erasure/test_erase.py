@@ -30,7 +30,7 @@ from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
 from headwater.serving.third_party.response_log import AnswerLog
 from headwater.state import change_codec as kept
-from headwater.state import frame_codec
+from headwater.state import record
 from headwater.stores import keyspace
 from headwater.testing.examples import churn, precomputed_variant
 from tests.flow import Flow, at, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
@@ -113,7 +113,7 @@ def texts(store, folder):
     for key, value in store.scan(b""):
         yield repr(key)
         if key[:1] in (keyspace.HELD, keyspace.ARCHIVE, keyspace.DEAD, keyspace.FILTERED):
-            yield repr(frame_codec.decoded(value).to_dicts())
+            yield repr(record.frame_of(value).to_dicts())
         elif key[:1] == keyspace.IMAGE:
             yield repr(kept.decoded(value))
         else:

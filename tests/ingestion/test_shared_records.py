@@ -10,7 +10,7 @@ import pytest
 import headwater as hw
 from headwater.errors import FencedError, StoreError
 from headwater.jobs.compact_views import compact_store
-from headwater.state.key_record import fingerprints
+from headwater.state.record import fingerprints
 from headwater.stores import keyspace
 from headwater.stores.ownership import placed
 from tests.flow import Flow, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)

@@ -32,7 +32,7 @@ from headwater.journal.format import PREFIX, SERVED_ROWS
 from headwater.journal.serving_log_files import prune, raw_segments, read, segments
 from headwater.journal.serving_log_frames import rows_of
 from headwater.journal.serving_log_segment import SegmentEncoder, records
-from headwater.state.answer_words import WordLayout, words_of
+from headwater.state.read_plan import WordLayout, words_of
 from tests.journal.conftest import about, as_of, at, many, one
 
 DAY = 86_400

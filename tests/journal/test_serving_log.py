@@ -19,7 +19,7 @@ from headwater.errors import DataError, UsageError
 from headwater.journal.serving_log import CLOSED, FULL, MALFORMED, UNWRITABLE
 from headwater.journal.serving_log_files import prune, segments
 from headwater.journal.serving_log_rows import sequences
-from headwater.state.answer_words import WordLayout
+from headwater.state.read_plan import WordLayout
 from tests.figures import figure
 from tests.journal.conftest import about, as_of, at, many, micros, one
 from tests.journal.disks import full_disk, stuck_disk

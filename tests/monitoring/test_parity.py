@@ -14,7 +14,7 @@ from headwater.monitoring import parity
 from headwater.monitoring.agreement import agree
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
-from headwater.state.key_record import alone, section
+from headwater.state.record import alone, section
 from headwater.stores import keyspace
 from tests.figures import figure
 from tests.flow import (

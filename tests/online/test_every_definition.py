@@ -18,8 +18,7 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.state.view_state import State, encoded, schema_bytes
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.view_state import State, ViewTiles, encoded, schema_bytes
 from headwater.stores import keyspace
 from headwater.stores.lmdb import LmdbStore
 from headwater.testing.cases import SCHEMA, aggregations

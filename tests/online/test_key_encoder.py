@@ -12,7 +12,7 @@ import pytest
 
 from headwater.errors import DataError
 from headwater.online.key_encoder import KeyColumn, KeyEncoder
-from headwater.state.key_codec import decoded, key_bytes
+from headwater.state.record import decoded_keys, key_bytes
 from headwater.stores import keyspace
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -75,7 +75,7 @@ def test_a_key_is_encoded_as_that_of_events(dtype):
 @pytest.mark.parametrize("dtype", VALUES, ids=str)
 def test_a_stored_key_says_its_value(dtype):
     stored_keys = key_bytes(pl.DataFrame({"k": pl.Series(VALUES[dtype], dtype=dtype)}))
-    assert [decoded(key, dtype) for key in stored_keys] == VALUES[dtype]
+    assert [decoded_keys(key, dtype) for key in stored_keys] == VALUES[dtype]
 
 
 @pytest.mark.parametrize("other", [pl.String(), pl.Date()], ids=str)

@@ -12,9 +12,8 @@ from headwater.errors import DataError, StaleError
 from headwater.events.selection import TIME
 from headwater.events.statuses import STATUSES
 from headwater.ingestion.partition_writer import Progress
-from headwater.state.key_record import with_section
-from headwater.state.view_state import Cut, State, encoded, schema_bytes
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.record import with_section
+from headwater.state.view_state import Cut, State, ViewTiles, encoded, schema_bytes
 from headwater.stores import keyspace
 from headwater.testing.online import KeptState
 

@@ -12,8 +12,8 @@ import headwater as hw
 from headwater.errors import LostError
 from headwater.events.selection import TIME
 from headwater.state.compaction import Size, compact, size_of
-from headwater.state.key_record import KeyRecords, sections
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.record import KeyRecords, sections
+from headwater.state.view_state import ViewTiles
 from headwater.stores import keyspace
 from tests.stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 

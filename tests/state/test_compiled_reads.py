@@ -23,8 +23,8 @@ from headwater.online.key_encoder import KeyColumn, KeyEncoder
 from headwater.online.read_layout import ViewPart
 from headwater.online.read_versions import ReadVersion
 from headwater.state import read_plan
-from headwater.state.key_record import KeyRecords, section
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.record import KeyRecords, section
+from headwater.state.view_state import ViewTiles
 from headwater.stores import keyspace
 from headwater.testing.cases import SCHEMA, aggregations, case
 from headwater.testing.online import KeptState

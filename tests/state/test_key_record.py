@@ -10,19 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import StoreError
-from headwater.state.key_record import (
+from headwater.state.record import (
     EMPTY,
     GroupedRecords,
     KeyRecords,
     alone,
     fingerprints,
     section,
+    section_at,
     sections,
+    size_of,
     through_of,
     with_section,
 )
-from headwater.state.record_kernels import section_at, size_of
-from headwater.state.tile_kernels import FORMAT as SECTION_FORMAT
+from headwater.state.tiles import FORMAT as SECTION_FORMAT
 from headwater.stores import keyspace
 
 GROUP = "ab" * 8

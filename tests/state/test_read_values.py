@@ -10,8 +10,8 @@ import pytest
 
 from headwater.events.column_encoding import decode, encode
 from headwater.kernel.arrays import Column
-from headwater.state import record_layout, tile_kernels
-from headwater.state.read_values import SpelledStrings, from_word
+from headwater.state import tiles
+from headwater.state.read_plan import SpelledStrings, from_word
 
 DAY = 86_400 * 10**9
 DTYPES = {
@@ -44,7 +44,7 @@ def record(strings, ordinals):
     spelt = [text.encode() for text in strings]
     letters = b"".join(spelt)
     head = [
-        tile_kernels.FORMAT,
+        tiles.FORMAT,
         0,
         len(ordinals),
         len(strings),
@@ -60,19 +60,17 @@ def test_strings_of_several_records_are_numbered_together():
     far = 2**63 - 1  # stands for no string
     records = [record(strings, [*range(len(strings)), far]) for strings in own]
     words = np.frombuffer(bytearray(b"".join(records)), np.int64)
-    kinds = np.array([record_layout.NUMBERS + record_layout.STRINGS])
+    kinds = np.array([tiles.NUMBERS + tiles.STRINGS])
     places, starts, p = np.zeros((3, 2), np.int64), np.zeros(3, np.int64), 0
     for r in range(3):
-        starts[r], p = p, record_layout.located(words, p, kinds, places[r])
+        starts[r], p = p, tiles.located(words, p, kinds, places[r])
     assert p == len(words)
     spans = np.zeros(7, np.int64)
     every = sorted({text for strings in own for text in strings}, key=str.encode)
-    assert record_layout.merge_strings(
-        words, starts, places, kinds, spans, np.zeros(7, np.int64)
-    ) == len(every)
-    assert [
-        record_layout.string_at(words.tobytes(), int(span)) for span in spans[: len(every)]
-    ] == every
+    assert tiles.merge_strings(words, starts, places, kinds, spans, np.zeros(7, np.int64)) == len(
+        every
+    )
+    assert [tiles.string_at(words.tobytes(), int(span)) for span in spans[: len(every)]] == every
     for strings, (begin, end) in zip(own, places, strict=True):
         assert words[begin:end].tolist() == [*(every.index(text) for text in strings), far]
 
@@ -82,10 +80,6 @@ def test_a_string_of_several_windows_is_made_once():
     strings = SpelledStrings(data)
     spans = [3, 0, (1 << 31) + 2, 3, (1 << 31) + 2]
     texts = [strings[span] for span in spans]
-    assert (
-        texts
-        == ["aé", "", "é", "aé", "é"]
-        == [record_layout.string_at(data, span) for span in spans]
-    )
+    assert texts == ["aé", "", "é", "aé", "é"] == [tiles.string_at(data, span) for span in spans]
     assert texts[0] is texts[3]
     assert texts[2] is texts[4]

@@ -8,10 +8,10 @@ import pytest
 
 import headwater as hw
 from headwater.events.selection import TIME
-from headwater.kernel import tile_ladder as ladders
-from headwater.kernel.tile_ladder import ALL, GONE, of_windows
-from headwater.state.key_codec import key_bytes
-from headwater.state.view_tiles import ViewTiles
+from headwater.state import tiles as ladders
+from headwater.state.record import key_bytes
+from headwater.state.tiles import ALL, GONE, of_windows
+from headwater.state.view_state import ViewTiles
 
 S, MIN, H, D = 10**6, 60 * 10**6, 3600 * 10**6, 86400 * 10**6
 BASE = 20_000 * D  # a midnight

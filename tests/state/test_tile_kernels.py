@@ -15,8 +15,8 @@ import headwater as hw
 from headwater.events.read_events import Notes, Reach, read_events
 from headwater.events.selection import TIME
 from headwater.kernel import merge_program
-from headwater.state import tile_kernels
-from headwater.state.view_tiles import ViewTiles
+from headwater.state import tiles as tile_kernels
+from headwater.state.view_state import ViewTiles
 from headwater.testing.cases import aggregations, case
 from tests.effort import tries
 

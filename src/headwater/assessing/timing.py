@@ -21,7 +21,7 @@ from headwater.models.artifact import restored
 from headwater.models.registry import ModelRegistry
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.results.measurement import Missing, Reading, measured
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.view_state import ViewTiles
 from headwater.stores import OnlineStore, opened
 
 SECONDS = 0.5  # that each timing takes at least

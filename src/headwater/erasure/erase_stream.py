@@ -34,10 +34,8 @@ from headwater.ingestion.validate import Acceptance
 from headwater.kernel.arrays import Bool
 from headwater.monitoring.orphans import spelt
 from headwater.state import change_codec as kept
-from headwater.state import frame_codec
-from headwater.state.key_record import section, stored_sections, with_section
-from headwater.state.view_state import StreamStart, progresses, read_part
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.record import frame_bytes, frame_of, section, stored_sections, with_section
+from headwater.state.view_state import StreamStart, ViewTiles, progresses, read_part
 from headwater.stores import OnlineStore, keyspace
 
 _ROWS = 200_000
@@ -295,7 +293,7 @@ class StreamState:
             if mask.any():
                 yield self._columns(read().filter(pl.Series(mask)))
         for _, value in self.store.scan(keyspace.HELD + keyspace.name(self.writer.name)):
-            rows = frame_codec.decoded(value)
+            rows = frame_of(value)
             yield self._columns(rows.filter(pl.Series(self.stream.matches(rows))))
 
     def _columns(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -401,12 +399,12 @@ class StreamState:
     def _held(self, rows: Counter[str]) -> dict[bytes, bytes | None]:
         changes: dict[bytes, bytes | None] = {}
         for block_key, value in self.store.scan(keyspace.HELD + keyspace.name(self.writer.name)):
-            held = frame_codec.decoded(value)
+            held = frame_of(value)
             mask = self.stream.matches(held)
             if mask.any():
                 rows["held events"] += int(mask.sum())
                 changes[block_key] = (
-                    frame_codec.encoded(held.filter(pl.Series(~mask))) if not mask.all() else None
+                    frame_bytes(held.filter(pl.Series(~mask))) if not mask.all() else None
                 )
         return changes
 
@@ -446,13 +444,13 @@ class StreamState:
         changes: dict[bytes, bytes | None] = {}
         unread = 0
         for block_key, value in self.store.scan(space + keyspace.name(self.writer.name)):
-            block = frame_codec.decoded(value)
+            block = frame_of(value)
             mask, lost = self.rows_of(space, block)
             unread += lost
             if mask.any():
                 rows[FOLDERS[space]] += int(mask.sum())
                 changes[block_key] = (
-                    frame_codec.encoded(block.filter(pl.Series(~mask))) if not mask.all() else None
+                    frame_bytes(block.filter(pl.Series(~mask))) if not mask.all() else None
                 )
         return changes, unread
 

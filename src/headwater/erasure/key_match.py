@@ -23,7 +23,7 @@ from headwater.ingestion.validate import Acceptance
 from headwater.journal.serving_log_rows import PREFIX
 from headwater.kernel.arrays import Bool
 from headwater.monitoring.explain import typed
-from headwater.state.key_codec import key_bytes
+from headwater.state.record import key_bytes
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from headwater.ingestion.sort_records import SortedRecords
 from headwater.ingestion.sources.stream_reader import Position, RecordBatch, joined
 from headwater.ingestion.validate import DEAD_SCHEMA, NONE
 from headwater.ingestion.writer_state import WriterState
-from headwater.state import frame_codec
-from headwater.state.key_record import GroupedRecords
+from headwater.state import record
+from headwater.state.record import GroupedRecords
 from headwater.state.view_state import Progress
 from headwater.stores import Changes, keyspace
 
@@ -224,16 +224,16 @@ def _blocks(
     id_changes, id_blocks = state.id_blocks.put(own(keyspace.IDS), ids, now, state.stored.get)
     changes = {**held_changes, **id_changes}
     if records.rows and rules.archive:
-        changes[own(keyspace.ARCHIVE)] = frame_codec.encoded(
+        changes[own(keyspace.ARCHIVE)] = record.frame_bytes(
             stamped(pl.concat(records.rows), progress.sequence, now)
         )
     if records.filtered:
-        changes[own(keyspace.FILTERED)] = frame_codec.encoded(
+        changes[own(keyspace.FILTERED)] = record.frame_bytes(
             stamped(pl.concat(records.filtered), progress.sequence, now)
         )
     if records.dead_letters:
         dead = stamped(pl.concat(records.dead_letters), progress.sequence, now)
-        changes[own(keyspace.DEAD)] = frame_codec.encoded(dead.select(*DEAD_SCHEMA, SEQUENCE))
+        changes[own(keyspace.DEAD)] = record.frame_bytes(dead.select(*DEAD_SCHEMA, SEQUENCE))
     ids_after = records.deduplication.ids
     return changes, replace(
         state,

@@ -30,8 +30,8 @@ from headwater.ingestion.stored_values import StoredValues
 from headwater.ingestion.validate import COPY, Acceptance, Arrived, copies
 from headwater.kernel.arrays import I64, Bool
 from headwater.state import change_codec as kept
-from headwater.state.key_record import GroupedRecords
-from headwater.state.view_tiles import Stretch, ViewTiles
+from headwater.state.record import GroupedRecords
+from headwater.state.view_state import Stretch, ViewTiles
 from headwater.stores import keyspace
 
 OLDER = "a change that a later one of the same event came before"

@@ -30,7 +30,7 @@ from headwater.ingestion.record_outcomes import COPY as DUPLICATE
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import COPY, DEAD_SCHEMA, OFFSET, PARTITION, Acceptance
-from headwater.state import frame_codec
+from headwater.state import record
 from headwater.stores import OnlineStore, ingest_lease, keyspace, opened
 
 AGAIN = "replayed "
@@ -216,7 +216,7 @@ def _of_writer(
         ["_own", OFFSET], keep="last", maintain_order=True
     )
     name = source if partition is None else f"{source}\0{partition}"
-    marks = [frame_codec.decoded(value) for _, value in store.scan(keyspace.replayed(name))]
+    marks = [record.frame_of(value) for _, value in store.scan(keyspace.replayed(name))]
     done = pl.concat(
         [pl.DataFrame(schema={"_own": pl.String(), OFFSET: pl.Int64()}), *marks]
     ).with_columns(replayed=True)
@@ -237,7 +237,7 @@ def _replayed_batch(
         outcomes = committed.record_outcomes
         taken = own.filter(pl.Series(outcomes[0] != REFUSED)) if outcomes else own.clear()
         key = keyspace.replayed(writer.name) + keyspace.block(b"", "", writer.progress.sequence + 1)
-        return {key: frame_codec.encoded(taken)} if taken.height else {}
+        return {key: record.frame_bytes(taken)} if taken.height else {}
 
     committed = writer.apply([_records(rows)], clock.now_micros(), 0, marks)
     outcomes = Counter(

@@ -46,10 +46,18 @@ from headwater.ingestion.past_events import (
     images_before,
     overlap,
 )
-from headwater.state.key_record import KeyRecords, stored_sections, with_section
-from headwater.state.view_state import Filling, State, StreamStart, encoded, read_part, schema_bytes
-from headwater.state.view_tiles import ViewTiles
-from headwater.state.window_reach import out_of_reach, reach
+from headwater.state.record import KeyRecords, stored_sections, with_section
+from headwater.state.view_state import (
+    Filling,
+    State,
+    StreamStart,
+    ViewTiles,
+    encoded,
+    out_of_reach,
+    reach,
+    read_part,
+    schema_bytes,
+)
 from headwater.stores import Changes, keyspace
 from headwater.stores.log_first import REBUILD
 from headwater.stores.ownership import has_moved

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from headwater.kernel.arrays import I64
-from headwater.state import frame_codec
+from headwater.state import record
 
 DUE, PAYLOAD = "headwater_due", "headwater_payload"
 """Columns of held rows: when an event happens, microseconds; and its record as it came, null where
@@ -78,7 +78,7 @@ class HeldEvents:
         """Those in the values of the store by key, as `put` made them; at: the time of the last
         commit, microseconds.
         """
-        found = [_sorted(key, frame_codec.decoded(value)) for key, value in blocks.items()]
+        found = [_sorted(key, record.frame_of(value)) for key, value in blocks.items()]
         return _held([replace(block, start=int(np.searchsorted(block.due, at))) for block in found])
 
     def __len__(self) -> int:
@@ -130,7 +130,7 @@ class HeldEvents:
             blocks = [other for other in blocks if not any(other is merged for merged in others)]
             block = _sorted(key, pl.concat([*(other.left for other in others), block.rows]))
             moved += block.rows.height
-        return {**changes, key: frame_codec.encoded(block.rows)}, _held(
+        return {**changes, key: record.frame_bytes(block.rows)}, _held(
             [*blocks, block], (), self.looked_at + moved
         )
 
@@ -163,7 +163,7 @@ def _to_merge(blocks: Sequence[_HeldBlock], block: _HeldBlock) -> list[_HeldBloc
 
 def waiting(value: bytes, at: int) -> pl.DataFrame:
     """The events of one block of the store that still wait after a commit at `at`, microseconds."""
-    rows = frame_codec.decoded(value)
+    rows = record.frame_of(value)
     return rows.filter(pl.col(DUE) >= at)
 
 

@@ -28,7 +28,7 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.past_events import Accepted, First, Logs
 from headwater.ingestion.validate import AT, COPY, OFFSET, PARTITION
 from headwater.kernel.arrays import Bool
-from headwater.state import frame_codec
+from headwater.state import record
 from headwater.stores import keyspace
 
 _IN_COMMIT = 200_000  # rows that one commit adds to the archive
@@ -76,7 +76,7 @@ def judge_again(writer: PartitionWriter, logs: Logs, T: int, first: First = None
         )
         writer.note(
             stepped,
-            {keyspace.block(keyspace.ARCHIVE, writer.name, sequence): frame_codec.encoded(block)},
+            {keyspace.block(keyspace.ARCHIVE, writer.name, sequence): record.frame_bytes(block)},
             writer.unmoved(),
         )
     done = msgspec.structs.replace(
@@ -237,6 +237,6 @@ def _held(writer: PartitionWriter) -> dict[bytes, bytes | None]:
         due = rows[DUE].to_numpy(writable=True)
         due[events[ROW].to_numpy()] = np.maximum(events[TIME].to_numpy(), writer.progress.at)
         changes[key] = (
-            frame_codec.encoded(rows.with_columns(pl.Series(DUE, due))) if rows.height else None
+            record.frame_bytes(rows.with_columns(pl.Series(DUE, due))) if rows.height else None
         )
     return changes

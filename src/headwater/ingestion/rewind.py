@@ -61,7 +61,7 @@ from headwater.ingestion.sources.stream_reader import (
 from headwater.ingestion.stand_by import writer_lease
 from headwater.ingestion.validate import AT, OFFSET, PARTITION, Acceptance, content_of
 from headwater.kernel.arrays import I64
-from headwater.state import frame_codec
+from headwater.state import record
 from headwater.state.view_state import StreamStart, progresses, read_part
 from headwater.stores import OnlineStore, ingest_lease, keyspace
 from headwater.stores.log_first import REBUILD
@@ -443,7 +443,7 @@ class _Ahead:
         for key, value in self.store.scan(keyspace.HELD + keyspace.name(self.writer.name)):
             left = waiting(value, at)
             if key != self._held:
-                changes[key] = frame_codec.encoded(left) if left.height else None
+                changes[key] = record.frame_bytes(left) if left.height else None
         changes |= self._ids()
         begun = keyspace.begun(self.source.name)
         stored_start = self.store.get([begun])[0]
@@ -484,7 +484,7 @@ class _Ahead:
                 if self._is_ahead(rows_of):
                     yield (
                         key,
-                        frame_codec.encoded(
+                        record.frame_bytes(
                             self._clipped(rows_of, of_archive=space == keyspace.ARCHIVE)
                         ),
                     )
@@ -546,7 +546,7 @@ class _Ahead:
         return (
             pl.DataFrame()
             if there is None
-            else frame_codec.decoded(there).filter(
+            else record.frame_of(there).filter(
                 pl.col(DUE).is_between(self.now, self.progress.at, "left")
             )
         )
@@ -576,7 +576,7 @@ class _Ahead:
         )
         if not held.height:
             return 0, set()
-        self.store.commit({self._held: frame_codec.encoded(held)}, self.writer.unmoved())
+        self.store.commit({self._held: record.frame_bytes(held)}, self.writer.unmoved())
         early = held.filter(pl.col(DUE) < self.progress.at)
         if self.source.id_field is None or not early.height:
             return early.height, set()

@@ -30,7 +30,7 @@ from headwater.ingestion.serde.record_schema import stream_schema
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.time_numbers import TimeNumber
 from headwater.kernel.arrays import I64, NOTHING
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.view_state import ViewTiles
 
 PARTITION, OFFSET, AT = "headwater_partition", "headwater_offset", "headwater_received_at"
 UTC = pl.Datetime("us", "UTC")

@@ -23,7 +23,7 @@ from headwater.state.compaction import (
     section_size,
     shrunk,
 )
-from headwater.state.key_record import fingerprints, section, through_of
+from headwater.state.record import fingerprints, section, through_of
 from headwater.state.view_state import progresses, read_parts
 from headwater.stores import Changes, OnlineStore, keyspace
 from headwater.stores.ownership import (

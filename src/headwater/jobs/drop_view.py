@@ -8,7 +8,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import chosen, stored
 from headwater.state.compaction import drop_sections
-from headwater.state.key_record import stored_sections
+from headwater.state.record import stored_sections
 from headwater.stores import INGEST_LEASE, OnlineStore, keyspace
 from headwater.stores.ownership import (
     from_production,

@@ -36,9 +36,17 @@ from headwater.ingestion.clock_check import job_time
 from headwater.jobs.last_commit import last_commit
 from headwater.kernel.batch_cuts import computable, due_after
 from headwater.online.read_versions import SLOTS, newest
-from headwater.state.key_record import alone, section, through_of
-from headwater.state.view_state import Cut, CutInProgress, State, encoded, read_state, schema_bytes
-from headwater.state.view_tiles import KeyStates, ViewTiles
+from headwater.state.record import alone, section, through_of
+from headwater.state.view_state import (
+    Cut,
+    CutInProgress,
+    KeyStates,
+    State,
+    ViewTiles,
+    encoded,
+    read_state,
+    schema_bytes,
+)
 from headwater.stores import Changes, OnlineStore, keyspace
 from headwater.stores.ownership import opened_for, own_views, placed
 from headwater.training.feature_frames import tables

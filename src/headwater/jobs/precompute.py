@@ -33,8 +33,8 @@ from headwater.jobs.entity_keys import SEEN, known_keys
 from headwater.kernel.batch_cuts import computable
 from headwater.models.fit import Fitted
 from headwater.state import prediction_codec
-from headwater.state.key_codec import key_bytes
 from headwater.state.prediction_codec import PrecomputedCut, PrecomputedState
+from headwater.state.record import key_bytes
 from headwater.state.view_state import schema_bytes
 from headwater.stores import OnlineStore, keyspace
 from headwater.training.precomputed_rows import known_rows, precomputed_lists, precomputed_rows

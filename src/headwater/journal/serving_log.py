@@ -36,7 +36,7 @@ from headwater.journal.serving_log_files import SEGMENTS, SERVED, prune
 from headwater.journal.serving_log_rows import Entry, EntryContext, RowEntry
 from headwater.journal.serving_log_segment import SegmentEncoder
 from headwater.journal.writer import JournalWriter
-from headwater.state.answer_words import WordLayout
+from headwater.state.read_plan import WordLayout
 
 FULL: Final = "the disk is slower than the requests"
 UNWRITABLE: Final = "no file could be written"

@@ -38,7 +38,7 @@ from headwater.journal.serving_log_segment import (
 )
 from headwater.journal.serving_log_segment import ROW as ONE_ROW
 from headwater.kernel.arrays import F64, I64, Bool
-from headwater.state.answer_words import words_of
+from headwater.state.read_plan import words_of
 
 T = TypeVar("T")
 U8 = NDArray[np.uint8]

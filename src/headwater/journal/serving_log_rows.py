@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, cast
 import polars as pl
 
 from headwater.definitions.feature_service import FeatureService
-from headwater.state.answer_words import AnswerWords
+from headwater.state.read_plan import AnswerWords
 
 Kind = Literal["features", "predict", "rank"]
 AsOf = tuple[int, int, Mapping[str | None, int], bool, bool]

@@ -10,7 +10,7 @@ a request; all numbers are little-endian:
                prediction: float64, NaN for none
     VIEWS      T, K, the last commit (-1: none, -2: a string in the tail), 1 if stale + 2 if
                incomplete: int64, for each view
-    WORDS      the words of the compiled read, as they are (`state.answer_words`)
+    WORDS      the words of the compiled read, as they are (`state.read_plan`)
     TAIL       msgpack: the id; the request's columns; values and statuses of the features that the
                words do not hold; the prediction, if it is not in the head; how and age of each row,
                if they differ; last commits as strings; the seconds of each stage
@@ -43,7 +43,7 @@ from headwater.journal.serving_log_rows import (
     sequence_text,
 )
 from headwater.kernel.arrays import I64
-from headwater.state.answer_words import WordLayout, words_of
+from headwater.state.read_plan import WordLayout, words_of
 from headwater.state.view_state import dtypes_of, schema_bytes
 
 HEAD: Final = struct.Struct("<BBHIqddd")

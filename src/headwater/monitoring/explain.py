@@ -28,14 +28,13 @@ from headwater.events.selection import KNOWN, ROW, TIME
 from headwater.ingestion.archive_columns import broken_files_named
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.as_of import as_of
-from headwater.kernel.tile_ladder import ALL
 from headwater.monitoring.event_trace import EventTrace
 from headwater.monitoring.parity import OfflineRequests, answer
 from headwater.online.read_versions import ReadVersion, newest
 from headwater.online.view_reader import OnlineView, ViewValues
 from headwater.results.result import Result
-from headwater.state.key_codec import key_bytes
-from headwater.state.key_record import section
+from headwater.state.record import key_bytes, section
+from headwater.state.tiles import ALL
 from headwater.stores import OnlineStore
 from headwater.stores.ownership import opened_for, placed
 from headwater.training.feature_frames import tables

@@ -9,8 +9,7 @@ import polars as pl
 
 from headwater.online.read_versions import SLOTS, newest
 from headwater.online.view_reader import OnlineView
-from headwater.state.key_codec import decoded, key_bytes
-from headwater.state.key_record import section, stored_sections
+from headwater.state.record import decoded_keys, key_bytes, section, stored_sections
 from headwater.stores import keyspace
 
 OrphanedRecord = tuple[Mapping[str, object], list[bytes]]
@@ -73,5 +72,5 @@ def spelt(key: bytes, dtypes: Mapping[str, pl.DataType]) -> dict[str, object]:
     for index, (name, dtype) in enumerate(dtypes.items()):
         size = len(key) if index == len(dtypes) - 1 else 4 + int.from_bytes(key[:4], "big")
         encoded, key = key[:size] if size == len(key) else key[4:size], key[size:]
-        values[name] = decoded(encoded, dtype)
+        values[name] = decoded_keys(encoded, dtype)
     return values

@@ -44,19 +44,19 @@ from headwater.monitoring.freshness_objectives import FreshnessObjective, freshn
 from headwater.monitoring.unfilled import PASSED_OVER, passed_over
 from headwater.results.drift_result import DriftResult
 from headwater.results.promise_result import DeliveryResult
-from headwater.state.key_record import stored_sections
 from headwater.state.prediction_codec import read_precomputed
+from headwater.state.record import stored_sections
 from headwater.state.view_state import (
     Progress,
     State,
     known_through,
     merged,
     misses,
+    out_of_reach,
     progresses,
     read_parts,
     read_state,
 )
-from headwater.state.window_reach import out_of_reach
 from headwater.stores import OnlineStore, keyspace
 from headwater.stores.ownership import (
     opened_for,

@@ -22,11 +22,10 @@ from headwater.online.general_features import Evaluated, GeneralFeatures
 from headwater.online.read_layout import ReadLayout, Records, Versions, ViewPart
 from headwater.online.read_versions import FALLBACK, REFRESH, ReadVersion, falls_back
 from headwater.online.record_copies import Copied, RecordCopies
-from headwater.state import key_record, read_plan
-from headwater.state.answer_strings import AnswerStrings
-from headwater.state.answer_words import WordLayout, by_key
+from headwater.state import read_plan
 from headwater.state.read_kernels import answer, answer_one
-from headwater.state.read_values import ListItems, items_of
+from headwater.state.read_plan import AnswerStrings, ListItems, WordLayout, by_key, items_of
+from headwater.state.record import EMPTY, other_format
 from headwater.stores import OnlineStore
 from headwater.stores.formats import check_still
 
@@ -235,7 +234,7 @@ class CompiledReader:
         versions = layout.read_versions(stored, t)
         plan, records = layout.plan or self._planned(layout), stored[layout.heads :]
         if None in records:
-            records = [record or key_record.EMPTY for record in records]
+            records = [record or EMPTY for record in records]
         data = _NO_BYTES.join((plan.times(*versions[2]), plan.before, *records))  # type: ignore[arg-type]
         return self._computed(layout, plan, np.frombuffer(data, _WORD), len(data) // 8, versions)
 
@@ -249,7 +248,7 @@ class CompiledReader:
             words, plan.words, out, plan.variable, self._strings.words if plan.strings else None
         )
         if nulls < 0:
-            raise key_record.other_format()
+            raise other_format()
         if layout.lacking or self._falls_back(grouped):
             nulls = self._fall_back(plan, out, 1, read_versions)
         *values, statuses, null = plan.unpack(out)
@@ -451,7 +450,7 @@ class CompiledReader:
             general = self._evaluator.evaluated(by_place, read_versions, count, equal)
         plan = layout.plan or self._planned(layout)
         if None in records:
-            records = [record or key_record.EMPTY for record in records]
+            records = [record or EMPTY for record in records]
         data = _NO_BYTES.join((plan.times(*times), plan.before, *records))  # type: ignore[arg-type]
         return self._answered(
             layout, plan, np.frombuffer(data, _WORD), count, equal, versions
@@ -479,7 +478,7 @@ class CompiledReader:
             self._strings.words if plan.strings else None,
         )
         if nulls < 0:
-            raise key_record.other_format()
+            raise other_format()
         if layout.lacking or self._falls_back(grouped):
             nulls = self._fall_back(plan, out, count, read_versions)
         return _Answer(plan, words, out, nulls, [], read_versions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 from headwater.online.read_versions import ReadVersion
-from headwater.state.answer_words import AnswerWords
+from headwater.state.read_plan import AnswerWords
 
 
 class _MadeOfWords:

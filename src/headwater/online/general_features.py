@@ -14,7 +14,7 @@ import polars as pl
 from headwater.kernel.arrays import I64
 from headwater.online.read_layout import Records, ViewPart
 from headwater.online.read_versions import FALLBACK, ReadVersion, falls_back
-from headwater.state import key_record
+from headwater.state.record import sections
 
 Evaluated = tuple[int, list[object], bytes]
 """A feature that no loop computes: its place among the reader's names, values and statuses."""
@@ -58,7 +58,7 @@ class GeneralFeatures:
             rows = equal[self.groups[view]].tolist() if len(equal) else list(range(count))
             keys = max(rows) + 1
             chosen = part.version_reader.chosen(by_place[self.places[view]], read_version)
-            records = key_record.sections(
+            records = sections(
                 [record or b"" for record in chosen], part.tiles.view.tiles_fingerprint
             )
             per_key = len(records) // keys

@@ -13,7 +13,7 @@ import polars as pl
 from headwater.errors import DataError, nearest
 from headwater.events.column_encoding import is_whole
 from headwater.events.keys import check_types
-from headwater.state.key_codec import (
+from headwater.state.record import (
     LEAST,
     MOST,
     PACK,
@@ -57,7 +57,7 @@ def integer_too_long(name: str, value: int) -> DataError:
 
 
 class KeyEncoder:
-    """Encodes the keys of requests as `state.key_codec.key_bytes` encodes those of events.
+    """Encodes the keys of requests as `state.record.key_bytes` encodes those of events.
 
     Args:
         columns: the keys, in the view's order.

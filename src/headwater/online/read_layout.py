@@ -19,7 +19,7 @@ from headwater.online.key_encoder import KeyEncoder
 from headwater.online.read_versions import ReadVersion, VersionReader
 from headwater.state import read_plan
 from headwater.state.read_plan import U8
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.view_state import ViewTiles
 from headwater.stores import keyspace
 
 Records = Sequence[bytes | None]

@@ -18,15 +18,15 @@ from headwater.kernel.batch_cuts import CutLookup, lookup
 from headwater.state.view_state import (
     Progress,
     State,
+    ViewTiles,
     decoded,
     known_through,
     merged,
+    out_of_reach,
     progresses,
     read_parts,
     read_progress,
 )
-from headwater.state.view_tiles import ViewTiles
-from headwater.state.window_reach import out_of_reach
 from headwater.stores import OnlineStore, keyspace
 from headwater.stores.generations import generation_name, read_generations
 

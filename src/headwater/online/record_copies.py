@@ -14,13 +14,13 @@ import numpy as np
 
 from headwater.kernel.arrays import I64
 from headwater.online.read_layout import ReadLayout
-from headwater.state import key_record
+from headwater.state import record
 from headwater.state.read_plan import ReadPlan
-from headwater.state.tile_kernels import NONE
+from headwater.state.tiles import NONE
 from headwater.stores import OnlineStore
 from headwater.stores.lmdb_pages import FULL, U8, RecordCopier
 
-_NOTHING = np.frombuffer(key_record.EMPTY, np.int64).copy()
+_NOTHING = np.frombuffer(record.EMPTY, np.int64).copy()
 _FIRST_ROOM = 4_096  # words
 _MOST_ROOM = 1 << 23  # words that are kept: 64 MB
 

@@ -17,8 +17,7 @@ from headwater.online.compiled_reader import CompiledReader
 from headwater.online.key_encoder import KeyColumn, KeyEncoder
 from headwater.online.read_layout import ViewPart
 from headwater.online.read_versions import ReadVersion, VersionReader, heads_of
-from headwater.state.view_state import State, read_state, read_stream
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.view_state import State, ViewTiles, read_state, read_stream
 from headwater.stores import OnlineStore, keyspace
 from headwater.stores.ownership import placed
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import FencedError
-from headwater.state.key_record import sections, stored_sections, with_section
-from headwater.state.tile_codec import Records
+from headwater.state.record import sections, stored_sections, with_section
+from headwater.state.tiles import Records
 from headwater.stores import OnlineStore
 
 _AT_ONCE = 1000

@@ -18,7 +18,7 @@ import numpy as np
 
 from headwater.errors import StoreError
 from headwater.kernel.arrays import F64
-from headwater.state import tile_kernels
+from headwater.state import tiles
 from headwater.state.view_state import dtypes_of
 from headwater.stores import OnlineStore, keyspace
 
@@ -35,7 +35,7 @@ Items = tuple[list[str | int], list[float]]
 """A ranked list: its items, and the score of each."""
 
 _HEAD = struct.Struct("<qq")
-_FORMAT = struct.pack("<q", tile_kernels.FORMAT)
+_FORMAT = struct.pack("<q", tiles.FORMAT)
 _VALUES = [struct.Struct(f"<{count}d") for count in range(9)]
 _LISTS = msgspec.msgpack.Decoder(Items)
 
@@ -122,7 +122,7 @@ def number_of(record: bytes) -> int:
 def packed(scores: F64, number: int) -> list[bytes]:
     """Records of scores: float64 (keys, scores)."""
     words = np.empty((len(scores), 2 + scores.shape[1]), np.int64)
-    words[:, 0], words[:, 1] = tile_kernels.FORMAT, number
+    words[:, 0], words[:, 1] = tiles.FORMAT, number
     words[:, 2:] = np.ascontiguousarray(scores).view(np.int64)
     data, size = words.tobytes(), 8 * words.shape[1]
     return [data[i : i + size] for i in range(0, len(data), size)]
@@ -130,7 +130,7 @@ def packed(scores: F64, number: int) -> list[bytes]:
 
 def packed_lists(lists: Sequence[Items], number: int) -> list[bytes]:
     """Records of lists."""
-    head = _HEAD.pack(tile_kernels.FORMAT, number)
+    head = _HEAD.pack(tiles.FORMAT, number)
     return [head + msgspec.msgpack.encode(items) for items in lists]
 
 
@@ -155,5 +155,5 @@ def unpacked_list(record: bytes) -> Items:
 def _strange() -> StoreError:
     return StoreError(
         "the store holds a record of a format that this version does not read; it reads "
-        f"{tile_kernels.FORMAT}"
+        f"{tiles.FORMAT}"
     )

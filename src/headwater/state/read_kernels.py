@@ -3,35 +3,64 @@ record.
 
 The views of a request are answered in one call, by a plan: int64 words. How many views, where the
 section of each begins, how many words the times take, how many the room before the records, how
-many features have strings, and which these are (`string_kernels`). A section is SECTION words (what
+many features have strings, and which these are (`read_kernels`). A section is SECTION words (what
 they are, `state.read_plan.plan` says), the windows (length, hop, offset; length -1 of a lifetime),
 the program of `kernel.merge_program`, the state of no event, the kind of each array
-(`state.record_layout`), and WIDTH words for each feature.
+(`state.tiles`), and WIDTH words for each feature.
+
+Features whose states have entries, for one key of a view: each by the loop of its function;
+lists and maps go into a buffer of items.
+
+A compiled loop that copies the strings of an answer one after the other, so that Python makes
+all of them in one call.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numba as nb
 import numpy as np
 
-from headwater.aggregations.reads import OPEN_COUNT
+from headwater.aggregations.reads import (
+    DIFFERENT,
+    DISTINCT,
+    FREQUENT,
+    LEAST_VALUES,
+    MAP,
+    NEWEST,
+    OPEN_AGE,
+    OPEN_COUNT,
+    PERCENTILE,
+    RECENT,
+)
 from headwater.definitions.durations import SECOND
 from headwater.kernel.addresses import borrowed
 from headwater.kernel.bounds import first_at
 from headwater.kernel.merge_program import ADD, DECAY, GREATEST, LEAST, PICK, merged, paired
-from headwater.kernel.tile_ladder import ALL
-from headwater.state.record_kernels import section_at, size_of
-from headwater.state.record_layout import FLOAT, TEXT, located, merge_strings, spelt
-from headwater.state.string_kernels import joined
-from headwater.state.tile_kernels import HEAD
-from headwater.state.value_kernels import WIDTH, finished
-from headwater.state.variable_kernels import variable_features
+from headwater.state.entry_kernels import (
+    INNER_WORD,
+    WIDTH,
+    distinct_count,
+    entry_ranges,
+    finished,
+    least,
+    map_of,
+    most_frequent,
+    open_intervals,
+    percentile,
+    recent,
+    tallied,
+)
+from headwater.state.record import section_at, size_of
+from headwater.state.tiles import ALL, FLOAT, HEAD, LENGTH_BITS, TEXT, located, merge_strings, spelt
 
 SECTION = 14
+
 _BENCH = 128  # tiles of a key up to which no memory is taken for a column of them
+
 PRESENT, EMPTY, MISSING, EXPIRED, _, OVERFLOW = range(6)
 
 
@@ -55,14 +84,14 @@ def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-u
     words: T of each read version, and by when a thing must be known in each; a section of no tiles;
     room for what the loops keep of one key (`scratch_words`); then the records, key after key, as
     many for each as the view's section says, of each view that is the first to read from its place.
-    A record says where each view's section begins (`key_record`); where a key has several records,
+    A record says where each view's section begins (`record`); where a key has several records,
     their ordinals are changed. equal: int64 (groups of views that are read by the same keys, keys),
     the number of each key among the distinct ones, in the order in which these come, which alone
     have records; empty where all keys are distinct. out: the values, int64 (features, keys),
-    float64 bit by bit where a feature is one, else as `record_layout` says; a byte each, its
+    float64 bit by bit where a feature is one, else as `tiles` says; a byte each, its
     status; and one, 1 where it is null; then the items of lists and maps. variable: None where no
-    feature's state has entries: then the loops of `variable_kernels` are not compiled either.
-    texts: room for strings, as of `string_kernels.joined`; None where no feature has any.
+    feature's state has entries: then the loops of `read_kernels` are not compiled either.
+    texts: room for strings, as of `joined`; None where no feature has any.
     """
     words, plan, out = borrowed(words), borrowed(plan), borrowed(out)
     nulls, size, room, most, windows, arrays = 0, 0, 0, 0, 0, 0
@@ -364,7 +393,7 @@ def _gathered(words, spans, places, records, plan, neutral, first, width, rows):
 @nb.njit(nogil=True, cache=True)
 def _spelt(plan, view, words, strings, key, keys, values, gone):  # type: ignore[no-untyped-def]
     """Replace the ordinals among a view's values by the spans of their strings; strings: as of
-    `record_layout.spelt`.
+    `tiles.spelt`.
     """
     first = _kinds(plan, view) + plan[view]
     for f in range(first, first + WIDTH * plan[view + 3], WIDTH):
@@ -410,3 +439,158 @@ def _features(plan, view, states, reals, T, any_event, key, keys, values, floats
             values[cell] = v
         nulls += not valid
     return nulls
+
+
+@nb.njit(nogil=True, cache=True)
+def variable_features(plan, view, features, records, strings, times, position, out):  # type: ignore[no-untyped-def]
+    """Write the values of the features of a view that have entries, for one key; how many items
+    there are then.
+
+    view: where its section begins; features: where those of its features do. records: words, reals
+    and at, as of `entry_kernels`, and the tiles of each window. strings: as of
+    `tiles.spelt`. times: T, and by when a thing must be known. position: the number of the
+    key, and how many keys there are. out: values, nulls and items, and how many items there are.
+    """
+    words, reals, at, tiles = records
+    values, gone, items, used = out
+    floats = values.view(np.float64)
+    for f in range(features, features + WIDTH * plan[view + 3], WIDTH):
+        if plan[f] < OPEN_COUNT:
+            continue
+        first, cell = used, plan[f + 8] * position[1] + position[0]
+        v, x, valid, used = _value(
+            words, reals, plan, view, f, at, tiles[plan[f + 1]], times, items, used
+        )
+        gone[cell] = not valid
+        if plan[f + 6] == FLOAT:
+            floats[cell] = x
+        else:
+            values[cell] = v
+        size = (used - first) // 3 if plan[f] == MAP else used - first
+        if plan[f + 5] == TEXT:
+            for i in range(first, first + size):
+                items[i] = spelt(words, strings, items[i])
+        if plan[f] == MAP and plan[view + plan[f + 4] + INNER_WORD] == TEXT:
+            for i in range(first + size, first + 2 * size):
+                if items[i + size]:
+                    items[i] = spelt(words, strings, items[i])
+    return used
+
+
+@nb.njit(nogil=True, cache=True)
+def _value(words, reals, plan, view, f, at, tiles, times, items, used):  # type: ignore[no-untyped-def]
+    """The value of the feature at word f of the plan: as an integer, as a float, whether it is not
+    null, and how many items there are then.
+
+    at, tiles: see `entry_kernels`. view: where the section of its view begins.
+    """
+    kind, c, a, b = plan[f], plan[f + 2], plan[f + 3], plan[f + 4]
+    entries = np.empty((len(tiles), 2), np.int64)
+    total = entry_ranges(words, at, tiles, c, entries)
+    if kind in (OPEN_COUNT, OPEN_AGE):
+        count, age = open_intervals(words, at, c, entries, times[0], times[1] - a)
+        return count, age / max(count, 1) / SECOND, kind == OPEN_COUNT or count > 0, used
+    if kind == DISTINCT:
+        return distinct_count(words, at, c, tiles, entries, total), 0.0, True, used
+    if kind == PERCENTILE:
+        value, valid = percentile(words, reals, at, c, entries, total, a)
+        return 0, value, valid, used
+    if kind == MAP:
+        count = map_of(
+            words, plan, view + b, at, c, tiles, entries, total, a, times[0], items, used
+        )
+        return (used << LENGTH_BITS) | count, 0.0, True, used + 3 * count
+    first, real = used, plan[f + 5] == FLOAT
+    if kind == RECENT:
+        used = recent(
+            words, reals, at, c, entries, a, b & NEWEST > 0, b & DIFFERENT > 0, real, items, used
+        )
+    else:
+        values, counts = np.empty(total, np.int64), np.empty(total, np.int64)
+        n = tallied(words, at, c, entries, total, kind == FREQUENT, values, counts)
+        floats = values.view(np.float64)[:n]
+        if kind == LEAST_VALUES:
+            return (
+                (first << LENGTH_BITS) | min(n, a),
+                0.0,
+                True,
+                least(values[:n], floats, a, real, items, used),
+            )
+        used = most_frequent(values[:n], floats, counts[:n], abs(a), real, items, used)
+    if a < 0:  # the one value, and no list
+        valid = used > first
+        return (
+            (items[first], items.view(np.float64)[first], True, first)
+            if valid
+            else (0, 0.0, False, first)
+        )
+    return (first << LENGTH_BITS) | (used - first), 0.0, True, used
+
+
+ITEMS: Final = 1
+"""The items of a list, or the categories of a map, are strings; without it and MAPPED, the value
+itself is one.
+"""
+
+MAPPED: Final = 2
+"""The values of a map are strings."""
+
+START: Final = 8
+"""Bytes before the strings."""
+
+FULL: Final = -1
+"""The room is too small for the strings."""
+
+APART: Final = -2
+"""The strings cannot be split at zero bytes: one of them holds such a byte."""
+
+_LENGTH: Final = 2**LENGTH_BITS - 1
+
+
+@nb.njit(nogil=True, cache=True)
+def joined(words, places, keys, values, gone, items, texts):  # type: ignore[no-untyped-def]
+    """Copy the strings of an answer, each with a zero byte after it: those of one feature after the
+    other, of each key after key.
+
+    words: the records. places: int64, of each feature with strings its number, and ITEMS and
+    MAPPED. values, gone: of each feature of each key, the value, and whether it is null. items: of
+    lists and maps. texts, to be filled: int64, where the strings end, in bytes from the begin of
+    the array, or FULL or APART; then the strings.
+    """
+    source, target, end = words.view(np.uint8), texts.view(np.uint8), np.int64(START)
+    for at in range(0, len(places), 2):
+        parts = places[at + 1]
+        for cell in range(places[at] * keys, (places[at] + 1) * keys):
+            if gone[cell]:
+                continue
+            if parts == 0:
+                end = _appended(source, values[cell], target, end)
+                continue
+            first, count = values[cell] >> LENGTH_BITS, values[cell] & _LENGTH
+            if parts & ITEMS:
+                for i in range(first, first + count):
+                    end = _appended(source, items[i], target, end)
+            if parts & MAPPED:
+                for i in range(first + count, first + 2 * count):
+                    if items[i + count]:
+                        end = _appended(source, items[i], target, end)
+    texts[0] = end
+
+
+@nb.njit(nogil=True, cache=True)
+def _appended(source, span, target, end):  # type: ignore[no-untyped-def]
+    """Copy the bytes of a span and a zero byte; where they end, or what `texts` is to hold
+    instead.
+    """
+    begin, size = span >> LENGTH_BITS, span & _LENGTH
+    if end < 0:
+        return end
+    if end + size >= len(target):
+        return np.int64(FULL)
+    for i in range(size):
+        letter = source[begin + i]
+        if letter == 0:
+            return np.int64(APART)
+        target[end + i] = letter
+    target[end + size] = 0
+    return end + size + 1

@@ -1,14 +1,28 @@
-"""Which features compiled loops compute, and the plan that the loops follow."""
+"""Which features compiled loops compute, and the plan that the loops follow.
+
+The words of a compiled read, kept next to the decoded values; the serving log writes the words
+unchanged.
+
+The strings of an answer, made in one call of Python: decoded together, and split at zero bytes.
+
+Where a string holds a zero byte itself, or the room is too small for all, each is made of its span.
+
+The integers of the kernel as the values of Python that users see, without polars.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from itertools import islice
+from typing import Any, Literal, NamedTuple, cast
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from headwater.aggregations.base import AggregateFunction, GroupBy, StateField
@@ -23,18 +37,14 @@ from headwater.events import statuses
 from headwater.kernel import merge_program
 from headwater.kernel.arrays import I64
 from headwater.kernel.layer import Use
-from headwater.state import tile_kernels
-from headwater.state.answer_words import Meaning
-from headwater.state.key_record import number_of
-from headwater.state.partial_state import Slot
-from headwater.state.read_kernels import scratch_words
-from headwater.state.read_values import FromItems, FromWord, from_word, lists, maps
-from headwater.state.record_layout import FLOAT, INTEGER, LIST, TEXT
-from headwater.state.string_kernels import ITEMS, MAPPED
-from headwater.state.value_kernels import WIDTH
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.entry_kernels import WIDTH
+from headwater.state.read_kernels import APART, FULL, ITEMS, MAPPED, START, scratch_words
+from headwater.state.record import number_of
+from headwater.state.tiles import FLOAT, INTEGER, LENGTH_BITS, LIST, NONE, TEXT, Slot, string_at
+from headwater.state.view_state import ViewTiles
 
 U8 = NDArray[np.uint8]
+
 _MOST_ROOM = 1_024  # words
 
 
@@ -43,12 +53,12 @@ class CompiledFeature:
     """A feature for compiled loops.
 
     how: an opcode of `aggregations.reads` and its operands. word: what its word is, as of
-    `state.record_layout`.
+    `state.tiles`.
     meant: the conversion of an integer to the user's value, if any; listed: that of a list's or a
     map's word.
     most: how many items a list takes at most. inner: of a map, the plan of a category's state
-    (`state.map_kernels`).
-    strings: which of the items are strings, as of `state.string_kernels`.
+    (`state.entry_kernels`).
+    strings: which of the items are strings, as of `state.read_kernels`.
     """
 
     feature: Feature
@@ -178,10 +188,10 @@ def _slots(tiles: ViewTiles) -> dict[tuple[AggregateFunction, Use], tuple[Slot, 
 class ReadPlan:
     """The plan that `state.read_kernels.answer` follows, for some views with so many records a key.
 
-    words: the plan. kinds: of each feature, what its word is, as of `state.record_layout`. By
+    words: the plan. kinds: of each feature, what its word is, as of `state.tiles`. By
     position among the features: texts, the strings; meant, what makes the user's value of a number;
     lists, what makes lists and maps of items. items: how many of these a key has at most. strings:
-    the positions of features with strings, as of `state.string_kernels`, in the order in which they
+    the positions of features with strings, as of `state.read_kernels`, in the order in which they
     are converted.
     numbers: whether any item is not a string.
     """
@@ -268,7 +278,7 @@ class ReadPlan:
         """The words between the times and the records: a section of no tiles, and room for the
         loops.
         """
-        return tile_kernels.NONE + bytes(8 * int(self.words[2 + self.words[0]]))
+        return NONE + bytes(8 * int(self.words[2 + self.words[0]]))
 
     @cached_property
     def records_at(self) -> int:
@@ -404,3 +414,247 @@ def _section(view: PlannedView, versions: int, places: Sequence[int]) -> list[in
             age[-1],
         ]
     return section + inner
+
+
+Meaning = Literal["int", "float", "bool", ""]
+
+
+@dataclass(frozen=True, eq=False)
+class WordLayout:
+    """What the words of an answer are; one object for all answers of a reader.
+
+    An answer of n keys has 8 bytes for each value, (features, n), then a byte for each status and a
+    byte that is 1 for each null value, both (features, n), and anything up to a whole word.
+
+    Attributes:
+        features: their names.
+        meanings: the type of each feature's values; empty where the word alone is not the value.
+    """
+
+    features: Sequence[str]
+    meanings: Sequence[Meaning]
+
+
+AnswerWords = tuple[WordLayout, I64]
+"""The words of one answer, int64, and perhaps the items of its lists after them; nothing writes to
+them any more.
+"""
+
+
+def by_key(words: AnswerWords | None, keys: int) -> Sequence[AnswerWords | None]:
+    """The words of an answer of several keys, as an answer of each."""
+    if words is None:
+        return [None] * keys
+    layout, together = words
+    features = len(layout.features)
+    each = np.zeros((keys, words_of(features, 1)), np.int64)
+    places = features * keys
+    each[:, :features] = together[:places].reshape(features, keys).T
+    flags = (
+        together[places : words_of(features, keys)]
+        .view(np.uint8)[: 2 * places]
+        .reshape(2 * features, keys)
+    )
+    each[:, features:].view(np.uint8)[:, : 2 * features] = flags.T
+    return [(layout, own) for own in each]
+
+
+def words_of(features: int, keys: int) -> int:
+    """How many words an answer has.
+
+    >>> words_of(27, 1), words_of(0, 5)
+    (34, 0)
+    """
+    places = features * keys
+    return places + (2 * places + 7) // 8
+
+
+_LENGTH = 2**LENGTH_BITS - 1
+
+_FIRST_STRING_ROOM, _MOST_STRING_ROOM = 256, 1 << 17  # words
+
+
+class AnswerStrings:
+    """The array into which a loop copies the strings of an answer; kept for the next one.
+
+    Attributes:
+        words: as `read_kernels.joined` fills them.
+    """
+
+    def __init__(self) -> None:
+        self._take(_FIRST_STRING_ROOM)
+
+    def drop(self) -> None:
+        """Make the strings one by one: other values have become null since they were copied."""
+        self._end[0] = APART
+
+    def of(self, plan: ReadPlan, records: I64, out: I64, keys: int) -> Iterator[str]:
+        """The strings of the last answer, in the order in which they are converted; `out`: its
+        words.
+        """
+        if not plan.strings:
+            return iter(())
+        end = self._end[0]
+        if end >= 0:
+            return iter(str(self._bytes[START:end], "utf-8").split("\0"))
+        if end == FULL and len(self.words) < _MOST_STRING_ROOM:
+            self._take(2 * len(self.words))
+        words, _, gone = plan.cut(out, keys)
+        return _one_by_one(plan.strings, words, gone, out[plan.items_at(keys) :], records.tobytes())
+
+    def _take(self, room: int) -> None:
+        self.words = np.zeros(room, np.int64)
+        self._end = memoryview(self.words.data)
+        self._bytes = self._end.cast("B")
+
+
+def _one_by_one(
+    places: Sequence[tuple[int, int]], words: I64, gone: U8, items: I64, data: bytes
+) -> Iterator[str]:
+    """What `read_kernels.joined` copies, of the values and which of them are null; `data`: the
+    records.
+    """
+    strings = SpelledStrings(data)
+    for feature, parts in places:
+        for word, null in zip(words[feature].tolist(), gone[feature].tolist(), strict=True):
+            if null:
+                continue
+            if not parts:
+                yield strings[word]
+                continue
+            first, count = word >> LENGTH_BITS, word & _LENGTH
+            own = items[first : first + 3 * count].tolist()
+            if parts & ITEMS:
+                yield from (strings[span] for span in own[:count])
+            if parts & MAPPED:
+                yield from (
+                    strings[span]
+                    for span, valid in zip(own[count : 2 * count], own[2 * count :], strict=True)
+                    if valid
+                )
+
+
+FromWord = Callable[[object], object]
+
+
+class SpelledStrings(dict[int, str]):
+    """The strings of an answer by their spans (`tiles.string_at`), each made once: windows
+    of a key hold the same ones.
+    """
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = data
+
+    def __missing__(self, span: int) -> str:
+        text = self[span] = string_at(self._data, span)
+        return text
+
+
+class ListItems(NamedTuple):
+    """The items of all lists and maps of an answer, as integers and as floats; its strings, in the
+    order in which they are converted.
+    """
+
+    words: list[int]
+    floats: list[float]
+    strings: Iterator[str]
+
+
+FromItems = Callable[[ListItems, int], object]
+"""The items, and the word of a list or map -> its value."""
+
+_REAL = np.dtype(np.float64)
+
+_EPOCH, _EPOCH_DAY = datetime(1970, 1, 1), date(1970, 1, 1).toordinal()  # noqa: DTZ001 (the time of a zone is added)
+
+
+def from_word(dtype: pl.DataType) -> FromWord | None:
+    """What makes the value of a column of the dtype of its int64; None where it is the integer
+    itself.
+
+    Values are those that `events.column_encoding.decode` and polars' `to_list` give.
+
+    >>> from_word(pl.Date())(19844)
+    datetime.date(2024, 5, 1)
+    """
+    if dtype == pl.Boolean:
+        return bool
+    if isinstance(dtype, pl.Datetime):
+        return _timestamps(dtype.time_zone)
+    if isinstance(dtype, pl.Date):
+        return lambda days: date.fromordinal(_EPOCH_DAY + cast("int", days))
+    if isinstance(dtype, pl.Duration):
+        if dtype.time_unit == "ns":
+            return lambda n: (
+                timedelta(microseconds=abs(cast("int", n)) // 1000)
+                * (1 if cast("int", n) >= 0 else -1)
+            )
+        each = timedelta(milliseconds=1) if dtype.time_unit == "ms" else timedelta(microseconds=1)
+        return lambda n: each * cast("int", n)
+    if isinstance(dtype, pl.Time):
+        return lambda ns: _time_of_day(cast("int", ns) // 1000)
+    return None
+
+
+def _timestamps(time_zone: str | None) -> Callable[[object], object]:
+    zone = None if time_zone is None else ZoneInfo(time_zone)
+    epoch = _EPOCH.replace(tzinfo=zone)
+    if zone is None or time_zone == "UTC":
+        return lambda micros: epoch + timedelta(0, 0, micros)  # type: ignore[arg-type]  # by position: names take longer
+    return lambda micros: zone.fromutc(epoch + timedelta(0, 0, micros))  # type: ignore[arg-type]
+
+
+def _time_of_day(micros: int) -> time:
+    seconds, micro = divmod(micros, 1_000_000)
+    return time(seconds // 3600, seconds // 60 % 60, seconds % 60, micro)
+
+
+def items_of(items: I64, spans: Iterable[int], strings: Iterator[str]) -> ListItems:
+    """The items of the lists and maps of these words, of the buffer that the loops have filled."""
+    end = 0
+    for span in spans:
+        own = (span >> LENGTH_BITS) + 3 * (span & _LENGTH)  # a map has three for each category
+        end = own if own > end else end  # noqa: FURB136 (`max` takes longer)
+    taken = items[:end]
+    return ListItems(taken.tolist(), taken.view(_REAL).tolist(), strings)
+
+
+def lists(word: int, meant: FromWord | None) -> FromItems:
+    """What makes lists; `word` and `meant` as of `read_plan.CompiledFeature`, of each item."""
+    if word == TEXT:
+        return lambda items, span: list(islice(items.strings, span & _LENGTH))
+    values_of = _values(word, meant)
+    return lambda items, span: values_of(items, span >> LENGTH_BITS, span & _LENGTH)
+
+
+def maps(category: tuple[int, FromWord | None], value: tuple[int, FromWord | None]) -> FromItems:
+    """What makes maps, of categories and values."""
+    names_of, values_of = _values(*category), _values(*value)
+
+    def of_items(items: ListItems, span: int) -> object:
+        first, count = span >> LENGTH_BITS, span & _LENGTH
+        if not count:
+            return {}
+        names = names_of(items, first, count)
+        valid = items.words[first + 2 * count : first + 3 * count]
+        if 0 not in valid:
+            return dict(zip(names, values_of(items, first + count, count)))  # noqa: B905 (`strict` takes longer than the rest)
+        return {
+            name: values_of(items, at, 1)[0] if is_valid else None
+            for at, (name, is_valid) in enumerate(zip(names, valid, strict=True), first + count)
+        }
+
+    return of_items
+
+
+def _values(word: int, meant: FromWord | None) -> Callable[[ListItems, int, int], list[object]]:
+    """What takes so many values from the items at a position; strings are the next ones of the
+    answer.
+    """
+    if word == FLOAT:
+        return lambda items, first, count: cast("list[object]", items.floats[first : first + count])
+    if word == TEXT:
+        return lambda items, first, count: list(islice(items.strings, count))  # noqa: ARG005 (as the others)
+    if meant is None:
+        return lambda items, first, count: cast("list[object]", items.words[first : first + count])
+    return lambda items, first, count: [meant(word) for word in items.words[first : first + count]]

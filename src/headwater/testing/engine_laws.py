@@ -46,8 +46,8 @@ from headwater.events.read_events import GONE, Reach
 from headwater.events.selection import IDENT, KNOWN, TIME
 from headwater.kernel.arrays import LASTS
 from headwater.kernel.as_of import NEVER
-from headwater.state.key_codec import key_bytes
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.record import key_bytes
+from headwater.state.view_state import ViewTiles
 from headwater.testing.cases import BASE, SCHEMA, Case, aggregations, case, freshnesses
 from headwater.testing.naive import NaiveFeatures, accepted, agree
 from headwater.testing.naive_time import as_micros, as_of

@@ -27,10 +27,8 @@ from headwater.events.selection import IDENT, TIME
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.read_versions import ReadVersion
 from headwater.online.view_reader import OnlineView
-from headwater.state.key_codec import key_bytes
-from headwater.state.key_record import KeyRecords, section
-from headwater.state.view_state import Progress, State, encoded, schema_bytes
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.record import KeyRecords, key_bytes, section
+from headwater.state.view_state import Progress, State, ViewTiles, encoded, schema_bytes
 from headwater.stores import keyspace
 from headwater.testing.cases import Case, aggregations, case
 from headwater.testing.naive import agree, evaluate

@@ -16,7 +16,7 @@ from headwater.errors import HeadwaterError
 from headwater.monitoring.parity import Parity, parity
 from headwater.monitoring.served_parity import served_parity
 from headwater.results.measurement import Missing, Reading, measured
-from headwater.state.key_record import stored_sections
+from headwater.state.record import stored_sections
 from headwater.stores import OnlineStore
 from headwater.stores.ownership import opened_for, placed
 
