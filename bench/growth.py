@@ -18,7 +18,8 @@ import lmdb
 import numpy as np
 
 from bench.measure import peak_mb
-from headwater.stores import keyspace, open_store, sorted_runs
+from headwater.stores import keyspace, open_store
+from headwater.stores import lmdb as sorted_runs
 
 _BATCH = 10_000
 _GETS = 1_000

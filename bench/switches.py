@@ -66,7 +66,7 @@ def _no_batches_of_librdkafka() -> None:
 
 
 def _no_sorted_runs() -> None:
-    from headwater.stores.sorted_runs import SortedRuns
+    from headwater.stores.lmdb import SortedRuns
 
     _replace(SortedRuns, "chosen", lambda *_changes: [])
 

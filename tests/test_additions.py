@@ -472,7 +472,7 @@ def test_an_online_store(tree, promised, tmp_path):
         from headwater.errors import FencedError, StoreError
         from headwater.stores import Capabilities
         from headwater.stores.backup import back_up
-        from headwater.stores.formats import check_format
+        from headwater.stores.keyspace import check_format
 
 
         def open_store(url, *, readonly=False, for_requests=False):

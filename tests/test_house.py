@@ -95,7 +95,6 @@ OF_AN_EXTRA = {  # modules that load a library of an extra; all others import th
         "headwater.stores.postgres",
         "headwater.serving.http.request_spans",
     ),
-    "headwater.stores.postgres_state",
     *(
         "headwater.ingestion.sources.kafka",
         "headwater.ingestion.sources.kafka_batches",

@@ -13,7 +13,7 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError
 from headwater.stores import keyspace
-from headwater.stores.ownership import opened_for, scoped
+from headwater.stores.keyspace import opened_for, scoped
 from tests.cluster.proxy import Link
 from tests.cluster.world import producing
 from tests.effort import LONG

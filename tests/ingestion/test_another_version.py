@@ -5,7 +5,7 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError
 from headwater.stores import keyspace
-from headwater.stores.ownership import scoped
+from headwater.stores.keyspace import scoped
 from tests.flow import clock, home, micros, project_of  # noqa: F401 (fixtures)
 from tests.ingestion.test_shared_records import KEYS, History, store, view  # noqa: F401 (fixtures)
 from tests.stores.conftest import make_store, split_places  # noqa: F401 (fixtures)

@@ -10,8 +10,7 @@ import headwater as hw
 from headwater.errors import UsageError
 from headwater.ingestion.archive_owner import claim_folder
 from headwater.stores.backup import restore
-from headwater.stores.development import make_own
-from headwater.stores.ownership import developing, scoped
+from headwater.stores.keyspace import developing, make_own, scoped
 from tests.flow import Flow, home, streaming_view  # noqa: F401 (a fixture)
 
 

@@ -12,7 +12,7 @@ from headwater.errors import FencedError, StoreError
 from headwater.jobs.compact_views import compact_store
 from headwater.state.record import fingerprints
 from headwater.stores import keyspace
-from headwater.stores.ownership import placed
+from headwater.stores.keyspace import placed
 from tests.flow import Flow, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
 from tests.stores.conftest import STORES, make_store, split_places  # noqa: F401 (fixtures)
 

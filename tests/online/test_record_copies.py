@@ -17,7 +17,7 @@ from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.state.view_state import State, encoded, schema_bytes
-from headwater.stores import keyspace, sorted_runs
+from headwater.stores import keyspace, lmdb
 from headwater.stores.lmdb import LmdbStore
 
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
@@ -219,13 +219,13 @@ def test_records_in_runs_are_gotten(tmp_path, monkeypatch):
         "_SLOTS": 64,
         "_LONGEST": 10**9,
     }.items():
-        monkeypatch.setattr(sorted_runs, name, value)
+        monkeypatch.setattr(lmdb, name, value)
     store = LmdbStore(tmp_path / "s")
     frame = events(400, seed=1)
     service = filled(store, frame, KEYS["integers"], 1)
     store.commit({keyspace.RECORD + bytes([n]) * 9: bytes(8) for n in range(200)}, {})
     with store._env.begin() as transaction:
-        has_runs = transaction.get(sorted_runs._STATE) is not None
+        has_runs = transaction.get(lmdb._STATE) is not None
     now = int(frame["ts"].dt.epoch("us").max()) + 1
     copying, getting = sides(store, service)
     done = []

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 import headwater as hw
-from headwater.stores.dynamodb import dynamodb_table
+from headwater.stores.dynamodb import dynamodb_store
 from headwater.stores.dynamodb.dynamodb_store import create_table
 from headwater.testing import split_store
 from headwater.testing.split_store import open_split
@@ -99,8 +99,8 @@ def make_store(request, tmp_path):
 def opening(request, tmp_path, monkeypatch):
     """Opens stores: the same one again and again, or another one by its name."""
     # so that a commit of few records takes several transactions
-    monkeypatch.setattr(dynamodb_table, "ACTIONS", 10)
-    monkeypatch.setattr(dynamodb_table, "LANES", 3)
+    monkeypatch.setattr(dynamodb_store, "ACTIONS", 10)
+    monkeypatch.setattr(dynamodb_store, "LANES", 3)
     prefix, places = f"half{next(_NUMBERS)}", {}
     with contextlib.ExitStack() as stack:
 

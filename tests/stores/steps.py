@@ -4,7 +4,7 @@ import polars as pl
 
 from headwater.online.view_reader import OnlineView
 from headwater.stores import NO_MARKS
-from headwater.stores.dynamodb.dynamodb_table import DynamoTable
+from headwater.stores.dynamodb.dynamodb_store import DynamoTable
 from headwater.stores.redis import lua as scripts
 from headwater.testing import split_store
 from tests.flow import micros

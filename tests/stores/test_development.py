@@ -26,7 +26,7 @@ from headwater.ingestion import source_ingestor
 from headwater.ingestion.ingest import ingest
 from headwater.jobs.compact_views import compact_store
 from headwater.stores import keyspace
-from headwater.stores.ownership import environment, opened_for, scoped
+from headwater.stores.keyspace import environment, opened_for, scoped
 from tests.flow import Flow, at, clock, home, project_of
 
 FIXTURES = clock, home
@@ -296,7 +296,7 @@ def test_streams_are_read_beside_production(urls, production, developing, monkey
 READS = """
 import contextlib, os, sys
 import headwater as hw
-from headwater.stores.ownership import opened_for
+from headwater.stores.keyspace import opened_for
 from tests.flow import micros, project_of
 from tests.stores.test_development import DAILY, LIVE, NAMES, NOBODY, ROW
 hw.clock.now_micros = lambda: micros(3)

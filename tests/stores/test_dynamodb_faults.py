@@ -10,9 +10,9 @@ import pytest
 import headwater as hw
 from headwater.aws import AwsClient
 from headwater.errors import FencedError, LostError, StoreError
-from headwater.stores.dynamodb import dynamodb_gates as gates
+from headwater.stores.dynamodb import dynamodb_state as gates
 from headwater.stores.dynamodb import dynamodb_state as state
-from headwater.stores.dynamodb import dynamodb_table
+from headwater.stores.dynamodb import dynamodb_store
 from headwater.stores.keyspace import OFFSET, RECORD, number
 from headwater.testing.stores import record
 from tests.effort import LONG
@@ -144,7 +144,7 @@ def test_a_reader_that_saw_a_commit_decided_goes_on_after_it(opened, deadly, mon
             break
         opened().state.commit({b"b": b"1"}, {})  # gives up what was not decided
     stored = {
-        dynamodb_table.key_of(item)[1]
+        dynamodb_store.key_of(item)[1]
         for item in reader.table._items.all(reader.state._prefix + b"S")
     }
     assert len(stored & changes.keys()) < 60
@@ -155,7 +155,7 @@ def test_a_reader_that_saw_a_commit_decided_goes_on_after_it(opened, deadly, mon
 def swept(store, monkeypatch):
     """The remains of large values: those that keys refer to."""
     with monkeypatch.context() as patch:
-        patch.setattr("headwater.stores.dynamodb.dynamodb_blobs._ABANDONED", -10_000_000)
+        patch.setattr("headwater.stores.dynamodb.dynamodb_state._BLOB_ABANDONED", -10_000_000)
         store.state._blobs.sweep()
     held = [value for _, value in store.state.scan(b"") if len(value) > 16_384]
     begin = store.state._prefix
@@ -194,7 +194,7 @@ def test_a_state_that_is_lost_is_refused(opened, url):
     store.mend(OWN)
     store.commit({OWN: number(1), RECORD + b"k": record(1)}, {OWN: None})
     items = store.table._items
-    items.drop_all([dynamodb_table.key_of(item) for item in items.all(store.state._prefix + b"S")])
+    items.drop_all([dynamodb_store.key_of(item) for item in items.all(store.state._prefix + b"S")])
     with pytest.raises(
         LostError, match=r"records of another state of ingestion.*rebuild it from the archive"
     ):
@@ -206,7 +206,7 @@ def test_a_table_that_is_lost_is_refused(opened):
     store.mend(OWN)
     store.commit({OWN: number(1), RECORD + b"k": record(1)}, {OWN: None})
     items = store.table._items
-    items.drop_all([dynamodb_table.key_of(item) for item in items.all(store.state._prefix + b"L")])
+    items.drop_all([dynamodb_store.key_of(item) for item in items.all(store.state._prefix + b"L")])
     for _ in range(2):
         with pytest.raises(LostError, match=r"has lost records of commits.*store rewind"):
             opened().mend(OWN)

@@ -356,7 +356,7 @@ def test_the_address_of_a_state_in_postgresql(given, address, monkeypatch, dynam
         opened.append(url)
         raise StoreError("seen")
 
-    monkeypatch.setattr("headwater.stores.postgres_state.open_state", opening)
+    monkeypatch.setattr("headwater.stores.postgres.open_state", opening)
     with pytest.raises(StoreError, match="seen"):
         hw.operations.open_store(
             f"{dynamodb_url('ministack', 'address')}&state={given}&read_timeout=1s"

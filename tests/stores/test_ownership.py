@@ -9,7 +9,7 @@ import headwater as hw
 from headwater.errors import StoreError
 from headwater.ingestion.ingest import ingest
 from headwater.jobs.compact_views import compact_store
-from headwater.stores import ownership
+from headwater.stores import keyspace
 from headwater.stores.redis.redis_store import RedisStore
 from tests.flow import at, clock, home  # noqa: F401 (fixtures)
 
@@ -160,6 +160,6 @@ def test_every_command_refuses_the_store_of_another_project(store, tmp_path, clo
 def test_who_comes_first_owns_a_store(store, tmp_path, clock):
     clock(100)
     send(tmp_path / "ours", ALICE)
-    assert ownership.owner(store) is None
+    assert keyspace.owner(store) is None
     ingest(project("alice", view(tmp_path / "ours")), store, data_dir=tmp_path, once=True)
-    assert ownership.owner(store) == "alice"
+    assert keyspace.owner(store) == "alice"

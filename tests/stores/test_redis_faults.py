@@ -13,12 +13,13 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, LostError, MissingExtraError, StoreError, UsageError
-from headwater.stores import UnansweredError, renewed_leases
+from headwater.stores import UnansweredError
+from headwater.stores import server as renewed_leases
 from headwater.stores.backup import restore, restore_into
 from headwater.stores.keyspace import OFFSET, RECORD, as_number, number
 from headwater.stores.redis import lua as scripts
 from headwater.stores.redis import redis_client, redis_store
-from headwater.stores.redis.commands import RedisCall, RedisOptions
+from headwater.stores.redis.redis_store import RedisCall, RedisOptions
 from headwater.testing.stores import record
 from tests.stores.servers import Proxy, SentinelServer, Server, clustered, free_port, serving, whole
 

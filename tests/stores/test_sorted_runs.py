@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.errors import FencedError
-from headwater.stores import sorted_runs
+from headwater.stores import lmdb as sorted_runs
 from headwater.stores.keyspace import OFFSET, RECORD, as_number, number
 from headwater.testing import stores
 from headwater.testing.processes import Process

@@ -24,7 +24,7 @@ from headwater.models.promoted_views import PromotedViews
 from headwater.serving.http import handlers
 from headwater.serving.http.request_schema import FeaturesRequest
 from headwater.stores import keyspace
-from headwater.stores.ownership import scoped
+from headwater.stores.keyspace import scoped
 from tests.flow import Flow, at, clock, home, micros
 
 FIXTURES = clock, home

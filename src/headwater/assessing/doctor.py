@@ -36,7 +36,7 @@ from headwater.models.registry import ModelRegistry
 from headwater.models.running_services import running_services
 from headwater.monitoring.status import status
 from headwater.results.doctor_result import Diagnosis, DoctorResult, Health
-from headwater.stores.ownership import identity, opened_for
+from headwater.stores.keyspace import identity, opened_for
 from headwater.terminal.text import number_of
 
 _ROOM: Final = 5 << 30  # bytes free on the disk

@@ -33,7 +33,7 @@ from headwater.models.promotion import unserved
 from headwater.models.registry import ModelRegistry
 from headwater.results.result import Result
 from headwater.stores import is_multi_process
-from headwater.stores.ownership import views_of_production
+from headwater.stores.keyspace import views_of_production
 from headwater.terminal.text import visible
 
 CatalogLike = Catalog | str | PathLike[str]

@@ -77,7 +77,7 @@ def _passed_over(project: Project, store: str | None, streamed: Sequence[StoredV
     from headwater import clock
     from headwater.errors import HeadwaterError
     from headwater.monitoring.unfilled import passed_over
-    from headwater.stores.ownership import opened_for
+    from headwater.stores.keyspace import opened_for
 
     try:
         with opened_for(project.name, store, readonly=True) as opened:

@@ -36,7 +36,7 @@ def run(args: Arguments, screen: Screen) -> None:
     if model is not None:
         precompute.run(project, model, args, screen, at)
         return
-    from headwater.stores.ownership import opened_for
+    from headwater.stores.keyspace import opened_for
 
     with (
         opened_for(project.name, args.store, write=True, shared=args.allow_shared_store) as store,
@@ -61,7 +61,7 @@ def _everything(project: Project, args: Arguments, screen: Screen) -> None:
     from headwater.definitions.freshness import Batch
     from headwater.jobs.materialize import Materialized
     from headwater.jobs.schedule import schedule
-    from headwater.stores.ownership import opened_for
+    from headwater.stores.keyspace import opened_for
 
     misplaced = [flag for flag in precompute.model_options(args) if flag != "--models"]
     if args.names or not args.watch or args.full_refresh or args.at or misplaced:

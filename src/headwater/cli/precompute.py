@@ -75,7 +75,7 @@ def run(project: Project, name: str, args: Arguments, screen: Screen, at: dateti
     from headwater.kernel.batch_cuts import due_after
     from headwater.models.promoted_views import PromotedViews
     from headwater.models.registry import ModelRegistry
-    from headwater.stores.ownership import opened_for
+    from headwater.stores.keyspace import opened_for
 
     variant = _variant(project, name, args)
     precomputed = precomputed_of(variant)

@@ -17,7 +17,7 @@ from headwater.kept_runs.runs import Runs, runs
 from headwater.models.registry import ModelRegistry
 from headwater.results.stored_runs import StoredRuns
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import opened_for
+from headwater.stores.keyspace import opened_for
 
 T = TypeVar("T")
 _MOST: Final = 1000  # results in memory

@@ -48,7 +48,7 @@ from headwater.monitoring.orphans import spelt
 from headwater.state.prediction_codec import SLOTS, place, read_precomputed
 from headwater.state.view_state import read_state, read_stream
 from headwater.stores import OnlineStore, ingest_lease, keyspace, open_store
-from headwater.stores.ownership import (
+from headwater.stores.keyspace import (
     from_production,
     opened_for,
     own_views,

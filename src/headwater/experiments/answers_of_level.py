@@ -29,7 +29,7 @@ from headwater.models.serving_model import ServedModel
 from headwater.monitoring.archived_sources import streamed, with_archive
 from headwater.results.replay_result import Answered
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import opened_for
+from headwater.stores.keyspace import opened_for
 from headwater.training.resources import Resources
 
 _TIMED = 200

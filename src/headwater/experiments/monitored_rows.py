@@ -36,7 +36,7 @@ from headwater.monitoring.archived_sources import streamed, with_archive
 from headwater.results.estimate import Estimate
 from headwater.results.level_lift_result import LevelModelUsed
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import opened_for
+from headwater.stores.keyspace import opened_for
 from headwater.training.from_log import FromLog
 from headwater.training.label_rows import read_labels
 from headwater.training.requests import Requests

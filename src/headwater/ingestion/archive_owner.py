@@ -11,7 +11,7 @@ from headwater import permissions
 from headwater.errors import UsageError
 from headwater.ingestion.archive import unwritable
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import ScopedStore, environment
+from headwater.stores.keyspace import ScopedStore, environment
 
 _NAME: Final = "owner"
 

@@ -34,7 +34,7 @@ from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.spark_batch import BatchPosition, Piece, SparkBatch
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.stores import OnlineStore, ingest_lease
-from headwater.stores.ownership import from_production, opened_for
+from headwater.stores.keyspace import from_production, opened_for
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -9,7 +9,7 @@ from typing import Final
 from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import environment, identified, identity
+from headwater.stores.keyspace import environment, identified, identity
 
 _PREFIX: Final = "headwater-"
 

@@ -13,7 +13,7 @@ from headwater.definitions.served_views import chosen, stored
 from headwater.errors import UsageError
 from headwater.ingestion.source_ingestor import LEFT, IngestLimits, SourceIngestor, streamed
 from headwater.stores import OnlineStore, ingest_lease
-from headwater.stores.ownership import from_production, opened_for
+from headwater.stores.keyspace import from_production, opened_for
 
 
 def fill(

@@ -59,8 +59,8 @@ from headwater.state.view_state import (
     schema_bytes,
 )
 from headwater.stores import Changes, keyspace
+from headwater.stores.keyspace import has_moved
 from headwater.stores.log_first import REBUILD
-from headwater.stores.ownership import has_moved
 
 _LOG = logging.getLogger(__name__)
 _EVENTS = 100_000  # with their images

@@ -25,7 +25,7 @@ from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, st
 from headwater.ingestion.sources.http_inbox import Inbox
 from headwater.ingestion.stand_by import stand_by
 from headwater.stores import OnlineStore, ingest_lease, keyspace
-from headwater.stores.ownership import environment, own_views, scoped
+from headwater.stores.keyspace import environment, own_views, scoped
 
 Receive = Callable[[Mapping[str, Inbox]], AbstractContextManager[tuple[bytes, bytes]]]
 """Receives events for inboxes, by the names of their sources, while the context lasts; gives its

@@ -64,8 +64,8 @@ from headwater.kernel.arrays import I64
 from headwater.state import record
 from headwater.state.view_state import StreamStart, progresses, read_part
 from headwater.stores import OnlineStore, ingest_lease, keyspace
+from headwater.stores.keyspace import opened_for, placed_generations, placed_source
 from headwater.stores.log_first import REBUILD
-from headwater.stores.ownership import opened_for, placed_generations, placed_source
 
 _ROWS = 100_000  # of one commit
 _AT_ONCE = 100  # blocks in one commit

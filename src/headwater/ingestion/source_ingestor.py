@@ -57,15 +57,17 @@ from headwater.ingestion.stream_in_store import StreamInStore
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.state.view_state import misses, progresses, read_parts
 from headwater.stores import OnlineStore, keyspace
-from headwater.stores.generations import begin_generation, forget_generation, switch_generation
-from headwater.stores.ownership import (
+from headwater.stores.keyspace import (
     PlacedGenerations,
+    begin_generation,
     claim,
     environment,
+    forget_generation,
     placed_generations,
     placed_source,
+    switch_generation,
 )
-from headwater.stores.renewed_leases import LEASE
+from headwater.stores.server import LEASE
 
 _LOG = logging.getLogger(__name__)
 LEFT: Final = 2 * LEASE  # seconds to wait for the lease that a killed process has left

@@ -13,7 +13,7 @@ from headwater.errors import FencedError, LostError
 from headwater.ingestion.partition_count import PartitionCount, count_key, partition_count
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.stores import OnlineStore, keyspace
-from headwater.stores.ownership import identified
+from headwater.stores.keyspace import identified
 
 _LOG = logging.getLogger(__name__)
 

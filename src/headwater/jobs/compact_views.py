@@ -26,13 +26,7 @@ from headwater.state.compaction import (
 from headwater.state.record import fingerprints, section, through_of
 from headwater.state.view_state import progresses, read_parts
 from headwater.stores import Changes, OnlineStore, keyspace
-from headwater.stores.ownership import (
-    ScopedStore,
-    opened_for,
-    own_views,
-    placed,
-    placed_generations,
-)
+from headwater.stores.keyspace import ScopedStore, opened_for, own_views, placed, placed_generations
 
 _AT_ONCE = 1000
 

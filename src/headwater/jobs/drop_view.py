@@ -10,12 +10,7 @@ from headwater.definitions.served_views import chosen, stored
 from headwater.state.compaction import drop_sections
 from headwater.state.record import stored_sections
 from headwater.stores import INGEST_LEASE, OnlineStore, keyspace
-from headwater.stores.ownership import (
-    from_production,
-    opened_for,
-    placed,
-    placed_generations,
-)
+from headwater.stores.keyspace import from_production, opened_for, placed, placed_generations
 
 _AT_ONCE = 10_000
 

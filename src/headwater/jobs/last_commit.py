@@ -8,7 +8,7 @@ from headwater.definitions.served_views import fingerprint, served, stored
 from headwater.state.prediction_codec import read_precomputed
 from headwater.state.view_state import progresses, read_state
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import placed, placed_source
+from headwater.stores.keyspace import placed, placed_source
 
 
 def last_commit(project: Project, store: OnlineStore) -> int:

@@ -48,7 +48,7 @@ from headwater.state.view_state import (
     schema_bytes,
 )
 from headwater.stores import Changes, OnlineStore, keyspace
-from headwater.stores.ownership import opened_for, own_views, placed
+from headwater.stores.keyspace import opened_for, own_views, placed
 from headwater.training.feature_frames import tables
 from headwater.training.history_expectations import warn_of_broken
 from headwater.training.resources import DEFAULT_RESOURCES, Resources

@@ -26,7 +26,7 @@ from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
 from headwater.retries import Backoff
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import own_views, scoped
+from headwater.stores.keyspace import own_views, scoped
 from headwater.training.resources import QUIET, Resources
 
 _BACKOFF: Final = Backoff(first=5.0, longest=300.0)  # before what failed is tried again

@@ -30,7 +30,7 @@ from headwater.ingestion.archive_columns import as_today, broken_files_named
 from headwater.ingestion.validate import AT, Acceptance
 from headwater.state.view_state import progresses
 from headwater.stores import OnlineStore, keyspace
-from headwater.stores.ownership import placed_source
+from headwater.stores.keyspace import placed_source
 
 ARCHIVE = "archive"
 ARCHIVED = ("accepted", "released", "rejudged")

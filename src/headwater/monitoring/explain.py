@@ -36,7 +36,7 @@ from headwater.results.result import Result
 from headwater.state.record import key_bytes, section
 from headwater.state.tiles import ALL
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import opened_for, placed
+from headwater.stores.keyspace import opened_for, placed
 from headwater.training.feature_frames import tables
 
 _FAR = 2**60

@@ -44,7 +44,7 @@ from headwater.results.result import Result
 from headwater.results.stored_runs import keep_run
 from headwater.state.view_state import progresses
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import from_production, opened_for, placed
+from headwater.stores.keyspace import from_production, opened_for, placed
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 _ABS = "__abs_"

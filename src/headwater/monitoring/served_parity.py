@@ -49,7 +49,7 @@ from headwater.monitoring.parity import (
 )
 from headwater.online.view_reader import OnlineView
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import opened_for, placed
+from headwater.stores.keyspace import opened_for, placed
 from headwater.training.request_features import request_feature
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 

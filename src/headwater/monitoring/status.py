@@ -58,13 +58,7 @@ from headwater.state.view_state import (
     read_state,
 )
 from headwater.stores import OnlineStore, keyspace
-from headwater.stores.ownership import (
-    opened_for,
-    placed,
-    placed_generations,
-    placed_source,
-    scoped,
-)
+from headwater.stores.keyspace import opened_for, placed, placed_generations, placed_source, scoped
 
 
 @dataclass(frozen=True)

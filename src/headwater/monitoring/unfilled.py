@@ -10,7 +10,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
 from headwater.state.view_state import progresses, read_parts, read_stream
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import placed
+from headwater.stores.keyspace import placed
 
 PASSED_OVER: Final = (
     "ingestion runs and does not fill it: it was started with other definitions. Restart it "

@@ -23,7 +23,7 @@ from headwater.monitoring.status import standing
 from headwater.results.freshness_result import FreshnessResult, SourceFreshness, ViewFreshness
 from headwater.state.view_state import Progress
 from headwater.stores import OnlineStore, keyspace
-from headwater.stores.ownership import placed, placed_source
+from headwater.stores.keyspace import placed, placed_source
 
 _SAMPLED: Final = 10_000  # of the latest events of a partition
 

@@ -16,7 +16,7 @@ from headwater.models.registry import ModelRegistry
 from headwater.monitoring.status import standing
 from headwater.results.result import Result
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import opened_for, placed
+from headwater.stores.keyspace import opened_for, placed
 
 _UNREADABLE = ("absent", "filling", "incomplete")
 

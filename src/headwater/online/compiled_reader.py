@@ -27,7 +27,7 @@ from headwater.state.read_kernels import answer, answer_one
 from headwater.state.read_plan import AnswerStrings, ListItems, WordLayout, by_key, items_of
 from headwater.state.record import EMPTY, other_format
 from headwater.stores import OnlineStore
-from headwater.stores.formats import check_still
+from headwater.stores.keyspace import check_still
 
 if TYPE_CHECKING:
     import polars as pl

@@ -26,7 +26,7 @@ from headwater.online.row_schema import RowSchema, answers_of
 from headwater.online.value_details import details_of, warn_stale
 from headwater.online.view_reader import OnlineView
 from headwater.stores import OnlineStore, opened
-from headwater.stores.ownership import opened_for
+from headwater.stores.keyspace import opened_for
 from headwater.training.feature_frames import as_service, check_request
 from headwater.training.request_features import POLARS, check_declared
 from headwater.training.requests import as_frame

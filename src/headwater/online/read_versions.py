@@ -28,7 +28,7 @@ from headwater.state.view_state import (
     read_progress,
 )
 from headwater.stores import OnlineStore, keyspace
-from headwater.stores.generations import generation_name, read_generations
+from headwater.stores.keyspace import generation_name, read_generations
 
 _NEW_TUPLE = tuple.__new__
 _NONE: Mapping[str | None, int] = {}

@@ -19,7 +19,7 @@ from headwater.online.read_layout import ViewPart
 from headwater.online.read_versions import ReadVersion, VersionReader, heads_of
 from headwater.state.view_state import State, ViewTiles, read_state, read_stream
 from headwater.stores import OnlineStore, keyspace
-from headwater.stores.ownership import placed
+from headwater.stores.keyspace import placed
 
 
 @dataclass(frozen=True)

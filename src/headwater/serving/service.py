@@ -45,7 +45,7 @@ from headwater.serving.served_selection import LiveSelection, ServedSelection
 from headwater.serving.serving_result import ServingResult
 from headwater.serving.third_party.third_party_clients import BlockingThirdPartyClients
 from headwater.stores import OnlineStore, UnansweredError
-from headwater.stores.ownership import opened_for
+from headwater.stores.keyspace import opened_for
 from headwater.training.train import Trained
 
 _AGAIN: Final = 5.0  # seconds until versions of views that could not be read are tried again

@@ -244,7 +244,7 @@ class OnlineStore(Protocol):
 
     An atomic store makes a commit in one transaction. Of a feature table and a state that lie in
     different places, `log_first` makes one.
-    `namespace`: what the names of sources begin with in it; see `ownership`.
+    `namespace`: what the names of sources begin with in it; see `keyspace.ScopedStore`.
     """
 
     capabilities: Capabilities

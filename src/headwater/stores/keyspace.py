@@ -1,20 +1,62 @@
-"""The keyspace of an online store: the first byte of a key is its space."""
+"""The keyspace of an online store: which key holds what, in which format, and whose it is.
+
+The first byte of a key is its space.
+
+Whose a store is. It belongs to the project that wrote to it first; what other projects keep
+there has keys of its own.
+
+A project is known by its name, and a source by its project, its name and where its stream comes
+from: two of them never share offsets, ids, held events or tiles.
+
+The generations of a streaming view: whole sets of its records, of which readers read one.
+
+A view is filled again beside the records that are served: the new ones are another generation, with
+sections, states and coverage of their own. One commit of one key switches what is read. The records
+of the former generation are removed when nobody reads them any more.
+
+A development environment: views that production has are read from its store, all others live in
+a store of one's own.
+
+Nothing is ever written to production: its store is opened read-only, and a commit that would change
+the data read from it is refused. The environment's own keys have their own names (`NAMESPACE`), so
+no key of the one store is a key of the other.
+
+The format of a store: a number that is written into a new one. A store of another format is
+refused.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, cast
 
-from headwater.errors import UsageError
+import msgspec
+
+from headwater import settings
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.project import Project
+from headwater.definitions.served_views import StoredView, stored
+from headwater.definitions.source import Source
+from headwater.errors import FencedError, LostError, StoreError, UsageError
+from headwater.retries import Backoff, retry
+from headwater.stores import Changes, OnlineStore, UnansweredError, open_store, opened
 
 FORMAT_KEY = b"mformat"
+
 FORMAT = b"3"
 """The format of a store; another one is refused."""
+
 OWNER, SHARED, STREAM = b"mowner", b"mshared", b"mstream"
 """The project that the store belongs to; other projects that keep data in it; by source, where its
 first stream came from.
 """
+
 IDENTITY = b"midentity"
 """A name that no other store has; a backup that is restored gets another one."""
 
@@ -32,25 +74,35 @@ RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, FILTERED, PROGRESS, STATE = (
     b"p",
     b"b",
 )
+
 STATE_OF_SOURCE = STATE + b"source"
+
 STREAM_STATE = b"s"
 """The states of streaming views."""
+
 GENERATIONS = b"g"
 """By streaming view, which generation of its records is read."""
+
 ORIGIN, FILLING, REPLAYED = b"y", b"z", b"r"
+
 COUNT = b"c"
 """By source, the number of its stream's partitions, where each has a writer although events have
 ids.
 """
+
 LOG, REDO = b"w", b"x"
 """In a store that is log first, by writer: its last commit, and what of it is not applied yet."""
+
 EPOCH = REDO + b"epoch"  # hidden in scans, as logs are
 """In a state of ingestion whose records are in another place: the identity that both have."""
+
 IMAGE, EVENT, DUE = b"v", b"l", b"e"
 """For events that can be retracted: their last images by id, their keys in a view by key and time,
 and when they are dropped.
 """
+
 _LONGEST = 400
+
 _LONGEST_WRITER = 450
 """Bytes of the names of a source and a partition: a store's keys have at most 500, and DynamoDB
 takes 512.
@@ -208,3 +260,589 @@ def number(value: int) -> bytes:
 def as_number(value: bytes | None, otherwise: int = 0) -> int:
     """Decode the bytes of `number`."""
     return otherwise if value is None else int(struct.unpack("<q", value)[0])
+
+
+# seconds in which a service that starts asks whose a store is; each answer has the short time that
+# requests have
+_START: Final = 10.0
+
+_PAUSES: Final = Backoff(first=0.1, longest=0.1)
+
+
+class ScopedStore:
+    """A store as one project, `project`, sees it; `namespace` is what the names of its sources
+    begin with there.
+
+    A commit is made only while the store has this version's format.
+    """
+
+    def __init__(self, store: OnlineStore, namespace: str, project: str) -> None:
+        self.store, self.namespace, self.project, self.capabilities = (
+            store,
+            namespace,
+            project,
+            store.capabilities,
+        )
+        self.get, self.scan, self.mend, self.reconcile = (
+            store.get,
+            store.scan,
+            store.mend,
+            store.reconcile,
+        )
+        self.lease, self.size, self.backup, self.close = (
+            store.lease,
+            store.size,
+            store.backup,
+            store.close,
+        )
+        self.server_time, self.sizes = store.server_time, store.sizes
+
+    def commit(self, changes: Changes, expect: Changes) -> None:
+        """See `OnlineStore`.
+
+        Raises:
+            StoreError: also where a newer version has migrated the store since it was opened, or is
+                doing it; nothing was written.
+        """
+        try:
+            self.store.commit(changes, {**expect, FORMAT_KEY: FORMAT})
+        except FencedError:
+            check_still(self.store)
+            raise
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.store, name)
+
+
+def owner(store: OnlineStore) -> str | None:
+    """The project that a store belongs to; None where none has written to it."""
+    stored_owner = store.get([OWNER])[0]
+    return None if stored_owner is None else stored_owner.decode()
+
+
+def scoped(
+    store: OnlineStore, project: str, *, write: bool = False, shared: bool = False
+) -> OnlineStore:
+    """A store as a project sees it; a store that was never written to becomes the project's own, if
+    it is to `write`.
+
+    Args:
+        store: an online store.
+        project: the project's name.
+        write: claim the store, or a place in it.
+        shared: where the store belongs to another project, keep this project's data in it too;
+            given once, it holds for every later call.
+
+    Raises:
+        StoreError: the store belongs to another project, and is not shared.
+    """
+    if isinstance(store, ScopedStore):
+        return store
+    belongs, mark = owner(store), SHARED + name(project)
+    if belongs is None and write:
+        try:
+            store.commit({OWNER: project.encode()}, {OWNER: None})
+        except FencedError:  # another process came first
+            return scoped(store, project, write=write, shared=shared)
+        belongs = project
+    if belongs in (None, project):
+        return ScopedStore(store, "", project)
+    if store.get([mark])[0] is None:
+        if not shared:
+            raise StoreError(
+                f"the online store belongs to project {belongs!r}, and this is project "
+                f"{project!r}. Give {project!r} a store of its own (another --store, or prefix= "
+                "in a Redis URL), or let both keep their data in this one with "
+                "--allow-shared-store (shared=True): each writes only its own. A project is "
+                "known by its name: one that was renamed is another project"
+            )
+        if write:
+            store.commit({mark: b""}, {})
+    return ScopedStore(store, f"{project}.", project)
+
+
+def from_production(store: OnlineStore, view: FeatureView) -> bool:
+    """Whether a development environment reads a view from production; False for any other store."""
+    if not isinstance(store, ScopedStore) or not isinstance(store.store, DevelopmentStore):
+        return False
+    production = store.store.production
+    return production.holds(placed(production.store, view.root))
+
+
+def views_of_production(project: Project) -> tuple[str, ...]:
+    """The names of the views that a development environment reads from production; none outside
+    such an environment.
+
+    Raises:
+        StoreError: the production store cannot be opened.
+    """
+    reads = settings.reads()
+    if reads is None:
+        return ()
+    with opened(reads, readonly=True) as store:
+        production = ProductionViews(scoped(store, project.name))
+        every = stored(project)
+        return tuple(
+            kept.name for kept in every if production.holds(placed(production.store, kept.view))
+        )
+
+
+def own_views(store: OnlineStore, views: Iterable[StoredView]) -> list[StoredView]:
+    """The views that are kept in a store: all of them, but for those that a development environment
+    reads from production.
+    """
+    return [stored_view for stored_view in views if not from_production(store, stored_view.view)]
+
+
+def environment(store: OnlineStore) -> str | None:
+    """The name of a development environment, which no other has; None of any other store."""
+    return (
+        store.store.environment()
+        if isinstance(store, ScopedStore) and isinstance(store.store, DevelopmentStore)
+        else None
+    )
+
+
+def identity(store: OnlineStore) -> str:
+    """A name that no other store has; "" where the store has none yet. See `identified`."""
+    return (store.get([IDENTITY])[0] or b"").decode()
+
+
+def identified(store: OnlineStore) -> str:
+    """As `identity`; a store that has none yet is given one."""
+    if not identity(store):
+        with suppress(FencedError):  # another process came first
+            store.commit({IDENTITY: uuid.uuid4().hex[:12].encode()}, {IDENTITY: None})
+    return identity(store)
+
+
+def developing(
+    store: OnlineStore, project: str, reads: str, *, for_requests: bool = False
+) -> ScopedStore:
+    """A store of one's own as a development environment of a project sees it: views that production
+    has are read from there.
+
+    Args:
+        store: one's own, which everything is written to.
+        project: the project's name.
+        reads: the URL of the production store, which is opened read-only.
+        for_requests: as for `open_store`.
+
+    Raises:
+        StoreError: the production store cannot be opened, or does not belong to the project; or
+            both are one store.
+    """
+    production = _scoped_patiently(
+        open_store(reads, readonly=True, for_requests=for_requests), project
+    )
+    return ScopedStore(
+        DevelopmentStore(store, ProductionViews(production)), store.namespace + NAMESPACE, project
+    )
+
+
+def _scoped_patiently(
+    store: OnlineStore, project: str, *, write: bool = False, shared: bool = False
+) -> OnlineStore:
+    """As `scoped`; whom the store belongs to is asked again while it is slow, and it is claimed
+    once.
+    """
+    seen = retry(
+        lambda: scoped(store, project, shared=shared),
+        on=UnansweredError,
+        pauses=_PAUSES.within(_START),
+    )
+    return scoped(store, project, write=write, shared=shared) if write else seen
+
+
+@contextmanager
+def opened_for(
+    project: str,
+    store: OnlineStore | str | None,
+    *,
+    readonly: bool = False,
+    write: bool = False,
+    shared: bool = False,
+    for_requests: bool = False,
+) -> Iterator[OnlineStore]:
+    """As `opened`, as a project sees the store; raises what `scoped` does.
+
+    In a development environment (`settings.reads`), views that production has are read from there;
+    one's own store is created.
+    """
+    reads = settings.reads() if store is None or isinstance(store, str) else None
+    if reads is None:
+        with opened(store, readonly=readonly, for_requests=for_requests) as mine:
+            yield _scoped_patiently(mine, project, write=write, shared=shared)
+        return
+    if reads == (settings.store() if store is None else store):
+        raise UsageError(
+            f"--store and --reads name one store, {reads!r}; a development environment writes to "
+            "a store of its own"
+        )
+    with opened(store, for_requests=for_requests) as own:
+        make_own(own)
+        mine = developing(
+            scoped(own, project, write=True, shared=shared),
+            project,
+            reads,
+            for_requests=for_requests,
+        )
+        try:
+            yield mine
+        finally:
+            production = cast("DevelopmentStore", mine.store).production.store
+            production.close()
+
+
+def claim(store: OnlineStore, source: Source) -> None:
+    """Note where the stream of a source comes from, if no earlier one is noted."""
+    address_key, address = (
+        _place(store, source),
+        None if source.stream is None else source.stream.address,
+    )
+    if address is not None and store.get([address_key])[0] is None:
+        try:
+            store.commit({address_key: address.encode()}, {address_key: None})
+        except FencedError:
+            return  # another process came first
+
+
+def placed_source(store: OnlineStore, source: Source) -> Source:
+    """The source, renamed to its name in the store; itself where the names are equal."""
+    name, address = (
+        store.namespace + source.name,
+        None if source.stream is None else source.stream.address,
+    )
+    first = None if address is None else store.get([_place(store, source)])[0]
+    if address is not None and first is not None and first != address.encode():
+        name += "@" + hashlib.sha256(address.encode()).hexdigest()[:8]
+    return source if name == source.name else source.stored_as(name)
+
+
+def placed(store: OnlineStore, view: FeatureView) -> FeatureView:
+    """The view with the fingerprint under which the store keeps the records that are read, and its
+    source as of `placed_source`.
+    """
+    if view.is_placed:
+        return view
+    if isinstance(store, ScopedStore) and isinstance(store.store, DevelopmentStore):
+        theirs = placed(store.store.production.store, view)
+        if store.store.production.holds(theirs):
+            return theirs
+    first = _first_generation(store, view)
+    if not view.freshness.streamed:
+        return first
+    return _generation(first, read_generations(store, first.tiles_fingerprint).read)
+
+
+@dataclass(frozen=True)
+class PlacedGenerations:
+    """A streaming view as of `placed`, by generation.
+
+    numbers: of the generations. read: the one that readers read. filling: the one that takes its
+    place; None where none does. retired: those that are removed.
+    """
+
+    numbers: Generations
+    read: FeatureView
+    filling: FeatureView | None
+    retired: tuple[FeatureView, ...]
+
+    @property
+    def written(self) -> tuple[FeatureView, ...]:
+        """Those that ingestion fills and maintains."""
+        return (self.read,) if self.filling is None else (self.read, self.filling)
+
+
+def placed_generations(store: OnlineStore, view: FeatureView) -> PlacedGenerations:
+    """A streaming view, which is not placed, with all that its own store has or is to have."""
+    first = _first_generation(store, view)
+    held = read_generations(store, first.tiles_fingerprint)
+    of = partial(_generation, first)
+    return PlacedGenerations(
+        held,
+        of(held.read),
+        None if held.filling is None else of(held.filling),
+        tuple(map(of, held.retired)),
+    )
+
+
+def _generation(first: FeatureView, number: int) -> FeatureView:
+    """first: the view as its first generation."""
+    tiles = first.tiles_fingerprint
+    return first.stored_as(generation_name(tiles, number), first.source, tiles) if number else first
+
+
+def _first_generation(store: OnlineStore, view: FeatureView) -> FeatureView:
+    batch = view.freshness.scheduled
+    source = view.source if batch else placed_source(store, view.source)
+    space = store.namespace if batch else source.name
+    if source is view.source and not store.namespace:
+        return view
+    tiles = hashlib.sha256(f"{space}\0{view.tiles_fingerprint}".encode()).hexdigest()[:16]
+    return view.stored_as(tiles, source)
+
+
+def has_moved(source: Source) -> bool:
+    """Whether the store has known the source, as of `placed_source`, by an earlier stream."""
+    return "@" in source.name
+
+
+def _place(store: OnlineStore, source: Source) -> bytes:
+    return STREAM + name(store.namespace + source.name)
+
+
+class Generations(msgspec.Struct, frozen=True, array_like=True):
+    """Which generations of a view a store has.
+
+    read: the one that readers read. filling: the one that takes its place when it is whole; None
+    where none does. retired: those that were read before, whose records are not removed yet.
+    """
+
+    read: int = 0
+    filling: int | None = None
+    retired: tuple[int, ...] = ()
+
+
+def generation_name(tiles: str, number: int) -> str:
+    """The tiles fingerprint that a generation's records have in the store.
+
+    tiles: the first one's, whose name is that of the view.
+
+    >>> generation_name("00ff00ff00ff00ff", 0), len(generation_name("00ff00ff00ff00ff", 1))
+    ('00ff00ff00ff00ff', 16)
+    """
+    if not number:
+        return tiles
+    return hashlib.sha256(f"{tiles}\0generation {number}".encode()).hexdigest()[:16]
+
+
+def read_generations(store: OnlineStore, tiles: str) -> Generations:
+    """The generations of a view, by the tiles fingerprint of the first one."""
+    return _decoded(store.get([generations(tiles)])[0])
+
+
+def begin_generation(store: OnlineStore, tiles: str) -> None:
+    """Have a new generation take the place of the one that is read; nothing where one does."""
+    _change(store, tiles, _begun)
+
+
+def switch_generation(store: OnlineStore, tiles: str, number: int) -> None:
+    """Have readers read a generation that is whole; nothing where they do."""
+    _change(
+        store,
+        tiles,
+        lambda held: (
+            Generations(number, None, (*held.retired, held.read))
+            if held.filling == number
+            else held
+        ),
+    )
+
+
+def forget_generation(store: OnlineStore, tiles: str, number: int) -> None:
+    """Note that the records of a generation that was retired are removed."""
+    _change(
+        store,
+        tiles,
+        lambda held: msgspec.structs.replace(
+            held, retired=tuple(retired for retired in held.retired if retired != number)
+        ),
+    )
+
+
+def _change(store: OnlineStore, tiles: str, change: Callable[[Generations], Generations]) -> None:
+    """Commit the key of a view's generations alone, whoever else changes it meanwhile."""
+    key = generations(tiles)
+    while True:
+        stored = store.get([key])[0]
+        held = _decoded(stored)
+        changed = change(held)
+        if changed == held:
+            return
+        try:
+            store.commit({key: msgspec.msgpack.encode(changed)}, {key: stored})
+        except LostError:
+            raise
+        except FencedError:
+            if store.get([key])[0] == stored:
+                raise
+            continue  # another process came first
+        return
+
+
+def _begun(held: Generations) -> Generations:
+    if held.filling is not None:
+        return held
+    return msgspec.structs.replace(held, filling=1 + max((held.read, *held.retired)))
+
+
+def _decoded(value: bytes | None) -> Generations:
+    return Generations() if value is None else msgspec.msgpack.decode(value, type=Generations)
+
+
+NAMESPACE: Final = "development."
+"""What the names of sources begin with in a store of one's own."""
+
+ENVIRONMENT: Final = b"mdevelopment"
+"""The key of the name of an environment, in its own store: a store without it, that a project has
+written to, is not an environment's.
+"""
+
+
+class ProductionViews:
+    """Which views a production store has, and the keys that they are read by; threads share one.
+
+    Args:
+        store: the production store as the project sees it, read-only.
+    """
+
+    def __init__(self, store: OnlineStore) -> None:
+        self.store = store
+        self._prefixes: tuple[bytes, ...] = ()
+
+    def holds(self, view: FeatureView) -> bool:
+        """Whether the store has a view, as it is placed there; its keys are read from it from now
+        on.
+        """
+        tiles = view.tiles_fingerprint
+        there = state(tiles) if view.freshness.scheduled else stream_state(tiles)
+        if not any(True for _ in self.store.scan(there)):
+            return False
+        source = name(view.source.name)
+        streamed = () if view.freshness.scheduled else (PROGRESS + source, HELD + source)
+        mine = (
+            there,
+            generations(view.first_generation),
+            records(view.record_group),
+            events(tiles),
+            *streamed,
+        )
+        self._prefixes = tuple(dict.fromkeys((*self._prefixes, *mine)))
+        return True
+
+    def has(self, key: bytes) -> bool:
+        """Whether a key is one of theirs."""
+        return key.startswith(self._prefixes)
+
+
+class DevelopmentStore:
+    """A store of one's own, over a production store for the views that it has. See `OnlineStore`.
+
+    Args:
+        own: where everything is written.
+        production: the views that are read from the other one.
+    """
+
+    def __init__(self, own: OnlineStore, production: ProductionViews) -> None:
+        self.own, self.production = own, production
+        self.namespace = own.namespace + NAMESPACE
+        mine, theirs = own.capabilities, production.store.capabilities
+        self.capabilities = replace(mine, remote=mine.remote or theirs.remote)
+        self.lease, self.size, self.backup, self.server_time = (
+            own.lease,
+            own.size,
+            own.backup,
+            own.server_time,
+        )
+        self.mend, self.reconcile = own.mend, own.reconcile
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of some keys: each of the store that it belongs to."""
+        theirs = [n for n, key in enumerate(keys) if self.production.has(key)]
+        if not theirs:
+            return self.own.get(keys)
+        if len(theirs) == len(keys):
+            return self.production.store.get(keys)
+        chosen = frozenset(theirs)
+        mine = iter(self.own.get([key for n, key in enumerate(keys) if n not in chosen]))
+        found = iter(self.production.store.get([keys[n] for n in theirs]))
+        return [next(found) if n in chosen else next(mine) for n in range(len(keys))]
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every key that begins with `prefix`, of the store that the prefix belongs to."""
+        return (self.production.store if self.production.has(prefix) else self.own).scan(prefix)
+
+    def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
+        """As `scan`, with the bytes of each value instead of the value."""
+        return (self.production.store if self.production.has(prefix) else self.own).sizes(prefix)
+
+    def commit(self, changes: Changes, expect: Changes) -> None:
+        """Write to one's own store.
+
+        Raises:
+            StoreError: a key of a view that is read from production.
+        """
+        if any(map(self.production.has, changes)):
+            raise StoreError(
+                "a view is read from the production store, and a development environment writes "
+                "nothing there; change the view, and it is built in the store of this environment"
+            )
+        self.own.commit(changes, expect)
+
+    def environment(self) -> str:
+        """A name that no other environment has: of consumer groups, so that no partition is taken
+        away from production.
+        """
+        return (self.own.get([ENVIRONMENT])[0] or b"").decode()
+
+    def close(self) -> None:
+        """Close both stores."""
+        self.own.close()
+        self.production.store.close()
+
+
+def make_own(store: OnlineStore) -> None:
+    """Make a new store that of a development environment; one that is stays as it is.
+
+    Raises:
+        UsageError: a project has written to it as its store, such as production's.
+    """
+    name, owner = store.get([ENVIRONMENT, OWNER])
+    if name is None and owner is not None:
+        raise UsageError(
+            f"--store is the store of project {owner.decode()!r}, and a development environment "
+            "writes to a store of its own; name a new one"
+        )
+    if name is None:
+        with suppress(FencedError):  # another process came first
+            store.commit({ENVIRONMENT: uuid.uuid4().hex[:12].encode()}, {ENVIRONMENT: None})
+
+
+def check_format(store: OnlineStore, where: str, *, readonly: bool) -> None:
+    """Note the format of a store that is new.
+
+    Raises:
+        StoreError: another version wrote it, or it is the state of ingestion of another store; it
+            is left as it is.
+    """
+    stored_format, epoch = store.get([FORMAT_KEY, EPOCH])
+    if epoch is not None and store.capabilities.atomic:
+        raise StoreError(
+            f"{where} holds the state of ingestion of a store whose records are elsewhere; give "
+            "the URL of that store, such as dynamodb://TABLE?state=postgresql://..., or another "
+            "prefix="
+        )
+    if stored_format is None and not readonly:
+        store.commit({FORMAT_KEY: FORMAT}, {})
+    elif stored_format not in (None, FORMAT):
+        raise StoreError(
+            f"the online store in {where} has format {stored_format!r}, and this version of "
+            f"headwater reads {FORMAT!r}; use the version that wrote it, or rebuild it from the "
+            "archive (see `headwater materialize` and the page on operations)"
+        )
+
+
+def check_still(store: OnlineStore) -> None:
+    """Check the format of a store that has been open for a while.
+
+    Raises:
+        StoreError: another version has written it again meanwhile.
+    """
+    (stored_format,) = store.get([FORMAT_KEY])
+    if stored_format not in (None, FORMAT):
+        raise StoreError(
+            f"the online store has format {stored_format!r} now, and this process reads "
+            f"{FORMAT!r}: another version of headwater wrote it. Start this process with that "
+            "version"
+        )

@@ -21,11 +21,15 @@ the state of its cuts, and is mended and refused as the writer of a partition is
 A commit that expects no such key is of no writer: compaction, the removal of a view. Each of its
 records is compared and written shard by shard, then the rest. It takes no commit forward, a reader
 sees the same values before and after, and after a crash it is made again.
+
+The logs of a store that is log first: their names, by what a commit expects, and the last known
+commit of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
@@ -35,18 +39,9 @@ import msgspec
 from headwater.errors import FencedError, LostError, StoreError
 from headwater.stores import NO_MARKS, Capabilities, Changes, FeatureTable, IngestState, Marks
 from headwater.stores.backup import back_up
-from headwater.stores.commit_logs import (
-    LogHead,
-    Redo,
-    head_of,
-    is_at_odds,
-    is_behind,
-    log_of,
-    place_of,
-    writer_of,
-)
 from headwater.stores.keyspace import (
     LOG,
+    OFFSET,
     PROGRESS,
     RECORD,
     REDO,
@@ -56,6 +51,7 @@ from headwater.stores.keyspace import (
 )
 
 _PUBLISHED = (PROGRESS, STATE, STREAM_STATE)
+
 _ATTEMPTS = 5  # each reads and decides again
 
 
@@ -382,6 +378,7 @@ RECONCILE = (
     "all records, which `headwater ingest` fills again from the archive, and `headwater "
     "materialize` from histories"
 )
+
 REBUILD = (
     "Nothing was written. Give the store an empty database or another prefix=, and rebuild it "
     "from the archive (see `headwater materialize` and the page on operations)"
@@ -398,3 +395,64 @@ def _parted(keys: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
 def _shown(pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
     # a Redis state also scans the table's records
     return ((key, value) for key, value in pairs if not key.startswith((LOG, REDO, RECORD)))
+
+
+class LogHead(msgspec.Struct, frozen=True, array_like=True):
+    """The last commit of a writer.
+
+    turn: how often its partition or job was taken over. decided: the turn in which the commit was
+    decided; 0 once it is published.
+    """
+
+    turn: int = 0
+    n: int = 0
+    decided: int = 0
+
+
+class Redo(msgspec.Struct, frozen=True, array_like=True):
+    """What steps 2 and 3 of a decided commit write."""
+
+    records: dict[bytes, bytes | None]
+    published: dict[bytes, bytes | None]
+
+
+def writer_of(key: bytes) -> bytes | None:
+    """The source and partition whose offset or progress a key holds, or the job whose cuts it
+    holds.
+    """
+    if key.startswith(STATE) and not key.startswith(STATE_OF_SOURCE):
+        return b"\0" + key  # which no source's name begins with
+    return key[1:] if key.startswith(OFFSET) else key[1:-1] if key.startswith(PROGRESS) else None
+
+
+def log_of(expected: Iterable[bytes]) -> bytes | None:
+    """The log of a commit that expects these keys; None where it is of no writer."""
+    keys = list(expected)
+    by_progress = {writer_of(key) for key in keys if key.startswith(PROGRESS)}
+    writers = by_progress or {writer_of(key) for key in keys} - {None}
+    return next(iter(writers)) if len(writers) == 1 else None
+
+
+def head_of(value: bytes | None) -> LogHead:
+    """The stored head of a log; that of one without commits where none is stored."""
+    return LogHead() if value is None else msgspec.msgpack.decode(value, type=LogHead)
+
+
+def is_at_odds(head: LogHead, applied: tuple[int, int]) -> bool:
+    """Whether a table that has applied these, a turn and a commit, is ahead of a writer's log, or
+    behind what it has published.
+    """
+    turn, n = applied
+    return turn > head.turn or n > head.n or is_behind(n, head)
+
+
+def is_behind(n: int, head: LogHead) -> bool:
+    """Whether a table whose last commit is `n` lacks one that was published."""
+    return n < head.n - (head.decided > 0)
+
+
+def place_of(writer: bytes, head: LogHead) -> bytes:
+    """Where the log of a commit is that was decided: a place of its own, which no other process
+    writes.
+    """
+    return REDO + writer + struct.pack(">qq", head.decided, head.n)

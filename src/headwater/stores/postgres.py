@@ -14,6 +14,11 @@ lost is looked up, and made once.
 - Leases are advisory locks of a session, which the server ends when nobody has renewed the lease
   for 5 s; it ends a transaction in which nothing is said for as long, so that a process that was
   stopped keeps neither. A pooler must not share sessions (PgBouncer: `pool_mode = session`).
+
+The state of ingestion in PostgreSQL, of a store whose records are elsewhere.
+
+The statements of the online store on PostgreSQL; `{schema}` is its prefix, quoted, and what else
+is in braces is given with it.
 """
 
 from __future__ import annotations
@@ -36,13 +41,10 @@ from urllib.parse import urlencode, urlsplit
 from headwater import clock
 from headwater.errors import FencedError, MissingExtraError, NoStoreError, StoreError
 from headwater.retries import Backoff, retry
-from headwater.stores import Capabilities, Changes, HeldError, UnansweredError
-from headwater.stores import postgres_sql as sql
+from headwater.stores import NO_MARKS, Capabilities, Changes, HeldError, Marks, UnansweredError
 from headwater.stores.backup import back_up
-from headwater.stores.formats import check_format
-from headwater.stores.keyspace import RECORD, complete_through, end_of
-from headwater.stores.renewed_leases import LEASE, renewed
-from headwater.stores.server_url import ServerUrl, parse
+from headwater.stores.keyspace import RECORD, check_format, complete_through, end_of
+from headwater.stores.server import LEASE, ServerUrl, parse, renewed
 
 try:
     import psycopg
@@ -50,14 +52,20 @@ except ImportError as error:
     raise MissingExtraError("psycopg", "postgres") from error
 
 _T = TypeVar("_T")
+
 _LEASE_POLL = 0.05
+
 _PAUSES = Backoff(first=0.05, longest=0.5)
+
 _LARGEST = 1 << 29
+
 # a commit is made again only where the server has rolled it back, or it is known not to have been
 # made
 _ATTEMPTS = 20
+
 # keys and bytes of one page of a scan, at most, except for the last value
 _PAGE, _PAGE_BYTES = 2_000, 16_000_000
+
 _PASSED_ON = (
     "sslmode",
     "sslrootcert",
@@ -69,12 +77,15 @@ _PASSED_ON = (
     "passfile",
     "service",
 )
+
 _SESSION = (
     # the lease of a machine that vanished ends
     "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
     f"-c idle_in_transaction_session_timeout={LEASE:g}s"
 )
+
 _AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+
 _AWAY = (
     psycopg.errors.CannotConnectNow,
     psycopg.errors.AdminShutdown,
@@ -203,7 +214,7 @@ class PostgresStore:
         """See `OnlineStore`; one statement, so all of one time."""
         if not keys:
             return []
-        values = dict(self._read(sql.GET, list(keys)))
+        values = dict(self._read(GET, list(keys)))
         return [values.get(key) for key in keys]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -219,7 +230,7 @@ class PostgresStore:
         most = _PAGE_BYTES if shown == "value" else _LARGEST << 20
         while True:
             page = self._read(
-                sql.SCAN, first, end, end, shown=shown, after=after, page=_PAGE, bytes=most
+                SCAN, first, end, end, shown=shown, after=after, page=_PAGE, bytes=most
             )
             if not page:
                 return
@@ -269,14 +280,14 @@ class PostgresStore:
         """One commit, within a transaction: expectations are queried together, and changes are sent
         once they hold.
         """
-        begun = self._sent(connection, sql.BEGIN, self._writer, self._count, made="true")
+        begun = self._sent(connection, BEGIN, self._writer, self._count, made="true")
         absent = sorted(key for key, value in expect.items() if value is None)
         held = sorted((key, value) for key, value in expect.items() if value is not None)
         expected = []
         if absent:
-            self._sent(connection, sql.HOLD, absent)
-            expected.append((self._sent(connection, sql.ABSENT, absent), absent))
-        for statement, mine in ((sql.EQUAL, True), (sql.STILL, False)):
+            self._sent(connection, HOLD, absent)
+            expected.append((self._sent(connection, ABSENT, absent), absent))
+        for statement, mine in ((EQUAL, True), (STILL, False)):
             keys = [key for key, _ in held if (key in changes) is mine]
             if keys:
                 expected.append(
@@ -294,16 +305,16 @@ class PostgresStore:
             ]
             put = self._sent(
                 connection,
-                sql.PUT,
+                PUT,
                 [key for key, _ in puts],
                 [value for _, value in puts],
                 throughs,
             )
         dropped = [key for key, value in changes.items() if value is None]
         if dropped:
-            self._sent(connection, sql.DROP, dropped)
+            self._sent(connection, DROP, dropped)
         if absent:
-            self._sent(connection, sql.RELEASE, absent)
+            self._sent(connection, RELEASE, absent)
         return put
 
     def _check(self, rows: Sequence[tuple[bytes, bool]], keys: Sequence[bytes]) -> None:
@@ -328,9 +339,9 @@ class PostgresStore:
             ) from error
 
     def _look_up(self, connection: _Connection) -> bool:
-        if self._sent(connection, sql.BEGIN, self._writer, self._count, made="false").fetchall():
+        if self._sent(connection, BEGIN, self._writer, self._count, made="false").fetchall():
             return False
-        return self._sent(connection, sql.MADE, self._writer, self._count).fetchall() == [(True,)]
+        return self._sent(connection, MADE, self._writer, self._count).fetchall() == [(True,)]
 
     def mend(self, offset: bytes) -> None:
         """See `OnlineStore`; there is never half of a commit."""
@@ -352,7 +363,7 @@ class PostgresStore:
             self._asked(connection, f"SET idle_session_timeout = '{LEASE:g}s'")
             while not self._asked(connection, "SELECT pg_try_advisory_lock(%b::bigint)", lock):
                 if clock.stopwatch() >= until:
-                    who = self._asked(connection, sql.HOLDER, lock)
+                    who = self._asked(connection, HOLDER, lock)
                     holder = (
                         f": process {who.removeprefix('headwater ')}"
                         if isinstance(who, str) and who.startswith("headwater ")
@@ -392,7 +403,7 @@ class PostgresStore:
 
     def size(self) -> int:
         """See `OnlineStore`; of the table, its index, and what vacuum has not freed yet."""
-        return int(self._read(sql.SIZE)[0][0])
+        return int(self._read(SIZE)[0][0])
 
     def backup(self, to: Path) -> None:
         """See `OnlineStore`; a snapshot, while others write."""
@@ -406,7 +417,7 @@ class PostgresStore:
                 with connection.transaction(), connection.cursor("all", binary=True) as cursor:
                     # who reads may take as long as it likes
                     connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-                    yield from cursor.execute(self._sql(sql.ALL))
+                    yield from cursor.execute(self._sql(ALL))
             except psycopg.Error as error:
                 raise self._error(error) from error
             finally:
@@ -479,9 +490,7 @@ class PostgresStore:
             )
         if not self._readonly:
             self._persistently(
-                lambda connection: connection.execute(
-                    self._sql(sql.FORGET if there else sql.TABLES)
-                )
+                lambda connection: connection.execute(self._sql(FORGET if there else TABLES))
             )
 
     def _is_lost(self, error: Exception) -> bool:
@@ -502,3 +511,103 @@ class PostgresStore:
             "See the server's message above",
         )
         return StoreError(f"{self.where} refuses: {text}. Nothing was written. {remedy}")
+
+
+class PostgresState(PostgresStore):
+    """See `IngestState`; the tables are those of a `PostgresStore`."""
+
+    capabilities = Capabilities(atomic=False, multi_process=True, remote=True)
+
+    def commit(self, changes: Changes, expect: Changes, marks: Marks = NO_MARKS) -> None:
+        """See `IngestState`; of tables that lose no write, so that marks are of no use."""
+        del marks
+        super().commit(changes, expect)
+
+    def marks(self) -> Marks:
+        """See `IngestState`; there are none."""
+        return NO_MARKS
+
+
+def open_state(url: str, *, readonly: bool, for_requests: bool) -> PostgresState:
+    """The state that `postgresql://...` names, as a store of PostgreSQL is named."""
+    at, target = target_of(url)
+    state = PostgresState(target, at, readonly=readonly)
+    if for_requests:
+        state.timeout = at.read_timeout
+    return state
+
+
+TABLES = """
+-- Two that create one schema would fail; several statements are one transaction.
+SELECT pg_advisory_xact_lock(8033);
+CREATE SCHEMA IF NOT EXISTS {schema};
+CREATE TABLE IF NOT EXISTS {schema}.entries (key bytea PRIMARY KEY, value bytea, through bigint)
+WITH (fillfactor = 70);
+ALTER TABLE {schema}.entries ALTER value SET STORAGE EXTERNAL;
+CREATE TABLE IF NOT EXISTS {schema}.commits
+(writer text PRIMARY KEY, count bigint NOT NULL, made boolean NOT NULL, at timestamptz NOT NULL);
+"""
+
+BEGIN = """
+INSERT INTO {schema}.commits VALUES (%b, %b, {made}, now()) ON CONFLICT (writer)
+DO UPDATE SET count = EXCLUDED.count, made = EXCLUDED.made, at = EXCLUDED.at
+WHERE commits.count < EXCLUDED.count RETURNING 1
+"""
+
+MADE = "SELECT made FROM {schema}.commits WHERE writer = %b AND count = %b"
+
+FORGET = "DELETE FROM {schema}.commits WHERE at < now() - interval '1 day'"
+
+HOLD = "INSERT INTO {schema}.entries (key) SELECT unnest(%b::bytea[]) ON CONFLICT DO NOTHING"
+
+ABSENT = (
+    "SELECT key, value IS NULL FROM {schema}.entries WHERE key = ANY(%b::bytea[]) ORDER BY key "
+    "FOR UPDATE"
+)
+
+EQUAL = """
+SELECT entries.key, entries.value = expected.value
+FROM {schema}.entries
+JOIN unnest(%b::bytea[], %b::bytea[]) AS expected (key, value) ON entries.key = expected.key
+ORDER BY entries.key FOR UPDATE OF entries
+"""
+
+# of keys that many writers expect, and none of them changes
+STILL = EQUAL.replace("FOR UPDATE", "FOR SHARE")
+
+PUT = """
+INSERT INTO {schema}.entries SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::bigint[])
+ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, through = EXCLUDED.through
+WHERE entries.through IS NULL OR EXCLUDED.through >= entries.through
+"""
+
+DROP = (
+    "DELETE FROM {schema}.entries WHERE key IN (SELECT key FROM {schema}.entries WHERE key = "
+    "ANY(%b::bytea[]) ORDER BY key FOR UPDATE)"
+)
+
+RELEASE = "DELETE FROM {schema}.entries WHERE key = ANY(%b::bytea[]) AND value IS NULL"
+
+GET = "SELECT key, value FROM {schema}.entries WHERE key = ANY(%b::bytea[]) AND value IS NOT NULL"
+
+SCAN = """
+SELECT key, {shown} FROM (
+    SELECT key, value, sum(octet_length(value)) OVER (ORDER BY key ROWS UNBOUNDED PRECEDING)
+        - octet_length(value) AS before
+    FROM (
+        SELECT key, value FROM {schema}.entries
+        WHERE key {after} %b AND (%b::bytea IS NULL OR key < %b) AND value IS NOT NULL
+        ORDER BY key LIMIT {page}
+    ) AS page
+) AS sized WHERE before <= {bytes} ORDER BY key
+"""
+
+ALL = "SELECT key, value FROM {schema}.entries WHERE value IS NOT NULL ORDER BY key"
+
+SIZE = "SELECT pg_total_relation_size('{schema}.entries')"
+
+HOLDER = """
+SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted
+AND (classid::bigint << 32) | objid::bigint = %b AND objsubid = 1
+"""

@@ -23,11 +23,10 @@ from typing import Any, cast
 
 from headwater.errors import FencedError, HeadwaterError, LostError, StoreError
 from headwater.stores import NO_MARKS, Changes, Marks
-from headwater.stores.formats import check_format
-from headwater.stores.keyspace import RECORD, REDO
+from headwater.stores.keyspace import RECORD, REDO, check_format
 from headwater.stores.lmdb import LmdbStore
 from headwater.stores.log_first import REBUILD, LogFirstStore
-from headwater.stores.renewed_leases import LEASE, renewed
+from headwater.stores.server import LEASE, renewed
 from headwater.testing.processes import Process
 
 Address = tuple[str, int]

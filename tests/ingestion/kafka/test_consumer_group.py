@@ -14,7 +14,7 @@ from headwater.assessing import doctor as module
 from headwater.ingestion.consumer_group import group_of
 from headwater.ingestion.ingest import ingest
 from headwater.stores.backup import restore
-from headwater.stores.ownership import developing, identified, identity, scoped
+from headwater.stores.keyspace import developing, identified, identity, scoped
 
 SCHEMA = {"key": int, "amount": float, "at": datetime}
 

@@ -12,7 +12,7 @@ import headwater as hw
 import headwater_aws
 from headwater.ingestion.ingest import ingest
 from headwater.online.view_reader import OnlineView
-from headwater.stores.ownership import scoped
+from headwater.stores.keyspace import scoped
 from tests.flow import home, project_of  # noqa: F401 (a fixture)
 
 ROW = {"order_id": int, "customer": str, "amount": float, "placed_at": datetime}

@@ -18,7 +18,7 @@ from headwater.monitoring.served_parity import served_parity
 from headwater.results.measurement import Missing, Reading, measured
 from headwater.state.record import stored_sections
 from headwater.stores import OnlineStore
-from headwater.stores.ownership import opened_for, placed
+from headwater.stores.keyspace import opened_for, placed
 
 KEYS, ROUNDS, SECONDS = 50, 500, 2.0
 _ROWS = 1_000

@@ -16,7 +16,7 @@ from headwater.errors import UsageError, given, nearest
 from headwater.ingestion.commit_batch import BatchCommitter, BatchTarget
 from headwater.ingestion.source_ingestor import IngestLimits, streamed
 from headwater.serving.process.ingest_process import check_applied
-from headwater.stores.ownership import opened_for
+from headwater.stores.keyspace import opened_for
 
 if TYPE_CHECKING:
     from headwater.catalog.plan import CatalogLike

@@ -29,7 +29,7 @@ from headwater.ingestion.committed import Committed
 from headwater.ingestion.ingest import ingest as run
 from headwater.ingestion.source_ingestor import IngestLimits, streamed
 from headwater.stores import OnlineStore, UnansweredError
-from headwater.stores.ownership import opened_for
+from headwater.stores.keyspace import opened_for
 
 if TYPE_CHECKING:
     from headwater.catalog.plan import CatalogLike

@@ -8,15 +8,40 @@ or b, a reference to it (`blobs`), and h, its hash.
 A commit of more keys has a log, as any commit of a store that is log first: it closes the gates,
 compares what it expects, writes the log, decides by naming it in the gates, writes the items, and
 opens the gates. A finder of decided gates can finish it; readers see its values from then on.
+
+The gates of a store's state: eight items, every transaction checks one of them. Closing them
+keeps all transactions out.
+
+A gate has o, the name of the commit that closed it; d, the reference of that commit's log once it
+is decided; l, the last commit that closed it; and f, the store's format, which every commit
+expects.
+
+Leases in DynamoDB: an item that its holder changes again and again; who sees it unchanged for
+long enough takes it over.
+
+Values that are too large for a transaction: items of their own, written before a commit refers
+to them, in batches and unconditionally.
+
+With P the store's prefix, an item has the partition key
+    P 0 B ID NUMBER    a piece of a value
+    P 0 T              with the sort key TOKEN: a, when a commit began; b, the values that are of no
+                       use unless it is made
+A commit that is made puts the values that it replaced in place of its own there, so what a crash
+leaves is found and dropped.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import random
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import repeat
 from typing import Any, Final, TypeVar
 
@@ -25,11 +50,10 @@ import msgspec
 from headwater import clock
 from headwater.errors import FencedError, StoreError
 from headwater.retries import retry
-from headwater.stores import NO_MARKS, Changes, Marks
-from headwater.stores.dynamodb.dynamodb_blobs import INLINE, DynamoBlobs, GoneError, digest
-from headwater.stores.dynamodb.dynamodb_gates import GATES, Gates
+from headwater.stores import NO_MARKS, Changes, HeldError, Marks
 from headwater.stores.dynamodb.dynamodb_items import (
     ACTIONS,
+    NOWHERE,
     CanceledError,
     Item,
     Items,
@@ -40,19 +64,26 @@ from headwater.stores.dynamodb.dynamodb_items import (
     key_of,
     number_of,
     put,
+    update,
 )
-from headwater.stores.dynamodb.dynamodb_leases import Watched, held
 from headwater.stores.keyspace import FORMAT_KEY, end_of
+from headwater.stores.server import LEASE, renewed
 
 _TOGETHER = 24  # besides a gate: what every server reads of one time
+
 _KEYS = ACTIONS - 1  # besides a gate and what becomes of large values
+
 # the first bytes of keys at which the next partition key begins: seven parts, each read in order
 _STARTS: Final = b"eimpsv"
+
 _LAST = b"\xff" * 512
+
 _PAGE, _PAGE_BYTES = 1000, 16_000_000
+
 # a transaction is made again where its conditions did not hold; a value is read again where it was
 # replaced
 _ATTEMPTS = 50
+
 _T = TypeVar("_T")
 
 
@@ -470,3 +501,334 @@ def _entry(value: bytes, ref: bytes | None) -> tuple[int, bytes | None, bytes, b
 def _part(key: bytes) -> int:
     """Which of the state's parts a key is in."""
     return sum(key[:1] >= start.to_bytes(1, "big") for start in _STARTS)
+
+
+GATES = 8
+
+# seconds after which a commit that has closed the gates, and is not decided, is given up
+_GATE_ABANDONED = 10.0
+
+_GATE_POLL = 0.02
+
+
+class Gates:
+    """The gates of one store."""
+
+    def __init__(self, items: Items, prefix: bytes) -> None:
+        self._items, self._prefix = items, prefix
+        self._last: list[Item | None] = []  # what was read last, once something was
+
+    def place(self, number: int | None = None) -> Key:
+        """The key of a gate; of any one where none is named."""
+        return self._prefix + b"G", bytes(
+            [random.randrange(GATES) if number is None else number % GATES]  # noqa: S311
+        )
+
+    def passing(self, expected_format: bytes | None, *, formatted: bool) -> dict[str, Any]:
+        """The action of a transaction that wants the gates open, and the store's format, where it
+        is `formatted`, as expected.
+        """
+        if not formatted:
+            return check(self.place(), "attribute_not_exists(o)")
+        if expected_format is None:
+            return check(self.place(), "attribute_not_exists(o) AND attribute_not_exists(f)")
+        return check(
+            self.place(), "attribute_not_exists(o) AND f = :f", {":f": {"B": expected_format}}
+        )
+
+    def within(self, token: bytes, number: int) -> dict[str, Any]:
+        """The action of a transaction of the commit that has closed the gates."""
+        return check(self.place(number), "o = :o", {":o": {"B": token}})
+
+    def all(
+        self, condition: str, assignments: str, values: Mapping[str, Any], *more: dict[str, Any]
+    ) -> None:
+        """Change all gates, in one transaction with more actions.
+
+        Raises:
+            CanceledError: the condition does not hold.
+        """
+        self._items.write(
+            [
+                *(
+                    update(self.place(number), condition, assignments, values)
+                    for number in range(GATES)
+                ),
+                *more,
+            ]
+        )
+
+    def close(self, token: bytes, finish: Callable[[Item], None]) -> None:
+        """Close the gates for a commit, once they are open."""
+        while True:
+            try:
+                self.all(
+                    "attribute_not_exists(o) OR (o = :o AND attribute_not_exists(d))",
+                    "SET o = :o",
+                    {":o": {"B": token}},
+                )
+            except CanceledError as error:
+                self.wait(next(iter(error.failed.values())), finish)
+            else:
+                return
+
+    def wait(self, gate: Item | None, finish: Callable[[Item], None]) -> None:
+        """Wait until the commit that has closed a gate is over; finish it if it is decided, give it
+        up if it stays undecided.
+        """
+        since = clock.stopwatch()
+        first = gate
+        while gate is not None and "o" in gate and first is not None and gate["o"] == first["o"]:
+            if "d" in gate:
+                finish(gate)
+            elif clock.stopwatch() - since > _GATE_ABANDONED:
+                self.give_up(gate["o"]["B"])
+            else:
+                time.sleep(_GATE_POLL)
+            gate = self.read()
+
+    def give_up(self, token: bytes) -> None:
+        """Open the gates, if the commit that has closed them is not decided."""
+        try:
+            self.all("o = :o AND attribute_not_exists(d)", "REMOVE o", {":o": {"B": token}})
+        except CanceledError:
+            return
+
+    def decide(self, token: bytes, log: bytes) -> None:
+        """Decide the commit that has closed the gates.
+
+        Raises:
+            StoreError: it was given up meanwhile; nothing was written.
+        """
+        try:
+            self.all("o = :o", "SET d = :d", {":o": {"B": token}, ":d": {"B": log}})
+        except CanceledError as error:
+            if (self.read() or {}).get("l") == {"B": token}:
+                return  # an answer was lost, and another process has finished it
+            raise StoreError(
+                f"a commit to {self._items.where} took so long that it was given up, unless it "
+                "was made: read the offsets again, and go on from them"
+            ) from error
+
+    def read(self) -> Item | None:
+        """A gate: any one, since they change together."""
+        place = self.place()
+        return self.seen(self._items.get([place]).get(place))
+
+    def seen(self, gate: Item | None) -> Item | None:
+        """A gate that was read, without its key."""
+        shown = (
+            None
+            if gate is None
+            else {name: value for name, value in gate.items() if name not in ("p", "s")}
+        )
+        self._last = [shown]
+        return shown
+
+    def last(self) -> Item | None:
+        """A gate as it was read last, if it was open. If another read finds the same, no commit
+        behind the gates was made since.
+        """
+        last = self._last
+        return last[0] if last and "o" not in (last[0] or {}) else self.read()
+
+    def open(self, token: bytes, new_format: bytes | None, *more: dict[str, Any]) -> None:
+        """Open the gates after a commit, which may have changed the store's format; with more
+        actions.
+
+        Raises:
+            CanceledError: they are open.
+        """
+        values: dict[str, Any] = {":o": {"B": token}}
+        if new_format is None:
+            self.all("o = :o", "SET l = :o REMOVE o, d", values, *more)
+        else:
+            self.all(
+                "o = :o",
+                "SET l = :o, f = :f REMOVE o, d",
+                {**values, ":f": {"B": new_format}},
+                *more,
+            )
+
+
+_LEASE_POLL = 0.05
+
+Watched = dict[str, tuple[Item, float]]
+"""By lease, how its item was seen last, and since when it has been so; kept between calls, so that
+a wait may be in short ones.
+"""
+
+
+@contextmanager
+def held(
+    items: Items, place: Key, name: str, owner: str, wait: float, watched: Watched
+) -> Iterator[None]:
+    """Hold the lease of a place; seconds to wait for it at most. No clocks are compared. Safety
+    rests on what commits expect, not on it.
+
+    Raises:
+        HeldError: another process holds it.
+    """
+    mine, until = _Lease(items, place, owner), clock.stopwatch() + wait
+    while not mine.take(seen := mine.read(), lapsed=_lapsed(watched, name, seen)):
+        if clock.stopwatch() >= until:
+            holder = f": process {seen['o']['S']}" if seen else ""
+            raise HeldError(
+                f"another process holds the lease {name!r} of {items.where}{holder}; stop it, or "
+                "wait longer"
+            )
+        time.sleep(_LEASE_POLL)
+    try:
+        with renewed(mine.renew):
+            yield
+    finally:
+        mine.release()
+
+
+def _lapsed(watched: Watched, name: str, seen: Item | None) -> bool:
+    """Whether the item of a lease has stood still for long enough."""
+    if seen is None:
+        watched.pop(name, None)
+        return False
+    if name not in watched or watched[name][0] != seen:
+        watched[name] = seen, clock.stopwatch()
+    return clock.stopwatch() - watched[name][1] > LEASE
+
+
+class _Lease:
+    def __init__(self, items: Items, place: Key, owner: str) -> None:
+        self._items, self._place, self._owner, self._mark = items, place, owner, b""
+
+    def read(self) -> Item | None:
+        return self._items.get([self._place]).get(self._place)
+
+    def take(self, seen: Item | None, *, lapsed: bool) -> bool:
+        """Whether the lease is this one's now: it was free, or it was not renewed."""
+        if seen is not None and not lapsed:
+            return False
+        return (
+            self._write("attribute_not_exists(m)", b"")
+            if seen is None
+            else self._write("m = :m", seen["m"]["B"])
+        )
+
+    def renew(self) -> None:
+        self._write("m = :m", self._mark)
+
+    def release(self) -> None:
+        with contextlib.suppress(StoreError, CanceledError):
+            self._items.write([delete(self._place, "m = :m", {":m": {"B": self._mark}})])
+
+    def _write(self, condition: str, known: bytes) -> bool:
+        mark = secrets.token_bytes(16)
+        item = {**at(self._place), "m": {"B": mark}, "o": {"S": self._owner}}
+        try:
+            self._items.write([put(item, condition, {":m": {"B": known}} if known else None)])
+        except CanceledError:
+            return False
+        self._mark = mark
+        return True
+
+
+INLINE = 16_384
+"""Bytes of a value that stands in its key's own item."""
+
+_PIECE = 380_000
+
+_BLOB_ABANDONED = 24 * 3600 * 1_000_000
+
+_REF = struct.Struct(">16sI")
+
+
+class GoneError(Exception):
+    """A value was dropped meanwhile: its key has another one now."""
+
+
+class DynamoBlobs:
+    """The large values of a store's state. A reference to one is 20 bytes."""
+
+    def __init__(self, items: Items, prefix: bytes) -> None:
+        self._items, self._prefix = items, prefix
+
+    def refer(self, value: bytes) -> bytes:
+        """A new reference for a value, which is not written yet."""
+        return _REF.pack(secrets.token_bytes(16), -(-len(value) // _PIECE))
+
+    def write(
+        self, token: bytes, values: Mapping[bytes, bytes], *, earlier: Iterable[bytes] = ()
+    ) -> None:
+        """Write values, by their references, for the commit `token`, which may have written
+        `earlier` ones.
+        """
+        self._items.put_all([self._trash(token, [*earlier, *values])])
+        pieces = (
+            {**at(place), "v": {"B": value[number * _PIECE : (number + 1) * _PIECE]}}
+            for ref, value in values.items()
+            for number, place in enumerate(self._places(ref))
+        )
+        self._items.put_all(pieces)
+
+    def read(self, refs: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The values by their references.
+
+        Raises:
+            GoneError: one was dropped.
+        """
+        places = {ref: self._places(ref) for ref in refs}
+        found = (
+            self._items.get([place for mine in places.values() for place in mine], "v")
+            if places
+            else {}
+        )
+        if any(place not in found for mine in places.values() for place in mine):
+            raise GoneError
+        return {
+            ref: b"".join(found[place]["v"]["B"] for place in mine) for ref, mine in places.items()
+        }
+
+    def exchange(self, token: bytes, old: Sequence[bytes], *, wrote: bool) -> list[dict[str, Any]]:
+        """What the transaction of the commit `token` does about values that it wrote, and about
+        those that it replaces.
+        """
+        place, still = (self._prefix + b"T", token), "attribute_exists(a)"
+        if old:
+            return [put(self._trash(token, old), still if wrote else "")]
+        return [delete(place, still)] if wrote else []
+
+    def drop(self, token: bytes, refs: Iterable[bytes]) -> None:
+        """Drop values that no key refers to, and what says so."""
+        refs = list(refs)
+        if refs:
+            self._items.drop_all([place for ref in refs for place in self._places(ref)])
+            self._items.drop_all([(self._prefix + b"T", token)])
+
+    def sweep(self) -> None:
+        """Drop what commits left behind that began more than a day ago."""
+        for item in self._items.page(self._prefix + b"T", NOWHERE, b"\xff" * 16, 1000)[0]:
+            if number_of(item, "a") < clock.now_micros() - _BLOB_ABANDONED:
+                self.drop(
+                    key_of(item)[1],
+                    (
+                        item["b"]["B"][start : start + _REF.size]
+                        for start in range(0, len(item["b"]["B"]), _REF.size)
+                    ),
+                )
+
+    def _trash(self, token: bytes, refs: Iterable[bytes]) -> dict[str, Any]:
+        return {
+            **at((self._prefix + b"T", token)),
+            "a": {"N": str(clock.now_micros())},
+            "b": {"B": b"".join(refs)},
+        }
+
+    def _places(self, ref: bytes) -> list[Key]:
+        name, pieces = _REF.unpack(ref)
+        return [
+            (self._prefix + b"B" + name + struct.pack(">I", number), NOWHERE)
+            for number in range(pieces)
+        ]
+
+
+def digest(value: bytes) -> bytes:
+    """What a large value is compared by."""
+    return hashlib.sha256(value).digest()

@@ -14,10 +14,16 @@ from headwater.errors import MissingExtraError, StoreError, UsageError, nearest
 from headwater.retries import Backoff, retry
 from headwater.stores import UnansweredError
 from headwater.stores.log_first import LogFirstStore
-from headwater.stores.redis.commands import Argument, RedisCall, RedisOptions
 from headwater.stores.redis.lua import Script
-from headwater.stores.redis.redis_store import RedisStore
-from headwater.stores.redis.redis_url import RedisUrl, parse_redis, why_not_connected
+from headwater.stores.redis.redis_store import (
+    Argument,
+    RedisCall,
+    RedisOptions,
+    RedisStore,
+    RedisUrl,
+    parse_redis,
+    why_not_connected,
+)
 
 try:
     import redis

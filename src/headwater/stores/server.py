@@ -1,16 +1,24 @@
-"""URLs of stores that a server keeps: options after the `?`, and the form without passwords that
+"""What stores on servers share: URLs with options, and leases that are renewed.
+
+URLs of stores that a server keeps: options after the `?`, and the form without passwords that
 messages show.
+
+A lease on a server ends by itself when its holder is silent; a holder that is alive renews it in
+a thread of its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from headwater.definitions.durations import micros
-from headwater.errors import UsageError, nearest
+from headwater.errors import StoreError, UsageError, nearest
 
 _OWN = ("prefix", "timeout", "read_timeout")
 
@@ -65,3 +73,28 @@ def parse(url: str, known: Sequence[str]) -> ServerUrl:
         read_timeout,
         {name: value for name, value in options.items() if name in known},
     )
+
+
+LEASE: Final = 5.0
+"""Seconds after which a lease ends that nobody renews."""
+
+
+@contextmanager
+def renewed(renew: Callable[[], object]) -> Iterator[None]:
+    """Renew a lease often enough while the context lasts. One that cannot be renewed lapses; the
+    next commit says why.
+    """
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(LEASE / 3):
+            with suppress(StoreError):
+                renew()
+
+    thread = threading.Thread(target=run, name="renew a lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
