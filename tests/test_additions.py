@@ -16,7 +16,7 @@ import pytest
 
 from headwater.definitions.functions import FUNCTIONS, Function
 from headwater.errors import UsageError
-from headwater.kernel.compile_cache import drop_stale_kernels
+from headwater.kernel.load_numba import drop_stale_kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -114,7 +114,7 @@ def test_an_aggregation(tree, promised):
         from headwater.aggregations.base import StateField
         from headwater.kernel import folds
         from headwater.kernel.arrays import Column
-        from headwater.kernel.merge_program import ADD
+        from headwater.kernel.layers import ADD
 
 
         class _Squares:

@@ -20,7 +20,7 @@ from headwater.definitions.functions import FUNCTIONS
 from headwater.errors import DataError
 from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
 from headwater.kernel.distinct_requests import DistinctRequests
-from headwater.kernel.layer import Layer, Use, spans
+from headwater.kernel.layers import Layer, Use, spans
 from headwater.testing import cases, conformance
 from headwater.testing.cases import BASE
 from headwater.testing.examples import value_of

@@ -18,7 +18,7 @@ from headwater.aggregations.base import FinalizeContext
 from headwater.aggregations.count_distinct import DISTINCT
 from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
 from headwater.kernel.hashes import hashes_of_strings, mixed
-from headwater.kernel.layer import Layer, Use, spans
+from headwater.kernel.layers import Layer, Use, spans
 from headwater.testing.examples import value_of
 
 USE, LIFETIME = Use(("x",)), hw.window("lifetime")

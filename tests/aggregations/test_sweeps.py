@@ -16,7 +16,7 @@ import headwater as hw
 from headwater.aggregations import run, visible_ranges
 from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
 from headwater.kernel.distinct_requests import DistinctRequests
-from headwater.kernel.layer import Use
+from headwater.kernel.layers import Use
 from headwater.testing import cases, conformance
 from tests.effort import tries
 

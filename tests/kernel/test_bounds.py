@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headwater.kernel.bounds import seek
+from headwater.kernel.layers import seek
 
 
 @pytest.mark.parametrize("entries", [0, 1, 7, 8, 9, 20, 70])

@@ -2,7 +2,7 @@
 
 import os
 
-from headwater.kernel.compile_cache import drop_stale_kernels
+from headwater.kernel.load_numba import drop_stale_kernels
 
 
 def _package(folder):
@@ -43,7 +43,7 @@ def test_a_folder_that_cannot_be_written_to_is_left_alone(tmp_path, monkeypatch)
     def refused(*_, **__):
         raise PermissionError
 
-    monkeypatch.setattr("headwater.kernel.compile_cache.Path.unlink", refused)
-    monkeypatch.setattr("headwater.kernel.compile_cache.Path.write_text", refused)
+    monkeypatch.setattr("headwater.kernel.load_numba.Path.unlink", refused)
+    monkeypatch.setattr("headwater.kernel.load_numba.Path.write_text", refused)
     assert drop_stale_kernels(tmp_path) == 0
     assert index.exists()

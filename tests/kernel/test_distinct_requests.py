@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.kernel.arrays import Column, RequestTimes
-from headwater.kernel.distinct_requests import distinct_requests
-from headwater.kernel.result_buffer import ResultBuffer
+from headwater.kernel.distinct_requests import ResultBuffer, distinct_requests
 from tests.effort import tries
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.events.read_events import Notes, Reach, read_events
 from headwater.events.selection import TIME
-from headwater.kernel import merge_program
+from headwater.kernel import layers
 from headwater.state import tiles as tile_kernels
 from headwater.state.view_state import ViewTiles
 from headwater.testing.cases import aggregations, case
@@ -105,13 +105,13 @@ def test_loops_write_what_the_general_way_writes(random, aggregation):
 @pytest.mark.parametrize(
     ("op", "left", "right", "picked"),
     [
-        (merge_program.LESS, (2, 1), (1, 1), (1, 1)),
-        (merge_program.LESS, (1, 1), (2, 1), (1, 1)),
-        (merge_program.MORE, (2, 1), (1, 1), (2, 1)),
-        (merge_program.MORE, (1, 1), (2, 1), (2, 1)),
-        (merge_program.LESS, (2, 1), (1, 0), (2, 1)),
-        (merge_program.LESS, (1, 0), (2, 1), (2, 1)),
-        (merge_program.MORE, (1, 0), (2, 0), (1, 0)),
+        (layers.LESS, (2, 1), (1, 1), (1, 1)),
+        (layers.LESS, (1, 1), (2, 1), (1, 1)),
+        (layers.MORE, (2, 1), (1, 1), (2, 1)),
+        (layers.MORE, (1, 1), (2, 1), (2, 1)),
+        (layers.LESS, (2, 1), (1, 0), (2, 1)),
+        (layers.LESS, (1, 0), (2, 1), (2, 1)),
+        (layers.MORE, (1, 0), (2, 0), (1, 0)),
     ],
 )
 def test_a_state_is_picked_whole(op, whole, left, right, picked):
@@ -119,8 +119,8 @@ def test_a_state_is_picked_whole(op, whole, left, right, picked):
     floats = words.view(np.float64)
     if not whole:
         floats[:, 0] = words[:, 0]
-    merge_program.merged(
-        merge_program.program([[(op, whole, 0, 0), (merge_program.SOME, True, 1, 0)]]),
+    layers.merged(
+        layers.program([[(op, whole, 0, 0), (layers.SOME, True, 1, 0)]]),
         words,
         floats,
         0,

@@ -21,7 +21,7 @@ from headwater.aggregations.base import Answers, FinalizeContext, Kinds, State, 
 from headwater.aggregations.sliding import stretch
 from headwater.aggregations.visible_ranges import I32, VisibleRanges
 from headwater.kernel.arrays import F64, I64, Column, Values
-from headwater.kernel.layer import Layer, Spans, Use
+from headwater.kernel.layers import Layer, Spans, Use
 
 _SHIFT = 52 - 6
 _MILLION = 1_000_000

@@ -18,7 +18,7 @@ from headwater.aggregations.visible_ranges import VisibleRanges
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.windows import Window
 from headwater.kernel.arrays import I64, Column, Events, ListColumn
-from headwater.kernel.layer import Spans, Use
+from headwater.kernel.layers import Spans, Use
 
 State = tuple[NDArray[np.int64] | NDArray[np.float64], ...]
 """Partial results; the states of l requests (or tiles)."""
@@ -34,7 +34,7 @@ class StateField:
     many entries each row has.
     column: the source column of the values, so that strings can be coded again for another state.
     ident: ids of events, likewise.
-    op: how `merge` makes one number of two, where it is one of the ways of `kernel.merge_program`;
+    op: how `merge` makes one number of two, where it is one of the ways of `kernel.layers`;
     so that compiled loops do as `merge` does. parameter: a number that goes with it.
     counts: where the number is how many events count for this; states that hold the same number
     share it where they are stored.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.kernel.arrays import Column
-from headwater.kernel.layer import Spans, Use
-from headwater.kernel.merge_program import ADD
+from headwater.kernel.layers import ADD, Spans, Use
 
 
 class _Counts:

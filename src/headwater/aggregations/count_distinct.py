@@ -25,7 +25,7 @@ from headwater.aggregations.sliding import stretch
 from headwater.aggregations.visible_ranges import VisibleRanges, plain
 from headwater.kernel.arrays import I64, Bool, Column, Values
 from headwater.kernel.hashes import mixed
-from headwater.kernel.layer import Spans, Use
+from headwater.kernel.layers import Spans, Use
 
 EXACT = 512
 _BITS = 12

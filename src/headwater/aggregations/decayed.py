@@ -3,7 +3,7 @@
 State: (n, the time of the last value, the sum and the weights as of that time). Every weight is
 taken as of the last value of its part, so it is at most 1, and parts are merged by taking the
 earlier one down to the later one's time: nothing grows, and what underflows no longer counts.
-Folded from both sides as sums are (`kernel/folds.py`).
+Folded from both sides as sums are (`kernel/layers.py`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.kernel.arrays import Column
-from headwater.kernel.layer import Spans, Use
-from headwater.kernel.merge_program import DECAY, decayed, remaining
+from headwater.kernel.layers import DECAY, Spans, Use, decayed, remaining
 
 
 @dataclass(frozen=True)

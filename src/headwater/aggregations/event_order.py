@@ -6,7 +6,7 @@ import numpy as np
 
 from headwater.aggregations.visible_ranges import plain
 from headwater.kernel.arrays import I64
-from headwater.kernel.layer import Layer
+from headwater.kernel.layers import Layer
 
 
 def in_time(layer: Layer, column: str) -> I64:

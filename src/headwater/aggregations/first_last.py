@@ -14,10 +14,9 @@ import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.definitions.durations import SECOND
-from headwater.kernel import folds
+from headwater.kernel import layers
 from headwater.kernel.arrays import I64, NOTHING, Bool, Column, Events, Values
-from headwater.kernel.layer import Layer, Spans, Use
-from headwater.kernel.merge_program import LESS, MORE, SOME
+from headwater.kernel.layers import LESS, MORE, SOME, Layer, Spans, Use
 
 
 class _FirstLast:
@@ -35,7 +34,7 @@ class _FirstLast:
         else:
             rank = self._rank(layer, use)
             position = np.empty(len(spans.lo), np.int64)
-            folds.edge(
+            layers.edge(
                 layer.valid(counts),
                 events.t,
                 events.ident,

@@ -13,7 +13,7 @@ from headwater.aggregations.base import Answers, FinalizeContext, Kinds, State, 
 from headwater.aggregations.event_order import in_time
 from headwater.aggregations.visible_ranges import VisibleRanges, plain
 from headwater.kernel.arrays import I64, ListColumn
-from headwater.kernel.layer import Spans, Use
+from headwater.kernel.layers import Spans, Use
 
 
 @dataclass(frozen=True)

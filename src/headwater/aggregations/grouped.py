@@ -31,8 +31,7 @@ from headwater.aggregations.base import (
 from headwater.aggregations.event_order import in_time
 from headwater.aggregations.visible_ranges import I32, VisibleRanges, coded, plain
 from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, RequestTimes, Values
-from headwater.kernel.bounds import seek
-from headwater.kernel.layer import Layer, Spans, Use
+from headwater.kernel.layers import Layer, Spans, Use, seek
 from headwater.kernel.sorting import order_of
 
 GROUP = 4

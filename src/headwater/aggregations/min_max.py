@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
-from headwater.kernel import folds
+from headwater.kernel import layers
 from headwater.kernel.arrays import Column
-from headwater.kernel.layer import Spans, Use
-from headwater.kernel.merge_program import ADD
+from headwater.kernel.layers import ADD, Spans, Use
 
 _WORST = {
-    folds.LEAST: (np.inf, np.iinfo(np.int64).max),
-    folds.GREATEST: (-np.inf, np.iinfo(np.int64).min),
+    layers.LEAST: (np.inf, np.iinfo(np.int64).max),
+    layers.GREATEST: (-np.inf, np.iinfo(np.int64).min),
 }
 
 
@@ -23,10 +22,10 @@ class _Extremes:
     def partial(self, use: Use, spans: Spans) -> State:
         worst = _WORST[self.op][spans.layer.events.columns[use.columns[0]].values.dtype == np.int64]
         values = spans.layer.filled(use, worst)
-        return spans.counted(use), folds.fold(values, self.op, worst, spans.ranges)
+        return spans.counted(use), layers.fold(values, self.op, worst, spans.ranges)
 
     def merge(self, left: State, right: State) -> State:
-        join = np.minimum if self.op == folds.LEAST else np.maximum
+        join = np.minimum if self.op == layers.LEAST else np.maximum
         return left[0] + right[0], join(left[1], right[1])
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
@@ -37,5 +36,5 @@ class _Extremes:
         return Column(state[1], state[0] > 0)
 
 
-LEAST = _Extremes(folds.LEAST)
-GREATEST = _Extremes(folds.GREATEST)
+LEAST = _Extremes(layers.LEAST)
+GREATEST = _Extremes(layers.GREATEST)

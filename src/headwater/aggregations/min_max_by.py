@@ -12,10 +12,9 @@ import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.aggregations.event_order import in_time
-from headwater.kernel import folds
+from headwater.kernel import layers
 from headwater.kernel.arrays import I64, Column, Values
-from headwater.kernel.layer import Layer, Spans, Use
-from headwater.kernel.merge_program import LESS, MORE, SOME
+from headwater.kernel.layers import LESS, MORE, SOME, Layer, Spans, Use
 
 
 class _MinMaxBy:
@@ -25,7 +24,7 @@ class _MinMaxBy:
     def partial(self, use: Use, spans: Spans) -> State:
         layer, events = spans.layer, spans.layer.events
         score, position = layer.derive(("by", self.greatest, use), lambda: self._scores(layer, use))
-        best = cast("I64", folds.fold(score, folds.GREATEST, -1, spans.ranges))
+        best = cast("I64", layers.fold(score, layers.GREATEST, -1, spans.ranges))
         nonempty = best >= 0
 
         def at(values: Values) -> Values:

@@ -16,7 +16,7 @@ from headwater.aggregations import ragged, sliding
 from headwater.aggregations.base import Answers, FinalizeContext, Kinds, State, StateField
 from headwater.aggregations.visible_ranges import VisibleRanges, plain
 from headwater.kernel.arrays import I64, Column, ListColumn, Values
-from headwater.kernel.layer import Spans, Use
+from headwater.kernel.layers import Spans, Use
 
 
 class _Frequent:

@@ -14,7 +14,7 @@ from headwater.aggregations import ragged
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.definitions.durations import SECOND
 from headwater.kernel.arrays import Column
-from headwater.kernel.layer import Spans, Use
+from headwater.kernel.layers import Spans, Use
 
 _OPEN = np.iinfo(np.int64).max
 

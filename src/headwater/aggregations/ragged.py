@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater.kernel.arrays import I64, Bool
-from headwater.kernel.layer import Spans, Use
+from headwater.kernel.layers import Spans, Use
 
 Entries = NDArray[np.int64] | NDArray[np.float64]
 

@@ -14,10 +14,9 @@ from headwater.aggregations.base import FinalizeContext, Kinds, State, StateFiel
 from headwater.aggregations.count import COUNTS
 from headwater.aggregations.sum_mean import SUMS
 from headwater.definitions.durations import SECOND
-from headwater.kernel import folds
+from headwater.kernel import layers
 from headwater.kernel.arrays import F64, Column
-from headwater.kernel.layer import Spans, Use
-from headwater.kernel.merge_program import ADD
+from headwater.kernel.layers import ADD, Spans, Use
 
 
 class _Added:
@@ -45,7 +44,7 @@ class _Rates(_Added):
 
 class _Fractions(_Added):
     def partial(self, use: Use, spans: Spans) -> State:
-        true = folds.fold(spans.layer.filled(use, 0), folds.ADD, 0, spans.ranges)
+        true = layers.fold(spans.layer.filled(use, 0), layers.ADD, 0, spans.ranges)
         return spans.counted(Use((), use.where)), true
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.windows import Window
-from headwater.kernel.layer import Use
+from headwater.kernel.layers import Use
 
 (
     WHOLE,

@@ -22,10 +22,9 @@ from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.windows import Window
 from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, RequestTimes
-from headwater.kernel.distinct_requests import DistinctRequests
+from headwater.kernel.distinct_requests import DistinctRequests, ResultBuffer
 from headwater.kernel.late_events import layers, reached
-from headwater.kernel.layer import KnownRanges, Layer, Spans, Use, seen
-from headwater.kernel.result_buffer import ResultBuffer
+from headwater.kernel.layers import KnownRanges, Layer, Spans, Use, seen
 
 # events and requests of one chunk of a thread: its arrays fit into the processor's cache
 _CHUNK = 1 << 18

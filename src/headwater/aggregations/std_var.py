@@ -7,14 +7,14 @@ from __future__ import annotations
 import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
-from headwater.kernel import folds, merge_program
+from headwater.kernel import layers
 from headwater.kernel.arrays import Column
-from headwater.kernel.layer import Spans, Use
+from headwater.kernel.layers import Spans, Use
 
 
 class _Moments:
     def partial(self, use: Use, spans: Spans) -> State:
-        return folds.moments(spans.layer.floats(use), spans.ranges)
+        return layers.moments(spans.layer.floats(use), spans.ranges)
 
     def merge(self, left: State, right: State) -> State:
         (n, mean, square), (k, right_mean, more) = left, right
@@ -28,9 +28,9 @@ class _Moments:
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return (
-            StateField(op=merge_program.MOMENTS),
-            StateField(whole=False, op=merge_program.MOMENTS),
-            StateField(whole=False, op=merge_program.MOMENTS),
+            StateField(op=layers.MOMENTS),
+            StateField(whole=False, op=layers.MOMENTS),
+            StateField(whole=False, op=layers.MOMENTS),
         )
 
     def finalize(self, state: State, context: FinalizeContext) -> Column:

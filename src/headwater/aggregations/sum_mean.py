@@ -9,21 +9,20 @@ from __future__ import annotations
 import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
-from headwater.kernel import folds
+from headwater.kernel import layers
 from headwater.kernel.arrays import Column
-from headwater.kernel.layer import Spans, Use
-from headwater.kernel.merge_program import ADD
+from headwater.kernel.layers import ADD, Spans, Use
 
 
 class _Sums:
     def partial(self, use: Use, spans: Spans) -> State:
         values = spans.layer.filled(use, 0)
         n = spans.counted(use)
-        total = folds.fold(values, folds.ADD, 0, spans.ranges)
+        total = layers.fold(values, layers.ADD, 0, spans.ranges)
         if values.dtype != np.int64:
             return n, total
         floats = spans.layer.derive(("rough", use), lambda: values.astype(np.float64))
-        return n, total, folds.fold(floats, folds.ADD, 0, spans.ranges)
+        return n, total, layers.fold(floats, layers.ADD, 0, spans.ranges)
 
     def merge(self, left: State, right: State) -> State:
         # a sum that leaves float64 is null in the end

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater.definitions.windows import Window
-from headwater.kernel import bounds
+from headwater.kernel import layers
 from headwater.kernel.arrays import I64, RequestTimes, Values
-from headwater.kernel.layer import Derived, Layer, Use
+from headwater.kernel.layers import Derived, Layer, Use
 
 I32 = NDArray[np.int32]
 
@@ -96,7 +96,7 @@ def visible_ranges(
                 np.empty((len(few.T), len(parts)), np.int64),
             )
             for depth, layer in enumerate(parts):
-                a, b = bounds.spans(layer.events, few, window)
+                a, b = layers.window_bounds(layer.events, few, window)
                 lo[:, depth], hi[:, depth] = a + begins[depth], b + begins[depth]
             yield begin, begin + len(few.T), VisibleRanges(whole, order, lo, hi, begins)
             begin += len(few.T)

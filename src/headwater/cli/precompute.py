@@ -72,7 +72,7 @@ def run(project: Project, name: str, args: Arguments, screen: Screen, at: dateti
     from headwater.definitions.served_views import precomputed_of
     from headwater.jobs.materialize_model import materialize_model
     from headwater.jobs.sinks import PredictionTable
-    from headwater.kernel.batch_cuts import due_after
+    from headwater.kernel.as_of import due_after
     from headwater.models.promoted_views import PromotedViews
     from headwater.models.registry import ModelRegistry
     from headwater.stores.keyspace import opened_for

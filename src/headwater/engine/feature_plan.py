@@ -16,7 +16,7 @@ from headwater.definitions.feature import Feature
 from headwater.engine.query import Query
 from headwater.events import statuses as value_statuses
 from headwater.kernel.arrays import I64, Bool, Column
-from headwater.kernel.layer import Use
+from headwater.kernel.layers import Use
 
 
 @dataclass(frozen=True)

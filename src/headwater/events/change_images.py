@@ -15,7 +15,7 @@ from headwater.events.read_events import BEFORE, GONE
 from headwater.events.selection import IDENT, KNOWN, TIME
 from headwater.events.ties import compared
 from headwater.kernel.arrays import I64, LASTS, Bool
-from headwater.kernel.versions import versions
+from headwater.kernel.sorting import versions
 
 ANOTHER = "__another"
 

@@ -28,9 +28,7 @@ from headwater.events.selection import (
 )
 from headwater.events.ties import TIE, TieCandidates, compared, tie_columns
 from headwater.kernel.arrays import LASTS, Bool
-from headwater.kernel.duplicates import accepted
-from headwater.kernel.sorting import perhaps_repeated
-from headwater.kernel.versions import versions
+from headwater.kernel.sorting import accepted, perhaps_repeated, versions
 
 BEFORE = "__before"
 GONE = "__gone"

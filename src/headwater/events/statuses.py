@@ -18,7 +18,7 @@ from headwater.definitions.feature import Feature
 from headwater.events.selection import KNOWN
 from headwater.kernel.arrays import I64, Bool, Column, Events, ListColumn, Values
 from headwater.kernel.as_of import NEVER
-from headwater.kernel.layer import Use
+from headwater.kernel.layers import Use
 
 STATUSES = ("present", "empty", "missing", "expired", "fallback", "overflow")
 PRESENT, EMPTY, MISSING, EXPIRED, FALLBACK, OVERFLOW = range(6)

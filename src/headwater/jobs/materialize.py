@@ -34,7 +34,7 @@ from headwater.errors import DataError, HeadwaterWarning, UsageError
 from headwater.events.read_events import Notes, arrived
 from headwater.ingestion.clock_check import job_time
 from headwater.jobs.last_commit import last_commit
-from headwater.kernel.batch_cuts import computable, due_after
+from headwater.kernel.as_of import computable, due_after
 from headwater.online.read_versions import SLOTS, newest
 from headwater.state.record import alone, section, through_of
 from headwater.state.view_state import (

@@ -30,7 +30,7 @@ from headwater.engine.checkpoint import renamed, workplace
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
 from headwater.jobs.entity_keys import SEEN, known_keys
-from headwater.kernel.batch_cuts import computable
+from headwater.kernel.as_of import computable
 from headwater.models.fit import Fitted
 from headwater.state import prediction_codec
 from headwater.state.prediction_codec import PrecomputedCut, PrecomputedState

@@ -21,7 +21,7 @@ from headwater.jobs.last_commit import last_commit
 from headwater.jobs.materialize import Materialized, batch_views, materialize_view
 from headwater.jobs.materialize_model import materialize_model
 from headwater.jobs.precompute import PrecomputeResult
-from headwater.kernel.batch_cuts import due_after
+from headwater.kernel.as_of import due_after
 from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
 from headwater.retries import Backoff

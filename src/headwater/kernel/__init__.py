@@ -4,6 +4,6 @@ numba.
 
 from pathlib import Path
 
-from headwater.kernel.compile_cache import drop_stale_kernels
+from headwater.kernel.load_numba import drop_stale_kernels
 
 drop_stale_kernels(Path(__file__).parents[1])

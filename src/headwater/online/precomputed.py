@@ -10,7 +10,7 @@ from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.prediction_types import How
 from headwater.definitions.served_views import fingerprint, precomputed_of
 from headwater.errors import StaleError, StoreError
-from headwater.kernel.batch_cuts import lookup
+from headwater.kernel.as_of import lookup
 from headwater.online.key_encoder import KeyColumn, KeyEncoder
 from headwater.state import prediction_codec
 from headwater.state.prediction_codec import Items, PrecomputedCut, PrecomputedState

@@ -14,7 +14,7 @@ from headwater import clock
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import IncompleteError, RebuiltError, StaleError, StoreError
 from headwater.events.statuses import STATUSES
-from headwater.kernel.batch_cuts import CutLookup, lookup
+from headwater.kernel.as_of import CutLookup, lookup
 from headwater.state.view_state import (
     Progress,
     State,

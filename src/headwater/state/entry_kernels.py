@@ -44,7 +44,7 @@ from headwater.aggregations.reads import (
     WHOLE,
 )
 from headwater.definitions.durations import SECOND
-from headwater.kernel.merge_program import joined, remaining
+from headwater.kernel.layers import joined, remaining
 from headwater.state.tiles import FLOAT
 
 _FEW = 8  # up to this number, values are selected one by one instead of sorted

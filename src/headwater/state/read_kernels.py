@@ -5,7 +5,7 @@ The views of a request are answered in one call, by a plan: int64 words. How man
 section of each begins, how many words the times take, how many the room before the records, how
 many features have strings, and which these are (`read_kernels`). A section is SECTION words (what
 they are, `state.read_plan.plan` says), the windows (length, hop, offset; length -1 of a lifetime),
-the program of `kernel.merge_program`, the state of no event, the kind of each array
+the program of `kernel.layers`, the state of no event, the kind of each array
 (`state.tiles`), and WIDTH words for each feature.
 
 Features whose states have entries, for one key of a view: each by the loop of its function;
@@ -38,8 +38,7 @@ from headwater.aggregations.reads import (
 )
 from headwater.definitions.durations import SECOND
 from headwater.kernel.addresses import borrowed
-from headwater.kernel.bounds import first_at
-from headwater.kernel.merge_program import ADD, DECAY, GREATEST, LEAST, PICK, merged, paired
+from headwater.kernel.layers import ADD, DECAY, GREATEST, LEAST, PICK, first_at, merged, paired
 from headwater.state.entry_kernels import (
     INNER_WORD,
     WIDTH,

@@ -34,9 +34,9 @@ from headwater.definitions.feature import Feature
 from headwater.definitions.windows import Window
 from headwater.engine.feature_plan import wanted_of
 from headwater.events import statuses
-from headwater.kernel import merge_program
+from headwater.kernel import layers
 from headwater.kernel.arrays import I64
-from headwater.kernel.layer import Use
+from headwater.kernel.layers import Use
 from headwater.state.entry_kernels import WIDTH
 from headwater.state.read_kernels import APART, FULL, ITEMS, MAPPED, START, scratch_words
 from headwater.state.record import number_of
@@ -137,7 +137,7 @@ def _map(
     """A map, of the record's first column of its state, and the read of each category's."""
     first, how, word, meant = read
     kind, category = _of_column(tiles, by.use.columns[0], INTEGER)
-    steps = merge_program.program(
+    steps = layers.program(
         [
             [
                 (cast("int", field.op), field.whole, c, field.parameter)

@@ -52,10 +52,9 @@ from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import stored_family
 from headwater.definitions.windows import Window
 from headwater.errors import StoreError
-from headwater.kernel import merge_program
+from headwater.kernel import layers
 from headwater.kernel.arrays import I64, NOTHING, Bool, Column, Events, RequestTimes
-from headwater.kernel.layer import Layer, Spans, Use
-from headwater.kernel.merge_program import merged
+from headwater.kernel.layers import Layer, Spans, Use, merged
 from headwater.state.record import PackedRecords
 
 _NONE = pl.Series(dtype=pl.String)
@@ -112,10 +111,10 @@ class Records:
 
     @cached_property
     def merges(self) -> I64:
-        """The program (see `kernel.merge_program`) that merges the rows of one key's states, of
+        """The program (see `kernel.layers`) that merges the rows of one key's states, of
         those slots that loops can merge.
         """
-        return merge_program.program(
+        return layers.program(
             [
                 [
                     (cast("int", field.op), field.whole, column, field.parameter)
@@ -867,7 +866,7 @@ def add(words, first, last, new_at, new_start, new, through, steps, cuts, how, o
     `dump` do, in one walk.
 
     first, last: where each old record begins and ends. new_at: where the new tiles of each key
-    begin. new: int64 (columns, tiles). how: a program of `kernel.merge_program`. out has room for
+    begin. new: int64 (columns, tiles). how: a program of `kernel.layers`. out has room for
     all; out_at is where each record begins.
     """
     columns = len(new)

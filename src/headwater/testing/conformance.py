@@ -38,7 +38,7 @@ from headwater.errors import NoEventsWarning, RowsLeftOutWarning
 from headwater.events.column_encoding import encode, hashed, to_kernel
 from headwater.kernel.arrays import I64, LASTS, NOTHING, Events, ListColumn, RequestTimes
 from headwater.kernel.late_events import layers
-from headwater.kernel.layer import Layer, spans
+from headwater.kernel.layers import Layer, spans
 from headwater.testing.cases import SCHEMA, Case, case
 from headwater.testing.naive import agree, evaluate
 from headwater.testing.naive_time import as_micros
