@@ -635,7 +635,7 @@ def installed(folder, plugin=PLUGIN):
     (folder / "acme").mkdir()
     (folder / "acme" / "__init__.py").write_text(plugin, encoding="utf-8")
     (folder / "acme" / "counting.py").write_text(
-        "from headwater.aggregations.count import COUNTS\n", encoding="utf-8"
+        "from headwater.aggregations.moments import COUNTS\n", encoding="utf-8"
     )
     (folder / "acme" / "engine.py").write_text(ENGINE, encoding="utf-8")
     (folder / "acme" / "store.py").write_text(STORE, encoding="utf-8")

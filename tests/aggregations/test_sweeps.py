@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.aggregations import run, visible_ranges
+from headwater.aggregations import base, run
 from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
 from headwater.kernel.distinct_requests import DistinctRequests
 from headwater.kernel.layers import Use
@@ -107,8 +107,8 @@ def test_bits_do_not_depend_on_order_threads_chunks_or_slices(monkeypatch, known
         (700, 1, 4, 3),
     ]:
         monkeypatch.setattr(run, "_CHUNK", chunk)
-        monkeypatch.setattr(visible_ranges, "_PLACES", slices)
-        monkeypatch.setattr(visible_ranges, "_LEAST", 1024 if slices > 1 else 7)
+        monkeypatch.setattr(base, "_PLACES", slices)
+        monkeypatch.setattr(base, "_LEAST", 1024 if slices > 1 else 7)
         mixed = events if seed is None else events.sample(fraction=1, shuffle=True, seed=seed)
         again = place if seed is None else place.sample(fraction=1, shuffle=True, seed=seed)
         made = view(mixed, known, freshness)

@@ -17,9 +17,16 @@ import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
-from headwater.aggregations.base import Answers, FinalizeContext, Kinds, State, StateField
+from headwater.aggregations.base import (
+    I32,
+    Answers,
+    FinalizeContext,
+    Kinds,
+    State,
+    StateField,
+    VisibleRanges,
+)
 from headwater.aggregations.sliding import stretch
-from headwater.aggregations.visible_ranges import I32, VisibleRanges
 from headwater.kernel.arrays import F64, I64, Column, Values
 from headwater.kernel.layers import Layer, Spans, Use
 

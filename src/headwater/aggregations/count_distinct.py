@@ -20,10 +20,17 @@ import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
-from headwater.aggregations.base import Answers, FinalizeContext, Kinds, State, StateField
+from headwater.aggregations.base import (
+    Answers,
+    FinalizeContext,
+    Kinds,
+    State,
+    StateField,
+    VisibleRanges,
+    plain,
+)
 from headwater.aggregations.sliding import stretch
-from headwater.aggregations.visible_ranges import VisibleRanges, plain
-from headwater.kernel.arrays import I64, Bool, Column, Values
+from headwater.kernel.arrays import I64, Bool, Column, Values, run_starts
 from headwater.kernel.hashes import mixed
 from headwater.kernel.layers import Spans, Use
 
@@ -100,15 +107,15 @@ def _state(rows: I64, entries: I64, hashed: Bool, exact: I64) -> State:
     rows may stay so.
     """
     order = np.lexsort((entries, hashed, rows))
-    order = order[ragged.fresh(rows[order], hashed[order], entries[order])]
+    order = order[run_starts(rows[order], hashed[order], entries[order])]
     rows, entries, hashed = rows[order], entries[order], hashed[order]
     exact = np.where(ragged.sizes_of(rows, len(exact)) > EXACT, 0, exact)
     entries = np.where(hashed & (exact[rows] == 0), _packed(entries), entries)
     order = np.lexsort((entries, rows))
     rows, entries = rows[order], entries[order]
-    last = np.roll(ragged.fresh(rows, entries >> 6), -1) if len(rows) else np.zeros(0, np.bool_)
-    greatest = last | (exact[rows] == 1)  # of each register the greatest rank
-    return ragged.sizes_of(rows[greatest], len(exact)), exact, entries[greatest]
+    last = np.roll(run_starts(rows, entries >> 6), -1) if len(rows) else np.zeros(0, np.bool_)
+    kept = last | (exact[rows] == 1)  # of each register the greatest rank
+    return ragged.sizes_of(rows[kept], len(exact)), exact, entries[kept]
 
 
 @nb.njit(nogil=True, cache=True)

@@ -20,6 +20,7 @@ import numpy as np
 
 from headwater.aggregations import ragged, sliding
 from headwater.aggregations.base import (
+    I32,
     AggregateFunction,
     Answers,
     FinalizeContext,
@@ -27,10 +28,21 @@ from headwater.aggregations.base import (
     Kinds,
     State,
     StateField,
+    VisibleRanges,
+    coded,
+    in_time,
+    plain,
 )
-from headwater.aggregations.event_order import in_time
-from headwater.aggregations.visible_ranges import I32, VisibleRanges, coded, plain
-from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, RequestTimes, Values
+from headwater.kernel.arrays import (
+    I64,
+    NOTHING,
+    Column,
+    Events,
+    ListColumn,
+    RequestTimes,
+    Values,
+    run_starts,
+)
 from headwater.kernel.layers import Layer, Spans, Use, seek
 from headwater.kernel.sorting import order_of
 
@@ -51,7 +63,7 @@ class GroupedFunction:
         category = plain(events.columns[self.by.use.columns[0]].values[index])
         order = np.lexsort((category, rows))  # stable: events of a category stay in their order
         rows, index, category = rows[order], index[order], category[order]
-        first = np.flatnonzero(ragged.fresh(rows, category))
+        first = np.flatnonzero(run_starts(rows, category))
         starts = np.append(first, len(rows))
         layer = Layer(_grouped(events, index, starts, self.by.use))
         of_each = Spans(layer, spans.requests, spans.window, starts[:-1], starts[1:])
@@ -71,7 +83,7 @@ class GroupedFunction:
         parts = [np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True)]
         order = np.lexsort((parts[0], rows))
         rows, parts = rows[order], [array[order] for array in parts]
-        fresh = ragged.fresh(rows, parts[0])
+        fresh = run_starts(rows, parts[0])
         # a category that both have is there twice, the left one first
         first_rows, both = np.flatnonzero(fresh), np.flatnonzero(~fresh)
         out = [array[first_rows] for array in parts]
@@ -230,7 +242,7 @@ def _made(visible: VisibleRanges, use: Use) -> _CategoryGroups:
         key, codes[counted].astype(np.int64), max(len(events.starts) - 1, 1), threads=1
     )
     rows = counted[order]
-    fresh = ragged.fresh(key[order], codes[rows].astype(np.int64))
+    fresh = run_starts(key[order], codes[rows].astype(np.int64))
     group, ends = np.cumsum(fresh) - 1, np.arange(int(fresh.sum()) + 1)
     position = np.empty(len(codes), np.int64)
     position[visible.order] = np.arange(len(codes))
@@ -263,7 +275,7 @@ def _pairs(visible: VisibleRanges, groups: _CategoryGroups, max_keys: int, T: I6
         groups.near,
         flip=True,
     )
-    fresh = ragged.fresh(lists.of, T)
+    fresh = run_starts(lists.of, T)
     requests = np.flatnonzero(fresh)
     chosen = lists.of[requests]
     sizes = np.diff(lists.starts)[chosen]

@@ -1,13 +1,21 @@
-"""min and max, of numbers, times, booleans and strings. State: (n, the extreme)."""
+"""min and max, of numbers, times, booleans and strings. State: (n, the extreme).
+
+min_by and max_by: the value of one column where another is least or greatest, of several the
+latest by (time, id, value).
+
+State: (n, the other's value, time, id, value).
+"""
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
-from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
+from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField, in_time
 from headwater.kernel import layers
-from headwater.kernel.arrays import Column
-from headwater.kernel.layers import ADD, Spans, Use
+from headwater.kernel.arrays import I64, Column, Values
+from headwater.kernel.layers import ADD, LESS, MORE, SOME, Layer, Spans, Use
 
 _WORST = {
     layers.LEAST: (np.inf, np.iinfo(np.int64).max),
@@ -37,4 +45,71 @@ class _Extremes:
 
 
 LEAST = _Extremes(layers.LEAST)
+
 GREATEST = _Extremes(layers.GREATEST)
+
+
+class _MinMaxBy:
+    def __init__(self, *, greatest: bool) -> None:
+        self.greatest = greatest
+
+    def partial(self, use: Use, spans: Spans) -> State:
+        layer, events = spans.layer, spans.layer.events
+        score, position = layer.derive(("by", self.greatest, use), lambda: self._scores(layer, use))
+        best = cast("I64", layers.fold(score, layers.GREATEST, -1, spans.ranges))
+        nonempty = best >= 0
+
+        def at(values: Values) -> Values:
+            picked = (
+                np.where(nonempty, values[position[best]], 0)
+                if len(values)
+                else np.zeros(len(best), values.dtype)
+            )
+            return cast("Values", picked)
+
+        column, by = (events.columns[name].values for name in use.columns)
+        return nonempty.astype(np.int64), at(by), at(events.t), at(events.ident), at(column)
+
+    def merge(self, left: State, right: State) -> State:
+        take, equal = left[0] == 0, (left[0] > 0) & (right[0] > 0)
+        for field_index, (a, b) in enumerate(zip(left[1:], right[1:], strict=True)):
+            take |= equal & (b > a if self.greatest or field_index > 0 else b < a)
+            equal &= a == b
+        return tuple(
+            np.where(take & (right[0] > 0), b, a) for a, b in zip(left, right, strict=True)
+        )
+
+    def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
+        column, by = use.columns
+        first = StateField(kinds[by], column=by, op=MORE if self.greatest else LESS)
+        return (
+            StateField(op=SOME),
+            first,
+            StateField(op=MORE),
+            StateField(ident=True, op=MORE),
+            StateField(kinds[column], column=column, op=MORE),
+        )
+
+    def finalize(self, state: State, context: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
+        return Column(state[4], state[0] > 0)
+
+    def _scores(self, layer: Layer, use: Use) -> tuple[I64, I64]:
+        """A number for each event, greater for what goes before, -1 where it does not count; and
+        the event of each number.
+        """
+        rank = in_time(layer, use.columns[0])
+        by_time = np.empty(len(rank), np.int64)
+        by_time[rank] = np.arange(len(rank))
+        by = layer.events.columns[use.columns[1]].values[by_time]
+        if not self.greatest:
+            by = np.invert(by) if by.dtype == np.int64 else -by
+        position = by_time[np.argsort(by, kind="stable")]
+        score = np.empty(len(rank), np.int64)
+        score[position] = np.arange(len(rank))
+        valid = layer.valid(use)
+        return (np.where(valid, score, -1) if len(valid) else score), position
+
+
+LEAST_BY = _MinMaxBy(greatest=False)
+
+GREATEST_BY = _MinMaxBy(greatest=True)

@@ -13,8 +13,15 @@ from typing import cast
 import numpy as np
 
 from headwater.aggregations import ragged, sliding
-from headwater.aggregations.base import Answers, FinalizeContext, Kinds, State, StateField
-from headwater.aggregations.visible_ranges import VisibleRanges, plain
+from headwater.aggregations.base import (
+    Answers,
+    FinalizeContext,
+    Kinds,
+    State,
+    StateField,
+    VisibleRanges,
+    plain,
+)
 from headwater.kernel.arrays import I64, Column, ListColumn, Values
 from headwater.kernel.layers import Spans, Use
 

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.arrays import I64, run_starts
 from headwater.kernel.layers import Spans, Use
 
 Entries = NDArray[np.int64] | NDArray[np.float64]
@@ -47,20 +47,12 @@ def gather(use: Use, spans: Spans) -> tuple[I64, I64]:
     return (rows[valid[index]], index[valid[index]]) if len(valid) else (rows, index)
 
 
-def fresh(*keys: Entries | Bool) -> Bool:
-    """Whether each entry differs from the one before it; the first does."""
-    new = np.ones(len(keys[0]), np.bool_)
-    if len(new) > 1:
-        new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
-    return new
-
-
 def counted(rows: I64, values: Entries, counts: I64, count: int) -> tuple[I64, Entries, I64]:
     """Entries as a state of `count` rows with each value once, in rising order, and its counts
     added up.
     """
     order = np.lexsort((values, rows))
     rows, values, counts = rows[order], values[order], counts[order]
-    first = np.flatnonzero(fresh(rows, values))
+    first = np.flatnonzero(run_starts(rows, values))
     total = np.add.reduceat(counts, first) if len(first) else counts
     return sizes_of(rows[first], count), values[first], total

@@ -11,8 +11,7 @@ from typing import cast
 import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
-from headwater.aggregations.count import COUNTS
-from headwater.aggregations.sum_mean import SUMS
+from headwater.aggregations.moments import COUNTS, SUMS
 from headwater.definitions.durations import SECOND
 from headwater.kernel import layers
 from headwater.kernel.arrays import F64, Column

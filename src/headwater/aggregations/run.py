@@ -16,9 +16,9 @@ from headwater.aggregations.base import (
     GroupBy,
     State,
     SweepingFunction,
+    visible_ranges,
 )
 from headwater.aggregations.table import family
-from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.windows import Window
 from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, RequestTimes

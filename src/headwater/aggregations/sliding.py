@@ -12,7 +12,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from headwater.aggregations.visible_ranges import I32, VisibleRanges
+from headwater.aggregations.base import I32, VisibleRanges
 from headwater.kernel.arrays import I64, NOTHING, ListColumn
 
 COUNT, PRESENCE, NEWEST = 0, 1, 2

@@ -68,12 +68,12 @@ class Entry:
 
 
 _ROWS = (
-    Entry("count", "count:COUNTS", "any", 0, read=reads.number),
-    Entry("sum", "sum_mean:SUMS", "number", 0, null="overflow", adds="sum", read=reads.total),
-    Entry("mean", "sum_mean:SUMS", "number", adds="mean", read=reads.mean),
+    Entry("count", "moments:COUNTS", "any", 0, read=reads.number),
+    Entry("sum", "moments:SUMS", "number", 0, null="overflow", adds="sum", read=reads.total),
+    Entry("mean", "moments:SUMS", "number", adds="mean", read=reads.mean),
     Entry("min", "min_max:LEAST", "any", compares=True, read=reads.extreme),
     Entry("max", "min_max:GREATEST", "any", compares=True, read=reads.extreme),
-    Entry("std", "std_var:MOMENTS", "number", adds="deviation", read=reads.deviation),
+    Entry("std", "moments:MOMENTS", "number", adds="deviation", read=reads.deviation),
     Entry("first", "first_last:OLDEST", "any", read=reads.edge),
     Entry("last", "first_last:NEWEST", "any", read=reads.edge),
     Entry("latest", "first_last:NEWEST_ROW", "any", read=reads.latest),
@@ -94,17 +94,17 @@ _ROWS = (
         stored="open_intervals:STORED_INTERVALS",
         read=reads.open_age,
     ),
-    Entry("var", "std_var:MOMENTS", "number", adds="variance", read=reads.variance),
+    Entry("var", "moments:MOMENTS", "number", adds="variance", read=reads.variance),
     Entry(
         "first_n",
-        "first_last_n:first_n",
+        "first_last:first_n",
         "any",
         (),
         shape=("k", "distinct"),
         read=reads.first_values,
     ),
     Entry(
-        "last_n", "first_last_n:last_n", "any", (), shape=("k", "distinct"), read=reads.last_values
+        "last_n", "first_last:last_n", "any", (), shape=("k", "distinct"), read=reads.last_values
     ),
     Entry("count_distinct", "count_distinct:DISTINCT", "any", 0, hashes=True, read=reads.distinct),
     Entry("approx_percentile", "approx_percentile:PERCENTILES", "number", read=reads.percentile),
@@ -119,8 +119,8 @@ _ROWS = (
         keeps_values=True,
         read=reads.least_values,
     ),
-    Entry("min_by", "min_max_by:LEAST", "any", read=reads.by),
-    Entry("max_by", "min_max_by:GREATEST", "any", read=reads.by),
+    Entry("min_by", "min_max:LEAST_BY", "any", read=reads.by),
+    Entry("max_by", "min_max:GREATEST_BY", "any", read=reads.by),
     Entry(
         "decayed_sum",
         "decayed:decays",

@@ -19,6 +19,14 @@ LASTS = np.iinfo(np.int64).max
 """The gone time of an event that is never retracted."""
 
 
+def run_starts(*keys: Values | Bool) -> Bool:
+    """Whether each entry differs from the one before it; the first does."""
+    new = np.ones(len(keys[0]), np.bool_)
+    if len(new) > 1:
+        new[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return new
+
+
 @dataclass(frozen=True)
 class Column:
     """One value an event (or an answer a row): float64 or int64, and where it is not null.

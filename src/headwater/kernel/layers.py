@@ -767,7 +767,7 @@ def _goes_before(program, rows, floats, a, b, first, last):  # type: ignore[no-u
 
 @nb.njit(nogil=True, cache=True)
 def _moments(rows, floats, a, b, c):  # type: ignore[no-untyped-def]
-    """As `aggregations.std_var` merges, to the bit."""
+    """As `aggregations.moments` merges, to the bit."""
     n, k = rows[a, c], rows[b, c]
     mean, other = floats[a, c + 1], floats[b, c + 1]
     total = max(n + k, 1)

@@ -53,7 +53,7 @@ from headwater.aggregations.table import stored_family
 from headwater.definitions.windows import Window
 from headwater.errors import StoreError
 from headwater.kernel import layers
-from headwater.kernel.arrays import I64, NOTHING, Bool, Column, Events, RequestTimes
+from headwater.kernel.arrays import I64, NOTHING, Bool, Column, Events, RequestTimes, run_starts
 from headwater.kernel.layers import Layer, Spans, Use, merged
 from headwater.state.record import PackedRecords
 
@@ -432,7 +432,7 @@ class TileAggregator:
         """
         key = np.repeat(np.arange(len(events.starts) - 1), np.diff(events.starts))
         start = self.ladder.tile_start(events.t, T)
-        first = np.flatnonzero(ragged.fresh(key, start)) if len(key) else NOTHING
+        first = np.flatnonzero(run_starts(key, start)) if len(key) else NOTHING
         bounds = np.append(first, len(key))
         layer = Layer(replace(events, starts=bounds))
         return Tiles(key[first], start[first], self._states(layer, bounds[:-1], bounds[1:]))

@@ -28,9 +28,9 @@ from headwater.aggregations.base import (
     FinalizeContext,
     State,
     SweepingFunction,
+    visible_ranges,
 )
 from headwater.aggregations.table import TABLE, family
-from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.feature import Feature
 from headwater.engine.feature_plan import wanted_of
