@@ -40,7 +40,7 @@ from bench.serving import CONNECTIONS, fill
 from bench.streams import KEYS
 from headwater.console.console_app import console_app
 from headwater.console.console_context import ConsoleContext
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.journal.daily_statistics import update
 from headwater.journal.serving_log_files import SERVED, day_folder
 

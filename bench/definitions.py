@@ -30,7 +30,7 @@ import polars as pl
 import headwater as hw
 from bench.measure import peak_mb
 from bench.streams import BEGIN, DAY, WINDOWS, batch
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.validate import Acceptance
 from headwater.online.feature_reader import OnlineFeatures

@@ -494,7 +494,7 @@ def test_a_store_that_is_lost_while_rows_are_read_is_an_error_of_ours(s3):
     url = s3.put("lost/events.parquet", EVENTS)
     frame = scan(hw.parquet(url, storage_options=s3.options))
     s3.put("lost/events.parquet", b"no longer parquet, but something else altogether")
-    from headwater.events.selection import collect
+    from headwater.events.read_events import collect
 
     with pytest.raises(HeadwaterError, match="source 'visits' cannot be read"):
         collect(frame, "source 'visits'")

@@ -18,7 +18,7 @@ import headwater as hw
 from headwater import clock
 from headwater.console.console_app import console_app
 from headwater.console.console_context import ConsoleContext
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.jobs.materialize import materialize_view
 from headwater.journal.conversion import convert
 from headwater.journal.daily_statistics import update

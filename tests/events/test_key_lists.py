@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import DataError
+from headwater.events.columns import EMPTY, EXPIRED, FALLBACK, MISSING, OVERFLOW, PRESENT
 from headwater.events.key_lists import key_lists, plain_key_lists
-from headwater.events.statuses import EMPTY, EXPIRED, FALLBACK, MISSING, OVERFLOW, PRESENT
 
 LISTS = st.lists(
     st.one_of(st.none(), st.lists(st.one_of(st.none(), st.integers(0, 9)), max_size=4)), max_size=6

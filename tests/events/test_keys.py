@@ -8,8 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headwater.events.keys import CODE, code_keys
-from headwater.events.string_views import string_views
+from headwater.events.keys import CODE, code_keys, string_views
 from headwater.kernel.string_codes import _equal
 
 # Lengths around the 12 bytes that a view holds, and around the words in which longer strings are

@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.events.read_events import Notes, Reach, read_events
-from headwater.events.selection import TIME
+from headwater.events.read_events import TIME, Notes, Reach, read_events
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 N = 300_000  # more than polars reads as one chunk

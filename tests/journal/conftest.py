@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.journal.serving_log_rows import BatchEntry, EntryContext, RowEntry
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
 

@@ -25,7 +25,7 @@ from polars.testing import assert_frame_equal
 
 import headwater as hw
 from headwater.errors import HeadwaterError, StoreError
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.journal import conversion, convert_segments
 from headwater.journal.conversion import convert
 from headwater.journal.format import PREFIX, SERVED_ROWS

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from headwater.events.string_views import string_views
+from headwater.events.keys import string_views
 from headwater.kernel.string_codes import code_strings
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.journal.serving_log_rows import BatchEntry
 from headwater.models.manifest import manifest_text, read_manifest
 from headwater.models.reference_distribution import AT, WEIGHT, references, shares_of

@@ -7,7 +7,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.online.predictor import Predictor
 from headwater.testing.examples import temporary_store, visiting
 from tests.serving.third_party.conftest import ip, party  # noqa: F401 (fixtures)

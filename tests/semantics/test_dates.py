@@ -11,7 +11,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError
-from headwater.events.selection import timestamp_micros
+from headwater.events.read_events import timestamp_micros
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
 from headwater.testing.naive import agree, evaluate

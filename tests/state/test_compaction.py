@@ -10,7 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import LostError
-from headwater.events.selection import TIME
+from headwater.events.read_events import TIME
 from headwater.state.compaction import Size, compact, size_of
 from headwater.state.record import KeyRecords, sections
 from headwater.state.view_state import ViewTiles

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.aggregations.reads import OPEN_COUNT
 from headwater.aggregations.table import TABLE
-from headwater.events.selection import IDENT, TIME
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
+from headwater.events.read_events import IDENT, TIME
 from headwater.online.compiled_reader import CompiledReader
 from headwater.online.key_encoder import KeyColumn, KeyEncoder
 from headwater.online.read_layout import ViewPart

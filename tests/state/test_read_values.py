@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from headwater.events.column_encoding import decode, encode
+from headwater.events.columns import decode, encode
 from headwater.kernel.arrays import Column
 from headwater.state import tiles
 from headwater.state.read_plan import SpelledStrings, from_word

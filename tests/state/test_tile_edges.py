@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.events.selection import TIME
+from headwater.events.read_events import TIME
 from headwater.state import tiles as ladders
 from headwater.state.record import key_bytes
 from headwater.state.tiles import ALL, GONE, of_windows

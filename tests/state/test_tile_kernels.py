@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.events.read_events import Notes, Reach, read_events
-from headwater.events.selection import TIME
+from headwater.events.read_events import TIME, Notes, Reach, read_events
 from headwater.kernel import layers
 from headwater.state import tiles as tile_kernels
 from headwater.state.view_state import ViewTiles

@@ -20,7 +20,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError
-from headwater.events.selection import TIME, collect
+from headwater.events.read_events import TIME, collect
 from headwater.jobs.run_times import run_time, runs_of
 from headwater.journal.serving_log_rows import AT, REQUEST
 from headwater.results.measurement import Missing, Number, Reading, measured

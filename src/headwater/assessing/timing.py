@@ -15,8 +15,7 @@ from headwater import clock
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model
 from headwater.errors import HeadwaterError
-from headwater.events.read_events import arrived
-from headwater.events.selection import IDENT, TIME, collect
+from headwater.events.read_events import IDENT, TIME, arrived, collect
 from headwater.models.artifact import restored
 from headwater.models.registry import ModelRegistry
 from headwater.online.feature_reader import OnlineFeatures

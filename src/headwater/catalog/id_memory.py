@@ -16,8 +16,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
 from headwater.definitions.source import Source
 from headwater.errors import HeadwaterError, listed
-from headwater.events.read_events import arrived, called
-from headwater.events.selection import TIME, collect
+from headwater.events.read_events import TIME, arrived, called, collect
 
 ID_MEMORY: Final = "id-memory"
 """The rule of a plan whose ids need more memory than is given."""

@@ -14,7 +14,7 @@ from headwater.aggregations.table import TABLE
 from headwater.definitions.durations import SECOND
 from headwater.definitions.feature import Feature
 from headwater.engine.query import Query
-from headwater.events import statuses as value_statuses
+from headwater.events import columns as value_statuses
 from headwater.kernel.arrays import I64, Bool, Column
 from headwater.kernel.layers import Use
 

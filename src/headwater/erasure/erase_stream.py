@@ -24,7 +24,7 @@ import polars as pl
 from headwater.definitions.feature_view import FeatureView
 from headwater.erasure.key_match import ErasedKey, StreamRows
 from headwater.errors import FencedError, LostError
-from headwater.events.selection import IDENT, ROW, TIME
+from headwater.events.read_events import IDENT, ROW, TIME
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.change_state import tokens_of
 from headwater.ingestion.dedup_index import WIDTH, words

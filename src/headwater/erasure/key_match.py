@@ -17,8 +17,7 @@ import polars as pl
 
 from headwater.definitions.connectors import Frame
 from headwater.errors import DataError
-from headwater.events.read_events import arrived
-from headwater.events.selection import ROW, collect
+from headwater.events.read_events import ROW, arrived, collect
 from headwater.ingestion.validate import Acceptance
 from headwater.journal.serving_log_rows import PREFIX
 from headwater.kernel.arrays import Bool

@@ -11,9 +11,7 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.source import Source
-from headwater.events.read_events import BEFORE, GONE
-from headwater.events.selection import IDENT, KNOWN, TIME
-from headwater.events.ties import compared
+from headwater.events.read_events import BEFORE, GONE, IDENT, KNOWN, TIME, compared
 from headwater.kernel.arrays import I64, LASTS, Bool
 from headwater.kernel.sorting import versions
 

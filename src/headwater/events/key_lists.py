@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from headwater.errors import DataError
-from headwater.events.statuses import (
+from headwater.events.columns import (
     EMPTY,
     EXPIRED,
     FALLBACK,

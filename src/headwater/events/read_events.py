@@ -1,40 +1,50 @@
-"""Reading the events of a source: what counts as one, when it happened, when it was known."""
+"""Events of a source: a table as the source selects it, what counts as an event, when it happened
+and was known.
+
+Reading a table as a source or labels define it, with every check that only data can answer.
+
+Predicates on the columns of a table as they lie, so that files and row groups without an event
+in reach are not read.
+
+They let through all rows that can matter and a few more; exact timestamps decide afterwards. A file
+records the least and the greatest value of a column in that column's own type, so a limit is
+written in its unit and zone. Rows whose value is null pass, since they are counted; a file that
+holds one is read.
+
+Ties: several rows with one id and one known time; one of them counts.
+
+Which one is decided by the event time and every column that the source declares, in the order of
+their names, never by the columns that a view or a call reads. Reading reads no more than it needs:
+the other columns are read only where rows that tie differ in what was read.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import polars as pl
+from polars.exceptions import ColumnNotFoundError, PolarsError
 
 from headwater import settings
-from headwater.definitions.connectors import Frame
-from headwater.definitions.durations import micros
+from headwater.connectors import scan
+from headwater.definitions.columns import Selection, output_name, root_columns
+from headwater.definitions.connectors import Frame, Table
+from headwater.definitions.durations import DAY, micros
 from headwater.definitions.source import Source
-from headwater.errors import DataError, LeakError
-from headwater.events.pruning import about, key_range
-from headwater.events.selection import (
-    IDENT,
-    KNOWN,
-    TIME,
-    Selected,
-    collect,
-    column,
-    contiguous,
-    selected,
-    timestamp_micros,
-)
-from headwater.events.ties import TIE, TieCandidates, compared, tie_columns
-from headwater.kernel.arrays import LASTS, Bool
+from headwater.errors import DataError, LeakError, nearest, read_error
+from headwater.kernel.arrays import I64, LASTS, Bool
 from headwater.kernel.sorting import accepted, perhaps_repeated, versions
 
 BEFORE = "__before"
+
 GONE = "__gone"
 
-
 _DUPLICATES = ("duplicate events", "of these, duplicates that differ from the first")
+
 _NO_CHANGES = ("retractions of nothing", "images that change nothing")
 
 
@@ -452,6 +462,11 @@ def flag(name: str, schema: pl.Schema, subject: str) -> pl.Expr:
     return pl.col(name)
 
 
+TIME = "__time"
+
+KNOWN = "__known"
+
+
 def _timed(
     events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[str] = (TIME, KNOWN)
 ) -> pl.DataFrame:
@@ -550,3 +565,381 @@ def _compared(rows: pl.DataFrame, source: Source) -> tuple[Bool, TieCandidates |
     return suspect, compared(
         suspect_rows.drop(BEFORE), source, before=suspect_rows[BEFORE].to_numpy()
     )
+
+
+IDENT = "__id"
+
+ROW = "headwater_row"
+"""The position of a row in the table that it was read from; it is not data."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A table after filter and select; the schema is of the selected columns, `raw` that of the
+    table.
+    """
+
+    frame: pl.LazyFrame
+    schema: pl.Schema
+    raw: pl.Schema
+
+
+def selected(
+    table: Table, select: Selection | None, keep: pl.Expr | None, own: Collection[str], subject: str
+) -> Selected:
+    """The table filtered and selected; `own` are columns kept in addition to the selection where
+    the table has them.
+
+    Raises:
+        DataError: a column that the table does not have, with the nearest name.
+    """
+    frame = scan(table)
+    raw = frame.collect_schema()
+    for item in select or ():
+        _check_columns(root_columns(item), raw, f"{subject}: select")
+    if keep is not None:
+        _check_columns(root_columns(keep), raw, f"{subject}: filter")
+        frame = frame.filter(keep)
+    if select is not None:
+        selected_names = {output_name(item) for item in select}
+        frame = frame.select(
+            [pl.col(item) if isinstance(item, str) else item for item in select]
+            + [pl.col(c) for c in dict.fromkeys(own) if c not in selected_names and c in raw]
+        )
+    try:
+        schema = frame.collect_schema()
+    except (OSError, PolarsError) as error:
+        raise DataError(f"{subject}: {read_error(error)}") from error
+    return Selected(frame, schema, raw)
+
+
+def column(name: str, schema: pl.Schema, subject: str) -> pl.DataType:
+    """The dtype of a column, or an error with the nearest name."""
+    if name not in schema:
+        raise DataError(f"{subject}: no column {name!r}; {nearest(name, schema)}")
+    return schema[name]
+
+
+def timestamp_micros(
+    name: str,
+    schema: pl.Schema,
+    timezone: str | None,
+    subject: str,
+    *,
+    days: bool = False,
+    from_call: bool = False,
+) -> pl.Expr:
+    """A timestamp column as int64 microseconds UTC.
+
+    days: whether it may be a Date: a day is known at its end, its last microsecond in `timezone`.
+    from_call: whether the table is an argument of a call, and not of a definition with `select=`;
+    the errors say what to do there.
+
+    Raises:
+        DataError: it is missing, not a timestamp, or naive without a `timezone`.
+    """
+    dtype = column(name, schema, subject)
+    described = f"{subject}: the timestamp {name!r}"
+    select, where = (
+        ("rows.with_columns(...)", "in this call")
+        if from_call
+        else ("select", "where it is defined")
+    )
+    if dtype == pl.String:
+        raise DataError(
+            f"{described} is text; parse it in {select}, such as "
+            f"pl.col({name!r}).str.to_datetime('%Y-%m-%d %H:%M:%S'), and give timezone= {where}, "
+            "the zone of the clock that it was read from. A local time declared as UTC lets the "
+            "future leak"
+        )
+    if dtype.is_integer() or dtype.is_float():
+        raise DataError(
+            f"{described} is a number of unknown unit; say which in {select}, such as "
+            f"pl.from_epoch({name!r}, time_unit='ms').dt.replace_time_zone('UTC')"
+        )
+    if dtype == pl.Date and not days:
+        raise DataError(
+            f"{described} is a date without a time of day, and features differ within a day; say "
+            f"in {select} at which time of that day the prediction was asked for, such as at "
+            f"9:00: pl.col({name!r}).dt.combine(pl.time(9)). An event on a date needs no time of "
+            "day: a source takes the date as it is, known at the end of its day"
+        )
+    if dtype == pl.Date and timezone is None:
+        raise DataError(
+            f"{described} is a date, known at the end of that day, and nothing says in which "
+            f"zone; give timezone= {where}, the zone whose days they are, such as 'Europe/Oslo' "
+            "or 'UTC'"
+        )
+    if dtype == pl.Date and timezone is not None:
+        return _end_of_day(name, timezone)
+    if not isinstance(dtype, pl.Datetime):
+        raise DataError(f"{described} is {dtype}; a timestamp is a Datetime with a time zone")
+    timestamp = pl.col(name).dt.cast_time_unit("us")
+    if dtype.time_zone is None:
+        if timezone is None:
+            raise DataError(
+                f"{described} has no time zone; give timezone= {where}, the zone of the clock "
+                "that it was read from, such as 'Europe/Oslo' or 'UTC'. A local time declared as "
+                "UTC lets the future leak"
+            )
+        timestamp = timestamp.dt.replace_time_zone(
+            timezone, ambiguous="earliest", non_existent="null"
+        )
+    return timestamp.dt.convert_time_zone("UTC").dt.epoch("us")
+
+
+def _end_of_day(name: str, timezone: str) -> pl.Expr:
+    """The last microsecond before the clocks of a zone show the next day; where they skip midnight,
+    before what they show instead.
+    """
+    midnight = pl.col(name).cast(pl.Datetime("us")) + pl.duration(days=1)
+    skipped = [pl.duration(minutes=minutes) for minutes in (0, 30, 60, 24 * 60)]
+    shown = [
+        (midnight + more).dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
+        for more in skipped
+    ]
+    return pl.coalesce(shown).dt.convert_time_zone("UTC").dt.epoch("us") - 1
+
+
+def collect(
+    frame: pl.LazyFrame, subject: str, *, streaming: bool = False, held: bool = False
+) -> pl.DataFrame:
+    """The rows, or an error that names what was being read.
+
+    streaming: of many rows come few, so never hold them all. held: they are in memory already, so
+    that polars need not cut them into chunks for its threads; columns that are not changed are not
+    copied.
+    """
+    try:
+        return frame.collect(engine="streaming" if streaming else "in-memory" if held else "auto")
+    except ColumnNotFoundError as error:
+        raise DataError(f"{subject}: {error}") from error
+    except (OSError, PolarsError) as error:
+        # polars raises its own, and those of the system and of object stores
+        raise DataError(f"{subject} cannot be read: {read_error(error)}") from error
+
+
+def contiguous(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with each column in one chunk, so that numpy sees it without a copy; `frame` is
+    empty afterwards.
+
+    Column by column, so that no two copies of everything are held.
+
+    >>> contiguous(pl.concat([pl.DataFrame({"a": [1]}), pl.DataFrame({"a": [2]})])).n_chunks()
+    1
+    """
+    return pl.DataFrame([frame.drop_in_place(name).rechunk() for name in frame.columns])
+
+
+def _check_columns(names: Collection[str], schema: pl.Schema, subject: str) -> None:
+    for name in sorted(names):
+        column(name, schema, subject)
+
+
+_MOST = 2**63 - 1
+
+
+def about(name: str, dtype: pl.Datetime | pl.Date, low: int | None, high: int) -> pl.Expr:
+    """Where a timestamp lies in [low, high), microseconds UTC, or nearly so, or is null.
+
+    A naive timestamp may be of any zone: up to a day off; the end of a date up to two.
+    """
+    if isinstance(dtype, pl.Date):
+        day, far = pl.col(name).to_physical(), _MOST // DAY
+        near = day <= min(high // DAY + 1, far)
+        return (near if low is None else near & (day >= max(low // DAY - 3, -far))) | day.is_null()
+    off = DAY if dtype.time_zone is None else 0
+    time = pl.col(name)
+    near = time <= _in_unit(high + off, dtype, 1)
+    if low is not None:
+        near &= time >= _in_unit(low - off, dtype, -1)
+    return near | time.is_null()
+
+
+def key_range(
+    keys: Sequence[str], schema: pl.Schema, request_keys: Sequence[pl.DataFrame]
+) -> pl.Expr | None:
+    """Where the one integer key lies between the least and the greatest asked for; None where keys
+    are of another kind.
+    """
+    if len(keys) != 1 or not schema[keys[0]].is_integer():
+        return None
+    request_columns = [
+        a[keys[0]]
+        for a in request_keys
+        if a.schema[keys[0]].is_integer() and a[keys[0]].null_count() < a.height
+    ]
+    if not request_columns or len(request_columns) < len(request_keys):
+        return None
+    ends = [(w.min(), w.max()) for w in request_columns]
+    return pl.col(keys[0]).is_between(min(e[0] for e in ends), max(e[1] for e in ends))  # type: ignore[type-var]
+
+
+def _in_unit(timestamp: int, dtype: pl.Datetime, beyond: int) -> pl.Expr:
+    """A time as a literal of this type, moved by the least step of a coarser unit."""
+    number = (
+        timestamp // 1000 + beyond
+        if dtype.time_unit == "ms"
+        else (timestamp + beyond) * (1000 if dtype.time_unit == "ns" else 1)
+    )
+    return pl.lit(max(-_MOST, min(number, _MOST)), dtype=pl.Int64).cast(dtype)
+
+
+TIE = "__tie"
+"""True for rows that carry every column that decides a tie, each under a name that begins with this
+one.
+"""
+
+
+def declared(source: Source, table: Collection[str]) -> list[str]:
+    """The columns whose values decide ties, sorted: those that `select` names, or all of the table;
+    without the source's own.
+    """
+    own = {source.timestamp_field, source.known_at_field, source.id_field, source.changes, ROW}
+    return sorted(set(table if source.columns is None else source.columns) - own)
+
+
+def tie_columns(
+    source: Source, schema: pl.Schema, time: pl.Expr, read: Collection[str]
+) -> list[pl.Expr]:
+    """The columns that decide ties, for rows of this schema: the event time, the declared columns,
+    then other columns that are read.
+    """
+    names = declared(source, schema)
+    names += sorted(set(read) - {*names, ROW})
+    order = [time, *(_comparable(name, schema[name]) for name in names)]
+    return [
+        pl.lit(value=True).alias(TIE),
+        *(column.alias(f"{TIE}_{position:05}") for position, column in enumerate(order)),
+    ]
+
+
+@dataclass(frozen=True)
+class TieCandidates:
+    """Rows that may share ids, encoded to be compared.
+
+    events: the rows, with IDENT, TIME, and KNOWN where a column says.
+    ident: int64 (n), a number for each id. known: int64 (n), microseconds.
+    content: int64 (n), a hash of the columns that are read. stated: bool (n), which rows state
+    something: all but images before a change.
+    """
+
+    events: pl.DataFrame
+    ident: I64
+    known: I64
+    content: I64
+    stated: Bool
+
+    @cached_property
+    def contested(self) -> Bool:
+        """Rows that tie with another one that says something else, bool (n): which of them counts
+        matters.
+        """
+        contested = np.zeros(len(self.ident), np.bool_)
+        rows = np.flatnonzero(self.stated)
+        both = self.ident[rows].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ self.known[
+            rows
+        ].astype(np.uint64)
+        rows = rows[perhaps_repeated(both)]  # mostly few are left
+        if len(rows):
+            statements = pl.DataFrame(
+                {
+                    "ident": self.ident[rows],
+                    "known": self.known[rows],
+                    "content": self.content[rows],
+                }
+            )
+            contested[rows] = (
+                statements.select(pl.col("content").n_unique().over("ident", "known") > 1)
+                .to_series()
+                .to_numpy()
+            )
+        return contested
+
+    @property
+    def unresolved(self) -> pl.Series:
+        """The ids of contested rows that do not carry what decides."""
+        if not self.contested.any():
+            return self.events[IDENT].clear()
+        lacking = pl.Series(self.contested)
+        if TIE in self.events.columns:
+            lacking &= self.events[TIE].is_null()
+        return self.events[IDENT].filter(lacking).unique()
+
+    @cached_property
+    def tie_order(self) -> I64:
+        """The order, int64 (n), of contested rows among those that they tie with: by what decides,
+        nulls (and NaN) first.
+        """
+        places = np.zeros(len(self.ident), np.int64)
+        rows = np.flatnonzero(self.contested)
+        if len(rows):
+            order = _deciding(self.events)[rows].with_columns(pl.Series("__row", rows))
+            by = [name for name in order.columns if name != "__row"]
+            places[order.sort(by, nulls_last=False, maintain_order=True)["__row"].to_numpy()] = (
+                np.arange(len(rows))
+            )
+        return places
+
+    @cached_property
+    def exact(self) -> I64:
+        """A hash, int64 (n), of the columns that decide ties, where rows carry them; else of the
+        columns that are read.
+        """
+        if TIE not in self.events.columns:
+            return self.content
+        whole = _hashed(_deciding(self.events))
+        return np.where(self.events[TIE].fill_null(value=False).to_numpy(), whole, self.content)
+
+
+def compared(
+    events: pl.DataFrame,
+    source: Source,
+    *,
+    before: Bool | None = None,
+    read: Sequence[str] | None = None,
+) -> TieCandidates:
+    """Rows to be compared.
+
+    Args:
+        events: with IDENT, TIME, KNOWN where a column says, and what `tie_columns` gives where it
+            was read.
+        source: whose.
+        before: bool (n), which rows are images before a change; None is none.
+        read: the columns that say whether two rows differ; None is all but IDENT, KNOWN and what
+            decides ties.
+    """
+    ident = events[IDENT].rank("dense").cast(pl.Int64) - 1
+    known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
+    names = (
+        [c for c in events.columns if c not in (KNOWN, IDENT) and not c.startswith(TIE)]
+        if read is None
+        else [TIME, *read]
+    )
+    content = events.select(_comparable(name, events.schema[name]) for name in names)
+    stated = np.ones(events.height, np.bool_) if before is None else ~before
+    return TieCandidates(events, ident.to_numpy(), known.to_numpy(), _hashed(content), stated)
+
+
+def _deciding(events: pl.DataFrame) -> pl.DataFrame:
+    """The columns that decide ties, most important first."""
+    ties = [c for c in events.columns if c.startswith(f"{TIE}_")]
+    if ties:
+        return events.select(sorted(ties))
+    names = [TIME, *sorted(c for c in events.columns if c not in (TIME, KNOWN, IDENT))]
+    return events.select(_comparable(name, events.schema[name]) for name in names)
+
+
+def _comparable(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A column in a form that has an order: NaN as null, categories as strings, nested values as
+    JSON.
+    """
+    if dtype.is_float():
+        return pl.col(name).fill_nan(None)
+    if dtype in (pl.Categorical, pl.Enum):
+        return pl.col(name).cast(pl.String)
+    return pl.struct(name).struct.json_encode().alias(name) if dtype.is_nested() else pl.col(name)
+
+
+def _hashed(rows: pl.DataFrame) -> I64:
+    return rows.hash_rows(seed=0).reinterpret(signed=True).to_numpy()

@@ -18,7 +18,7 @@ from headwater.backtesting.delivered_rows import DeliveredRows
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.errors import DataError, StoreError
-from headwater.events.statuses import status_name
+from headwater.events.columns import status_name
 from headwater.experiments.level_answers import Failures, LevelAnswers, level_answers, placed_at
 from headwater.experiments.served_requests import first_rows, model_at, trained_later
 from headwater.journal.serving_log_rows import AGE, LATENCY, LEVEL, PREDICTION_HOW

@@ -29,8 +29,8 @@ from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.errors import UsageError, nearest
+from headwater.events.columns import status_name
 from headwater.events.read_events import Notes
-from headwater.events.statuses import status_name
 from headwater.journal.serving_log_rows import AT, PREFIX
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.kernel.as_of import NEVER, as_of

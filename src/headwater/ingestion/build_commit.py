@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from headwater.events.selection import TIME
+from headwater.events.read_events import TIME
 from headwater.ingestion.archive import SEQUENCE, stamped
 from headwater.ingestion.change_state import ImageMerge
 from headwater.ingestion.committed import Committed

@@ -21,8 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from headwater.events.change_images import MergedImages, folded
-from headwater.events.read_events import BEFORE
-from headwater.events.selection import IDENT, KNOWN, ROW, TIME
+from headwater.events.read_events import BEFORE, IDENT, KNOWN, ROW, TIME
 from headwater.ingestion import record_outcomes
 from headwater.ingestion.dedup_index import words
 from headwater.ingestion.sources.stream_reader import RecordBatch

@@ -11,7 +11,7 @@ from hashlib import sha256
 import numpy as np
 import polars as pl
 
-from headwater.events.selection import IDENT, ROW
+from headwater.events.read_events import IDENT, ROW
 from headwater.ingestion.dedup_index import DedupIndex
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import Arrived, content_of, copies

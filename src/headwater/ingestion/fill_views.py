@@ -32,7 +32,7 @@ import polars as pl
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import FencedError, LostError
 from headwater.events.change_images import folded
-from headwater.events.selection import IDENT, ROW, TIME
+from headwater.events.read_events import IDENT, ROW, TIME
 from headwater.ingestion.archive import Roller
 from headwater.ingestion.change_state import ChangeState, entries_of, latest_of, tokens_of
 from headwater.ingestion.judge_again import judge_again

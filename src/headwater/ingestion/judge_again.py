@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.streams import Pushed
-from headwater.events.selection import ROW, TIME
+from headwater.events.read_events import ROW, TIME
 from headwater.ingestion.acceptance_rules import altered, changed_of, conformed, rules_of
 from headwater.ingestion.archive import KNOWN_AT, stamped
 from headwater.ingestion.held_events import DUE, PAYLOAD, waiting

@@ -21,8 +21,7 @@ from headwater.definitions.source import Source
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery
 from headwater.errors import DataError
-from headwater.events.read_events import BEFORE, Reach
-from headwater.events.selection import IDENT, KNOWN, ROW, TIME
+from headwater.events.read_events import BEFORE, IDENT, KNOWN, ROW, TIME, Reach
 from headwater.ingestion.acceptance_rules import conformed
 from headwater.ingestion.archive import KNOWN_AT, Roller
 from headwater.ingestion.dedup_index import WIDTH, DedupIndex

@@ -23,8 +23,7 @@ from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError
-from headwater.events.read_events import arrived
-from headwater.events.selection import KNOWN, ROW, TIME, collect
+from headwater.events.read_events import KNOWN, ROW, TIME, arrived, collect
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.stream_reader import RecordBatch, between

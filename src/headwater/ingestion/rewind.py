@@ -40,7 +40,7 @@ from headwater.definitions.served_views import stored
 from headwater.definitions.source import Source
 from headwater.definitions.spark_stream import SparkStream
 from headwater.errors import LostError, UsageError, nearest
-from headwater.events.selection import IDENT, ROW, TIME
+from headwater.events.read_events import IDENT, ROW, TIME
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller, every_part, repeatable
 from headwater.ingestion.archive_files import durable

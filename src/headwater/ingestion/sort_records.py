@@ -11,8 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from headwater.events.read_events import BEFORE
-from headwater.events.selection import ROW, TIME
+from headwater.events.read_events import BEFORE, ROW, TIME
 from headwater.ingestion.change_state import ImageBatch
 from headwater.ingestion.deduplicate import Deduplication
 from headwater.ingestion.held_events import DUE, PAYLOAD

@@ -16,7 +16,7 @@ from headwater.definitions.columns import output_name, root_columns
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.source import Source
 from headwater.errors import HeadwaterError
-from headwater.events.selection import timestamp_micros
+from headwater.events.read_events import timestamp_micros
 from headwater.ingestion.serde.timestamp_parsing import EXAMPLE, LATEST
 
 UNITS: Final = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}

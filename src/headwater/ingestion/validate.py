@@ -18,10 +18,8 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.streams import push
 from headwater.errors import DataError
-from headwater.events.column_encoding import beyond_float, beyond_int64, is_wide, reads_exactly
-from headwater.events.read_events import BEFORE, arrived
-from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
-from headwater.events.ties import declared
+from headwater.events.columns import beyond_float, beyond_int64, is_wide, reads_exactly
+from headwater.events.read_events import BEFORE, IDENT, KNOWN, ROW, TIME, arrived, collect, declared
 from headwater.ingestion.archive import KNOWN_AT
 from headwater.ingestion.expected_events import ExpectedEvents
 from headwater.ingestion.held_events import DUE, PAYLOAD

@@ -16,8 +16,7 @@ from headwater.definitions.model import Model, Precomputed
 from headwater.engine.engines import open_engine
 from headwater.engine.query import Engine, EngineRun, EventQuery
 from headwater.errors import DataError, UsageError
-from headwater.events.read_events import Notes, Reach
-from headwater.events.selection import TIME
+from headwater.events.read_events import TIME, Notes, Reach
 from headwater.kernel.as_of import as_of
 from headwater.training.feature_frames import tables
 from headwater.training.precomputed_rows import keyed_views, reading

@@ -16,7 +16,7 @@ from headwater.definitions.durations import SECOND
 from headwater.definitions.labels import Labels
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, HeadwaterError, nearest
-from headwater.events.selection import selected
+from headwater.events.read_events import selected
 
 REQUEST, TIMESTAMP, OUTCOME = "headwater_request", "headwater_timestamp", "headwater_outcome"
 KNOWN_AT, AT, SEQUENCE = "headwater_known_at", "headwater_posted_at", "headwater_sequence"

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
-from headwater.events.statuses import status_name, status_series
+from headwater.events.columns import status_name, status_series
 from headwater.journal.serving_log_rows import (
     AGE,
     AT,

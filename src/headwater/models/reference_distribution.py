@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from headwater.events.statuses import status_name
+from headwater.events.columns import status_name
 from headwater.kernel.arrays import F64, I64
 from headwater.models.feature_encoding import kind_of
 

@@ -23,8 +23,7 @@ from headwater.definitions.feature_service import Enriched, FeatureService
 from headwater.definitions.model import Model
 from headwater.definitions.source import Source
 from headwater.errors import DataError
-from headwater.events.read_events import arrived
-from headwater.events.selection import KNOWN, ROW, collect
+from headwater.events.read_events import KNOWN, ROW, arrived, collect
 from headwater.ingestion.archive import KNOWN_AT, Roller, readable_parts
 from headwater.ingestion.archive_columns import as_today, broken_files_named
 from headwater.ingestion.validate import AT, Acceptance

@@ -19,8 +19,18 @@ from headwater.definitions.source import Source
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery
 from headwater.events.change_images import ANOTHER, followed, versions_of
-from headwater.events.read_events import BEFORE, GONE, Notes, Reach, arrived
-from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
+from headwater.events.read_events import (
+    BEFORE,
+    GONE,
+    IDENT,
+    KNOWN,
+    ROW,
+    TIME,
+    Notes,
+    Reach,
+    arrived,
+    collect,
+)
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.ingestion.archive_columns import as_today
 from headwater.ingestion.change_state import OLDER, PASSED

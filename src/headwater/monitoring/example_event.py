@@ -20,7 +20,7 @@ from headwater import clock
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.expectation import Expect
 from headwater.errors import HeadwaterError
-from headwater.events.selection import TIME
+from headwater.events.read_events import TIME
 from headwater.ingestion.serde.timestamp_parsing import EXAMPLE
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.time_numbers import UNITS, TimeNumber, made_of

@@ -20,7 +20,7 @@ from headwater import clock
 from headwater.definitions.durations import SECOND
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
-from headwater.events.selection import IDENT, KNOWN, TIME
+from headwater.events.read_events import IDENT, KNOWN, TIME
 from headwater.kernel.as_of import NEVER
 from headwater.monitoring.archived_sources import ARCHIVED
 from headwater.monitoring.offline_events import Offline

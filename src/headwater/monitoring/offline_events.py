@@ -17,8 +17,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery
 from headwater.events.change_images import ended, in_force
-from headwater.events.read_events import Notes, Reach
-from headwater.events.selection import KNOWN, ROW
+from headwater.events.read_events import KNOWN, ROW, Notes, Reach
 from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller
 from headwater.ingestion.archive_columns import as_today
 from headwater.ingestion.past_events import Accepted, first_ids, history_before, images_before

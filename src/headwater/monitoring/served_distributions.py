@@ -11,8 +11,8 @@ import polars as pl
 from headwater.definitions.expectation import ExpectRows
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
+from headwater.events.columns import status_name
 from headwater.events.expected_values import of_days
-from headwater.events.statuses import status_name
 from headwater.journal.sample_rates import rate_of
 from headwater.journal.serving_log_files import read, segments
 from headwater.journal.serving_log_rows import AT as LOG_AT

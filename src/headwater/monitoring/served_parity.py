@@ -30,8 +30,8 @@ from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.engine.engines import engine_name
 from headwater.errors import DataError, UsageError, nearest
+from headwater.events.columns import status_name
 from headwater.events.key_lists import KeyLists, key_lists
-from headwater.events.statuses import status_name
 from headwater.ingestion.archive import SEQUENCE
 from headwater.journal.serving_log_files import served
 from headwater.journal.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences

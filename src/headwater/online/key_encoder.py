@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from headwater.errors import DataError, nearest
-from headwater.events.column_encoding import is_whole
+from headwater.events.columns import is_whole
 from headwater.events.keys import check_types
 from headwater.state.record import (
     LEAST,

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, cast
 from headwater import clock
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import IncompleteError, RebuiltError, StaleError, StoreError
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.kernel.as_of import CutLookup, lookup
 from headwater.state.view_state import (
     Progress,

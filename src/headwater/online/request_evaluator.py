@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.request_feature import RequestFeature
-from headwater.events.statuses import MISSING, PRESENT
+from headwater.events.columns import MISSING, PRESENT
 from headwater.online.read_versions import FALLBACK
 from headwater.training.request_features import call_row, call_rows, returned
 

@@ -12,7 +12,7 @@ from headwater.definitions.definition import stack_level
 from headwater.definitions.durations import rounded
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import StaleWarning
-from headwater.events.statuses import status_name, status_series
+from headwater.events.columns import status_name, status_series
 from headwater.online.read_versions import ReadVersion
 
 

@@ -11,8 +11,7 @@ import polars as pl
 
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.errors import StoreError
-from headwater.events.column_encoding import feature_dtype
-from headwater.events.statuses import status_name, status_series
+from headwater.events.columns import feature_dtype, status_name, status_series
 from headwater.online.compiled_reader import CompiledReader
 from headwater.online.key_encoder import KeyColumn, KeyEncoder
 from headwater.online.read_layout import ViewPart

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from headwater import clock
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.serving.http.response_schema import (
     Features,
     FeatureValue,

@@ -33,7 +33,7 @@ from headwater.aggregations.table import TABLE, stored_family
 from headwater.definitions.feature import Feature
 from headwater.definitions.windows import Window
 from headwater.engine.feature_plan import wanted_of
-from headwater.events import statuses
+from headwater.events import columns as statuses
 from headwater.kernel import layers
 from headwater.kernel.arrays import I64
 from headwater.kernel.layers import Use
@@ -572,7 +572,7 @@ def from_word(dtype: pl.DataType) -> FromWord | None:
     """What makes the value of a column of the dtype of its int64; None where it is the integer
     itself.
 
-    Values are those that `events.column_encoding.decode` and polars' `to_list` give.
+    Values are those that `events.columns.decode` and polars' `to_list` give.
 
     >>> from_word(pl.Date())(19844)
     datetime.date(2024, 5, 1)

@@ -34,7 +34,7 @@ import polars as pl
 
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import DataError, StoreError
-from headwater.events.column_encoding import encode
+from headwater.events.columns import encode
 from headwater.kernel.arrays import I64, NOTHING
 from headwater.stores import OnlineStore, keyspace
 

@@ -20,8 +20,8 @@ import polars as pl
 from headwater.definitions.feature_view import FeatureView
 from headwater.engine.feature_plan import FeaturePlan, hashed_columns
 from headwater.engine.query import Query
-from headwater.events import statuses as value_statuses
-from headwater.events.column_encoding import (
+from headwater.events import columns as value_statuses
+from headwater.events.columns import (
     ColumnEncoding,
     check_accepts,
     check_exact,
@@ -31,7 +31,7 @@ from headwater.events.column_encoding import (
     encode,
     to_kernel,
 )
-from headwater.events.selection import IDENT, TIME
+from headwater.events.read_events import IDENT, TIME
 from headwater.kernel.arrays import I64, NOTHING, Events
 from headwater.kernel.hashes import hashes_of_strings
 from headwater.kernel.sorting import numbered, order_of, tied

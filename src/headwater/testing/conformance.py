@@ -35,7 +35,7 @@ from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.feature import Feature
 from headwater.engine.feature_plan import wanted_of
 from headwater.errors import NoEventsWarning, RowsLeftOutWarning
-from headwater.events.column_encoding import encode, hashed, to_kernel
+from headwater.events.columns import encode, hashed, to_kernel
 from headwater.kernel.arrays import I64, LASTS, NOTHING, Events, ListColumn, RequestTimes
 from headwater.kernel.late_events import layers
 from headwater.kernel.layers import Layer, spans

@@ -42,8 +42,7 @@ from headwater.engine.query import (
     StateQuery,
 )
 from headwater.errors import DataError, HeadwaterWarning
-from headwater.events.read_events import GONE, Reach
-from headwater.events.selection import IDENT, KNOWN, TIME
+from headwater.events.read_events import GONE, IDENT, KNOWN, TIME, Reach
 from headwater.kernel.arrays import LASTS
 from headwater.kernel.as_of import NEVER
 from headwater.state.record import key_bytes

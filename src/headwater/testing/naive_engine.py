@@ -30,11 +30,15 @@ from headwater.engine.query import (
     StateQuery,
     States,
 )
-from headwater.events.column_encoding import check_accepts, check_exact, check_values, feature_dtype
+from headwater.events.columns import (
+    STATUSES,
+    check_accepts,
+    check_exact,
+    check_values,
+    feature_dtype,
+)
 from headwater.events.keys import check_types
-from headwater.events.read_events import GONE, Notes
-from headwater.events.selection import IDENT, KNOWN, TIME
-from headwater.events.statuses import STATUSES
+from headwater.events.read_events import GONE, IDENT, KNOWN, TIME, Notes
 from headwater.kernel.arrays import I64, LASTS
 from headwater.kernel.as_of import NEVER
 from headwater.testing.naive import NaiveFeatures, accepted_events

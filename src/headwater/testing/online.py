@@ -21,9 +21,8 @@ from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.freshness import on_request
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery
-from headwater.events import statuses as asides
-from headwater.events.read_events import Reach
-from headwater.events.selection import IDENT, TIME
+from headwater.events import columns as asides
+from headwater.events.read_events import IDENT, TIME, Reach
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.read_versions import ReadVersion
 from headwater.online.view_reader import OnlineView

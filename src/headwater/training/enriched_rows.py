@@ -18,7 +18,7 @@ from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.source import Source
 from headwater.engine.query import Engine
 from headwater.engine.row_work import OnStage
-from headwater.events.selection import KNOWN, timestamp_micros
+from headwater.events.read_events import KNOWN, timestamp_micros
 from headwater.training.replayed_rows import ReplayedRows, ends_of, modules_of, planning
 from headwater.training.requests import ASKED_AT, Requests
 from headwater.training.resources import Resources

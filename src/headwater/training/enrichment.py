@@ -30,8 +30,7 @@ from headwater.engine.engines import open_engine
 from headwater.engine.query import AsOf, EngineRun, EventQuery, RequestSet, reach_of
 from headwater.engine.row_work import RowEngine
 from headwater.errors import DataError, nearest
-from headwater.events.read_events import Notes, Reach
-from headwater.events.selection import selected
+from headwater.events.read_events import Notes, Reach, selected
 from headwater.kernel.as_of import as_of, earliest
 from headwater.training.enriched_rows import EnrichedRows, asking, enriched_frame
 from headwater.training.identity_map import IdentityMap

@@ -21,10 +21,9 @@ from headwater.definitions.windows import Window
 from headwater.engine.engines import open_engine
 from headwater.engine.query import AsOf, EngineRun, FeatureValues, ListRows, Query, RequestSet
 from headwater.errors import DataError, UsageError, listed, nearest
+from headwater.events.columns import status_name, status_series
 from headwater.events.key_lists import KeyLists, key_lists
-from headwater.events.read_events import Notes
-from headwater.events.selection import KNOWN
-from headwater.events.statuses import status_name, status_series
+from headwater.events.read_events import KNOWN, Notes
 from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.kernel.request_order import RequestOrder

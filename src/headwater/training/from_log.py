@@ -24,7 +24,7 @@ from headwater.definitions.probe import PROBED
 from headwater.definitions.readable import counted
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, nearest
-from headwater.events.statuses import status_name
+from headwater.events.columns import status_name
 from headwater.journal.conversion import convert
 from headwater.journal.exposure_log import EXPOSURES, read_exposures
 from headwater.journal.format import SERVED_ROWS

@@ -15,8 +15,8 @@ from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level, as_level
 from headwater.errors import DataError, HeadwaterWarning, RowsLeftOutWarning
+from headwater.events.columns import status_name
 from headwater.events.read_events import Notes
-from headwater.events.statuses import status_name
 from headwater.training.feature_frames import as_service, feature_frames
 from headwater.training.label_rows import read_labels
 from headwater.training.no_events import warn_of_no_events

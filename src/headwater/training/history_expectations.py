@@ -14,7 +14,7 @@ from headwater.definitions.expectation import Expect, Expectation
 from headwater.definitions.source import EnrichedHistory, Source
 from headwater.errors import HeadwaterWarning
 from headwater.events.expected_values import of_days
-from headwater.events.selection import column, selected, timestamp_micros
+from headwater.events.read_events import column, selected, timestamp_micros
 from headwater.results.expectation_result import ExpectationCheck
 
 _DAY = 86_400_000_000

@@ -12,7 +12,7 @@ from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.readable import counted
 from headwater.engine.query import AsOf
 from headwater.errors import DataError
-from headwater.events.selection import collect, column, selected, timestamp_micros
+from headwater.events.read_events import collect, column, selected, timestamp_micros
 from headwater.training.outcome_values import OutcomeRequests, OutcomeTables, outcome_values
 from headwater.training.requests import ASKED_AT, Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources

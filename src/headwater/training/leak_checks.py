@@ -18,7 +18,7 @@ from headwater.definitions.labels import Labels
 from headwater.definitions.model import Model
 from headwater.definitions.source import Source
 from headwater.errors import LeakError
-from headwater.events.selection import collect, selected, timestamp_micros
+from headwater.events.read_events import collect, selected, timestamp_micros
 
 
 def refuse_label_columns(model: Model) -> None:

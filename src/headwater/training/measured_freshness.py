@@ -16,7 +16,7 @@ from headwater.definitions.freshness import Freshness, measured, never
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.errors import DataError, nearest
-from headwater.events.statuses import status_name
+from headwater.events.columns import status_name
 from headwater.journal.serving_log_files import served
 from headwater.journal.serving_log_rows import AT, LEVEL, REQUEST, ROW
 

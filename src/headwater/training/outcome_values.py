@@ -16,8 +16,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.windows import Window
 from headwater.engine.engines import open_engine
 from headwater.engine.query import AsOf, EngineRun, Query, RequestSet, reach_of
-from headwater.events.read_events import Notes
-from headwater.events.selection import column
+from headwater.events.read_events import Notes, column
 from headwater.training.enrichment import Tables
 from headwater.training.feature_frames import tables
 from headwater.training.requests import Requests

@@ -16,7 +16,7 @@ from headwater.connectors.frame import to_polars
 from headwater.definitions.connectors import ArrowFrame, as_table, check_frame
 from headwater.definitions.readable import Readable
 from headwater.errors import DataError, nearest
-from headwater.events.selection import collect, timestamp_micros
+from headwater.events.read_events import collect, timestamp_micros
 from headwater.kernel.arrays import I64
 
 if TYPE_CHECKING:

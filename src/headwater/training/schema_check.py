@@ -22,7 +22,7 @@ from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.source import Source
 from headwater.errors import DataError, DefinitionError, nearest
-from headwater.events.column_encoding import (
+from headwater.events.columns import (
     check_accepts,
     check_secondary,
     check_values,
@@ -31,8 +31,7 @@ from headwater.events.column_encoding import (
 )
 from headwater.events.key_lists import key_lists
 from headwater.events.keys import check_types
-from headwater.events.read_events import called, flag
-from headwater.events.selection import timestamp_micros
+from headwater.events.read_events import called, flag, timestamp_micros
 from headwater.ingestion.serde.record_schema import declared
 from headwater.models.estimators import misfit
 from headwater.models.feature_encoding import kind_of

@@ -17,7 +17,7 @@ from headwater.definitions.columns import Selection, output_name, root_columns
 from headwater.definitions.connectors import Table
 from headwater.definitions.definition import Definition
 from headwater.errors import ConnectError, DataError
-from headwater.events.selection import column
+from headwater.events.read_events import column
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -18,8 +18,7 @@ from headwater.definitions.enriched import bottom_of
 from headwater.definitions.labels import Labels
 from headwater.definitions.source import Source
 from headwater.definitions.timestamps import timestamp_text
-from headwater.events.read_events import called
-from headwater.events.selection import collect, selected, timestamp_micros
+from headwater.events.read_events import called, collect, selected, timestamp_micros
 from headwater.kernel.arrays import I64, Bool
 from headwater.results.resolution_result import Resolution, ResolutionPeriod, SourceResolution
 

@@ -23,8 +23,8 @@ from headwater.definitions.readable import Readable
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.engine.engines import engine_name
 from headwater.errors import DataError, UsageError
+from headwater.events.columns import status_name
 from headwater.events.read_events import Notes
-from headwater.events.statuses import status_name
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.models.artifact import save
 from headwater.models.fit import Fitted, check_classes, fit_outcomes

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.serving.third_party.circuit_breaker import CircuitBreaker
 from headwater.serving.third_party.fetcher import ThirdPartyFetcher
 from tests.serving.third_party.parties import ask, closes, hangs, in_turn, says

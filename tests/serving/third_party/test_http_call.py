@@ -10,7 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.serving.third_party.fetcher import ThirdPartyFetcher
 from tests.serving.third_party.parties import (
     ask,

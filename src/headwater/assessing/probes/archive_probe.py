@@ -15,8 +15,7 @@ from headwater.assessing.probes import event_probe as of_events
 from headwater.assessing.probes.stream_probe import Tail
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
-from headwater.events.read_events import arrived, called
-from headwater.events.selection import KNOWN, TIME, collect
+from headwater.events.read_events import KNOWN, TIME, arrived, called, collect
 from headwater.ingestion.validate import OFFSET, PARTITION
 from headwater.results.measurement import Missing, Number, Reading, measured
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from headwater.events.selection import IDENT, TIME
+from headwater.events.read_events import IDENT, TIME
 from headwater.results.measurement import Missing, Reading, measured
 
 _DAY = 86_400_000_000

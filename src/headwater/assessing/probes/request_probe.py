@@ -13,7 +13,7 @@ from headwater.assessing.probes.event_probe import quantile_seconds
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model
 from headwater.errors import HeadwaterError
-from headwater.events.selection import TIME, collect
+from headwater.events.read_events import TIME, collect
 from headwater.journal.outcome_journal import outcomes
 from headwater.journal.serving_log_files import served
 from headwater.journal.serving_log_rows import AT, LATENCY, REQUEST

@@ -19,7 +19,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.streams import BrokerStream, KafkaTopic, Stream
 from headwater.errors import HeadwaterError
-from headwater.events.selection import ROW, TIME
+from headwater.events.read_events import ROW, TIME
 from headwater.ingestion.serde.schema_registry import RegistryClient
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import OFFSET, PARTITION, Acceptance

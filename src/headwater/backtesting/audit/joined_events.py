@@ -21,7 +21,7 @@ from headwater.backtesting.audit.static_tables import is_static
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
-from headwater.events.selection import collect, selected, timestamp_micros
+from headwater.events.read_events import collect, selected, timestamp_micros
 from headwater.kernel.arrays import Bool
 from headwater.results.audit_result import AuditFinding
 

@@ -19,7 +19,7 @@ from headwater.backtesting.audit.association import strength
 from headwater.connectors import scan
 from headwater.definitions.columns import output_name, root_columns
 from headwater.definitions.model import Model
-from headwater.events.selection import collect, timestamp_micros
+from headwater.events.read_events import collect, timestamp_micros
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.results.audit_result import Severity
 from headwater.training.requests import Requests

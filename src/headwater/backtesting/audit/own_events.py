@@ -21,7 +21,7 @@ from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.source import Source
-from headwater.events.selection import collect, selected, timestamp_micros
+from headwater.events.read_events import collect, selected, timestamp_micros
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.kernel.as_of import as_of
 

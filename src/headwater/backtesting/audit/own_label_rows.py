@@ -23,8 +23,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.source import Source
-from headwater.events.read_events import Notes
-from headwater.events.selection import collect, selected, timestamp_micros
+from headwater.events.read_events import Notes, collect, selected, timestamp_micros
 from headwater.kernel.arrays import I64, Bool
 from headwater.results.audit_result import AuditFinding, Severity
 from headwater.training.feature_frames import enriched_events, feature_frames

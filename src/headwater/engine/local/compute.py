@@ -22,8 +22,8 @@ from headwater.engine.local.sorted_events import (
     value_name,
 )
 from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet, reach_of
-from headwater.events import statuses as value_statuses
-from headwater.events.column_encoding import (
+from headwater.events import columns as value_statuses
+from headwater.events.columns import (
     ColumnEncoding,
     check_accepts,
     check_exact,

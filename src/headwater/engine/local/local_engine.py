@@ -22,8 +22,15 @@ from headwater.engine.query import (
     StateQuery,
     States,
 )
-from headwater.events.read_events import Reach, no_events, read_events, scan_events
-from headwater.events.selection import KNOWN, TIME, collect
+from headwater.events.read_events import (
+    KNOWN,
+    TIME,
+    Reach,
+    collect,
+    no_events,
+    read_events,
+    scan_events,
+)
 
 
 class LocalEngine:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater.events.selection import KNOWN
+from headwater.events.read_events import KNOWN
 
 # bytes an event that sorting and folding need besides the columns: they work in chunks, except for
 # a key with many events

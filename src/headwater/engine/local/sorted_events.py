@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.source import Source
-from headwater.events.column_encoding import ColumnEncoding, encode, hashed, to_kernel
+from headwater.events.columns import ColumnEncoding, encode, hashed, to_kernel
 from headwater.events.keys import CODE
-from headwater.events.read_events import GONE
-from headwater.events.selection import IDENT, KNOWN, TIME
+from headwater.events.read_events import GONE, IDENT, KNOWN, TIME
 from headwater.kernel.arrays import I64, LASTS, NOTHING, Column, Events
 from headwater.kernel.sorting import order_and_times, take, taken, tied
 

@@ -32,8 +32,19 @@ from headwater.engine.local.time_slices import sliced
 from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.errors import DataError, HeadwaterWarning
 from headwater.events.keys import compared_as
-from headwater.events.read_events import Notes, Reach, Scan, no_events, scan_events, uncertain
-from headwater.events.selection import IDENT, KNOWN, TIME, collect, contiguous
+from headwater.events.read_events import (
+    IDENT,
+    KNOWN,
+    TIME,
+    Notes,
+    Reach,
+    Scan,
+    collect,
+    contiguous,
+    no_events,
+    scan_events,
+    uncertain,
+)
 from headwater.kernel.arrays import I64, NOTHING
 
 # rows at the beginning that tell how long strings are, and whether most keys are asked for

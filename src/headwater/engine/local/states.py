@@ -16,8 +16,18 @@ import polars as pl
 from headwater.engine.checkpoint import read_json, renamed, workplace, write_json
 from headwater.engine.local.partition import bucket_files, hash_of, split
 from headwater.engine.query import EngineRun, StatePart, StateParts, StateQuery, States
-from headwater.events.read_events import GONE, Notes, Reach, Scan, scan_events, timeless
-from headwater.events.selection import IDENT, KNOWN, TIME, collect
+from headwater.events.read_events import (
+    GONE,
+    IDENT,
+    KNOWN,
+    TIME,
+    Notes,
+    Reach,
+    Scan,
+    collect,
+    scan_events,
+    timeless,
+)
 from headwater.kernel.arrays import LASTS
 
 EVENT_BYTES = 400  # bytes an event takes at most while its states are made

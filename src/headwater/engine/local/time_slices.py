@@ -19,8 +19,7 @@ import polars as pl
 
 from headwater.engine.query import Query, RequestSet, reach_of
 from headwater.errors import HeadwaterWarning
-from headwater.events.read_events import Reach
-from headwater.events.selection import TIME, collect
+from headwater.events.read_events import TIME, Reach, collect
 from headwater.kernel.arrays import I64
 
 _CUTS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)  # how many slices are tried

@@ -53,8 +53,7 @@ from headwater.engine.spark.spark_job import (
 from headwater.engine.spark.worker_tasks import Deal
 from headwater.errors import DataError
 from headwater.events.keys import compared_as
-from headwater.events.read_events import Reach
-from headwater.events.selection import collect
+from headwater.events.read_events import Reach, collect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

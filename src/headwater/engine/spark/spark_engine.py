@@ -54,7 +54,7 @@ from headwater.engine.spark.worker_tasks import (
     TellVersions,
 )
 from headwater.events.keys import compared_as
-from headwater.events.selection import TIME
+from headwater.events.read_events import TIME
 from headwater.kernel.arrays import NOTHING
 
 if TYPE_CHECKING:

@@ -50,9 +50,7 @@ from headwater.engine.spark.worker_tasks import (
     run_task,
     versions,
 )
-from headwater.events.read_events import Notes, Reach
-from headwater.events.selection import IDENT, collect
-from headwater.events.ties import TIE
+from headwater.events.read_events import IDENT, TIE, Notes, Reach, collect
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -51,9 +51,7 @@ from headwater.engine.spark.blobs import (
 from headwater.engine.spark.request_frames import answer_frame, requests_of
 from headwater.engine.spark.spilled import CHUNK_BYTES, spill_folder
 from headwater.errors import DataError, HeadwaterError, UsageError, read_error
-from headwater.events.read_events import Notes, Reach, Scan, scan_events
-from headwater.events.selection import IDENT, TIME, collect
-from headwater.events.ties import TIE
+from headwater.events.read_events import IDENT, TIE, TIME, Notes, Reach, Scan, collect, scan_events
 
 if TYPE_CHECKING:
     import pyarrow as pa

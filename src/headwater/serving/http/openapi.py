@@ -12,7 +12,7 @@ import msgspec
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.request_times import request_times
 from headwater.errors import HeadwaterError
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.online.row_schema import MOST_ROWS, RowSchema, fields_of
 from headwater.serving.endpoints import ranking_schemas
 from headwater.serving.http.request_schema import Row

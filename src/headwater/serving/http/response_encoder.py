@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from headwater.clock import EPOCH
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.online.feature_vectors import FeatureVector
 from headwater.online.read_versions import ReadVersion
 from headwater.serving.http.response_schema import (

@@ -13,7 +13,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from headwater.events.statuses import STATUSES
+from headwater.events.columns import STATUSES
 from headwater.kernel.arrays import I64
 from headwater.online.feature_vectors import FeatureVector
 from headwater.serving.serving_result import ServingResult

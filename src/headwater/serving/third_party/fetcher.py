@@ -24,7 +24,7 @@ from headwater import clock
 from headwater.definitions.durations import SECOND, micros
 from headwater.definitions.http_features import HttpFeatures
 from headwater.errors import DataError
-from headwater.events.statuses import MISSING, PRESENT, STATUSES
+from headwater.events.columns import MISSING, PRESENT, STATUSES
 from headwater.retries import Backoff
 from headwater.serving.third_party.call_result import CallCounts, CallSummary, ThirdPartyResult
 from headwater.serving.third_party.circuit_breaker import CircuitBreaker
