@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from headwater.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from headwater.connectors.spark import spark_output as spark_output
     from headwater.connectors.spark import spark_table as spark_table
-    from headwater.connectors.spark_output import spark_output as spark_output
     from headwater.definitions.spark_stream import spark_stream as spark_stream
     from headwater.engine.spark.spark_engine import spark as spark
     from headwater.serving.process.commit_batches import commit_batches as commit_batches
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "headwater.connectors.spark": "spark_table",
-    "headwater.connectors.spark_output": "spark_output",
+    "headwater.connectors.spark": "spark_table spark_output",
     "headwater.definitions.spark_stream": "spark_stream",
     "headwater.engine.spark.spark_engine": "spark",
     "headwater.serving.process.commit_batches": "commit_batches",

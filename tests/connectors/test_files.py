@@ -3,8 +3,7 @@
 import pytest
 
 import headwater as hw
-from headwater.connectors import scan
-from headwater.connectors.files import found
+from headwater.connectors import found, scan
 from headwater.errors import DataError, DefinitionError
 
 

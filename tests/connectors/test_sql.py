@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 import headwater as hw
 from headwater.connectors import sql as sql_module
-from headwater.connectors.sql_filter import Dialect, sql_filter
+from headwater.connectors.sql import Dialect, sql_filter
 from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError
 from tests.effort import FULL
 from tests.stores.servers import PostgresServer

@@ -9,8 +9,7 @@ from typing import Final
 import polars as pl
 from polars.exceptions import PolarsError, SchemaError
 
-from headwater.connectors import remote
-from headwater.connectors.files import found
+from headwater.connectors import found, remote
 from headwater.connectors.shared_schema import shared_schema
 from headwater.definitions.connectors import CsvFiles
 from headwater.errors import DataError, read_error

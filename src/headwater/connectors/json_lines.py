@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater.connectors import remote
-from headwater.connectors.files import found
+from headwater.connectors import found, remote
 from headwater.definitions.connectors import JsonLinesFiles
 from headwater.errors import DataError, read_error
 

@@ -15,7 +15,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater import settings
-from headwater.connectors.files import (
+from headwater.connectors import (
     DELTA_LOG,
     HIDDEN,
     ICEBERG_METADATA,

@@ -1,9 +1,15 @@
 """Tables of Spark as history, and the sessions of Spark that read and compute: the one file that
 imports pyspark.
+
+Tables that Spark writes: of the session's catalog, or a path of a lake.
+
+Which version of a table of Spark a call reads: Delta and Iceberg keep earlier ones, and Spark
+reads them by number.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import warnings
@@ -13,7 +19,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from io import BytesIO
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -21,9 +27,10 @@ from polars.io.plugins import register_io_source
 
 from headwater import settings
 from headwater.connectors.snapshots import VERSION, VersionedTable, version_within
-from headwater.connectors.spark_versions import at_version, newest_version
-from headwater.connectors.sql_filter import Dialect, sql_filter
+from headwater.connectors.sql import Dialect, sql_filter
 from headwater.definitions.connectors import check_frame
+from headwater.definitions.readable import Readable
+from headwater.definitions.spelling import Spelled
 from headwater.errors import (
     ConnectError,
     DataError,
@@ -44,8 +51,11 @@ if TYPE_CHECKING:
 DIALECT = Dialect(
     quote="`", instant="CAST('{}+00:00' AS TIMESTAMP_LTZ)", wall_time="CAST('{}' AS TIMESTAMP_NTZ)"
 )
+
 _PORT = 15002  # of Spark Connect
+
 _SECONDS = 10  # to wait for a connection
+
 _STOPPED = (
     "NO_ACTIVE_SESSION",
     "Channel closed",
@@ -54,6 +64,7 @@ _STOPPED = (
     "stopped SparkContext",
 )
 """What Spark and its clients say of a session that was stopped."""
+
 _sessions: dict[str, SparkSession] = {}
 
 
@@ -445,4 +456,165 @@ def _message(error: Exception) -> str:
         (lines[-1] if text[2] else " ".join(lines))[:500].rstrip(".")
         if lines
         else type(error).__name__
+    )
+
+
+Mode = Literal["error", "overwrite", "append"]
+
+_MODES = ("error", "overwrite", "append")
+
+
+@dataclass(frozen=True, init=False)
+class SparkOutput(Readable, metaclass=Spelled):
+    """Where Spark writes training data: a table, a path of a lake, or a DataFrame.
+
+    Args:
+        table: a table of the session's catalog, such as "shop.training"; or a path, such as
+            "delta.`/lake/training`" or "parquet.`s3://bucket/training`". `spark_table` reads it by
+            the same name. None: a DataFrame, in the memory and on the disks of Spark's workers
+            until the session ends.
+        format: of a new table of the catalog: "parquet", "delta", "iceberg" or another that the
+            session has; the session's own where None.
+        mode: what to do where it exists: "error", "overwrite" or "append".
+        partition_by: columns that it is partitioned by.
+
+    Raises:
+        DefinitionError: the name is empty, the mode is none of these, or a path has two formats.
+
+    >>> spark_output("shop.training", format="iceberg", mode="overwrite")
+    SparkOutput(the Spark table shop.training)
+    """
+
+    _called = "spark_output"
+
+    table: str | None
+    format: str | None = None
+    mode: Mode = "error"
+    partition_by: tuple[str, ...] = field(default=())
+
+    def __init__(
+        self,
+        table: str | None = None,
+        *,
+        format: str | None = None,  # noqa: A002 (Spark's word)
+        mode: Mode = "error",
+        partition_by: Sequence[str] = (),
+    ) -> None:
+        if table is not None and not table.strip():
+            raise DefinitionError(
+                "spark_output(): the name of the table is empty; give one, such as "
+                "'shop.training', or None for a DataFrame"
+            )
+        if mode not in _MODES:
+            raise DefinitionError(f"spark_output(): mode is {mode!r}; {nearest(str(mode), _MODES)}")
+        at_path = None if table is None else AT_PATH.fullmatch(table)
+        if at_path and format not in (None, at_path["format"]):
+            raise DefinitionError(
+                f"spark_output(): {table} has the format {at_path['format']!r}, and format= is "
+                f"{format!r}; leave format= out"
+            )
+        columns = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
+        self.__dict__.update(table=table, format=format, mode=mode, partition_by=columns)
+
+    def __str__(self) -> str:
+        return "a DataFrame of Spark" if self.table is None else f"the Spark table {self.table}"
+
+    def check(self, session: SparkSession) -> None:
+        """Refuse, before Spark computes, a table that exists and is not to be replaced, and a
+        schema that does not exist.
+
+        Raises:
+            DataError: it is so.
+        """
+        path = self._path
+        with spark_errors(f"{self} cannot be written"):
+            if (
+                self.mode == "error"
+                and self.table is not None
+                and (_is_at(session, *path) if path else session.catalog.tableExists(self.table))
+            ):
+                raise DataError(
+                    f'{self} exists; give mode="overwrite" or mode="append", or another name'
+                )
+            schema = "" if path or self.table is None else self.table.rpartition(".")[0]
+            if schema and not session.catalog.databaseExists(schema):
+                raise DataError(
+                    f"{self} cannot be written: no schema {schema}; create it, such as with "
+                    f"CREATE SCHEMA {schema}"
+                )
+
+    def write(self, rows: DataFrame) -> SparkTable:
+        """Write the rows; gives the table, or the rows themselves where there is none.
+
+        Raises:
+            DataError: Spark refuses it.
+            ConnectError: Spark does not finish.
+        """
+        if self.table is None:
+            return SparkTable(rows, name="rows")
+        path = self._path
+        writer = rows.write.mode(self.mode)
+        writer = writer.partitionBy(*self.partition_by) if self.partition_by else writer
+        made_in = path[0] if path else self.format
+        writer = writer if made_in is None else writer.format(made_in)
+        with spark_errors(f"{self} cannot be written"):
+            if path:
+                writer.save(path[1])
+            else:
+                writer.saveAsTable(self.table)
+        return SparkTable(self.table, session=rows.sparkSession)
+
+    @property
+    def _path(self) -> tuple[str, str] | None:
+        """The format and the path, where the table is at a path."""
+        found = None if self.table is None else AT_PATH.fullmatch(self.table)
+        return None if found is None else (found["format"], found["path"])
+
+
+spark_output = SparkOutput
+
+
+def _is_at(session: SparkSession, form: str, path: str) -> bool:
+    """Whether a table is at a path."""
+    try:
+        return bool(session.read.format(form).load(path).columns)
+    except Exception:  # noqa: BLE001 (each server has its own; any other problem is raised when Spark writes)
+        return False
+
+
+AT_PATH: Final = re.compile(r"(?P<format>\w+)\.`(?P<path>.+)`", re.DOTALL)
+"""A table at a path, such as "delta.`/lake/payments`"."""
+
+_NEWEST: Final = {
+    "delta": ("DESCRIBE HISTORY {table} LIMIT 1", "version"),
+    "iceberg": ("SELECT * FROM {table}.refs WHERE name = 'main'", "snapshot_id"),
+}
+"""By format: the query for the newest version, and the column that has it."""
+
+
+def newest_version(session: SparkSession, table: str) -> int | None:
+    """The newest version of a table: of Delta the number, of Iceberg the id of the snapshot; None
+    where Spark knows of none.
+    """
+    at_path = AT_PATH.fullmatch(table)
+    try:
+        form = at_path["format"] if at_path else _provider(session, table)
+        if form not in _NEWEST:
+            return None
+        query, column = _NEWEST[form]
+        (row,) = session.sql(query.format(table=table)).collect()
+    except Exception:  # noqa: BLE001 (of each server another; a table that cannot be read is refused when it is read)
+        return None
+    return int(row[column])
+
+
+def at_version(session: SparkSession, table: str, version: int) -> DataFrame:
+    """The table as it was at a version."""
+    return session.sql(f"SELECT * FROM {table} VERSION AS OF {version}")  # noqa: S608 (Spark's own name of a table)
+
+
+def _provider(session: SparkSession, table: str) -> str:
+    described = session.sql(f"DESCRIBE TABLE EXTENDED {table}").collect()
+    return next(
+        (str(row["data_type"]).lower() for row in described if row["col_name"] == "Provider"), ""
     )

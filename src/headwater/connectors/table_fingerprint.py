@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from headwater.connectors import ENDINGS, remote, with_file
-from headwater.connectors.files import found
+from headwater.connectors import ENDINGS, found, remote, with_file
 from headwater.definitions.connectors import Connector, Frame, Table
 from headwater.settings import in_project
 

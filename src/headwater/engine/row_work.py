@@ -16,8 +16,7 @@ from typing import Protocol, runtime_checkable
 
 import polars as pl
 
-from headwater.connectors.spark import SparkTable
-from headwater.connectors.spark_output import SparkOutput
+from headwater.connectors.spark import SparkOutput, SparkTable
 from headwater.definitions.connectors import Table
 from headwater.engine.query import Engine, EngineRun, EventQuery, FeatureValues, Query, RequestSet
 

@@ -10,8 +10,7 @@ from os import PathLike
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from headwater.connectors import remote, table_fingerprint
-from headwater.connectors.files import found
+from headwater.connectors import found, remote, table_fingerprint
 from headwater.definitions.connectors import Connector, JsonLinesFiles
 from headwater.definitions.definition import stack_level
 from headwater.definitions.source import Source

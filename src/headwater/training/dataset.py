@@ -17,8 +17,7 @@ from polars.exceptions import PolarsError
 
 from headwater import clock, settings
 from headwater.connectors.snapshots import one_version
-from headwater.connectors.spark import SparkTable
-from headwater.connectors.spark_output import SparkOutput
+from headwater.connectors.spark import SparkOutput, SparkTable
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level, as_level

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater.connectors.frame import to_polars
+from headwater.connectors import to_polars
 from headwater.definitions.columns import output_name
 from headwater.definitions.connectors import Connector, Frame, Table
 from headwater.definitions.enriched import filter_columns as chosen_by

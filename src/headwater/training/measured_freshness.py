@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from headwater.connectors.frame import to_polars
+from headwater.connectors import to_polars
 from headwater.definitions.connectors import ArrowFrame
 from headwater.definitions.freshness import Freshness, measured, never
 from headwater.definitions.level import Level

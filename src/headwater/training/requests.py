@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from headwater.connectors import scan
-from headwater.connectors.frame import to_polars
+from headwater.connectors import scan, to_polars
 from headwater.definitions.connectors import ArrowFrame, as_table, check_frame
 from headwater.definitions.readable import Readable
 from headwater.errors import DataError, nearest

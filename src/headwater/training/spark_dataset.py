@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from headwater.connectors.spark import SparkTable
-from headwater.connectors.spark_output import SparkOutput
+from headwater.connectors.spark import SparkOutput, SparkTable
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.engine.engines import open_engine

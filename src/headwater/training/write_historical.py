@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from headwater.connectors.snapshots import one_version
-from headwater.connectors.spark import SparkTable, spark_table
-from headwater.connectors.spark_output import SparkOutput
+from headwater.connectors.spark import SparkOutput, SparkTable, spark_table
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.connectors import as_table
 from headwater.definitions.feature_service import FeatureService, Member

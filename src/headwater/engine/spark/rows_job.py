@@ -18,13 +18,13 @@ import polars as pl
 
 from headwater.connectors import scan as scan_table
 from headwater.connectors.spark import (
+    SparkOutput,
     SparkTable,
     numbered,
     open_session,
     spark_errors,
     spark_schema,
 )
-from headwater.connectors.spark_output import SparkOutput
 from headwater.definitions.connectors import Frame, Table
 from headwater.engine.local.compute import answer
 from headwater.engine.query import Engine, EngineRun, FeatureValues, Query, RequestSet, reach_of

@@ -60,8 +60,7 @@ from headwater.kernel.arrays import NOTHING
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from headwater.connectors.spark import SparkTable
-    from headwater.connectors.spark_output import SparkOutput
+    from headwater.connectors.spark import SparkOutput, SparkTable
     from headwater.definitions.connectors import Table
     from headwater.engine.row_work import RowWork, WrittenRows
 

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from headwater import clock
-from headwater.connectors.files import named
+from headwater.connectors import named
 from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles
 from headwater.errors import DataError, RetentionError
