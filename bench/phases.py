@@ -31,7 +31,7 @@ PHASES = {
 
 def timed(case: str, events: int, repeats: int) -> dict[str, float]:
     """The seconds of each phase, each the least of some calls, and of a whole call."""
-    from headwater.engine.local import compute, sorted_events
+    from headwater.engine.local import compute
 
     generated = make(Shape(events, max(events // 10, 1), **SHAPES[case]))
     spent: Counter[str] = Counter()
@@ -48,7 +48,7 @@ def timed(case: str, events: int, repeats: int) -> dict[str, float]:
 
     for module, name in (
         (module, name)
-        for module in (compute, sorted_events)
+        for module in (compute,)
         for name in (*PHASES, "taken")
         if hasattr(module, name)
     ):

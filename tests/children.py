@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 import headwater as hw
-from headwater.engine.local import states
+from headwater.engine.local import local_engine
 from headwater.ingestion import archive, archive_files
 from headwater.jobs import materialize, precompute
 from headwater.jobs.materialize import materialize_view
@@ -35,7 +35,7 @@ def many():
 
 def materialize_slowly(pipe, url, hours):
     """Materialize up to so many hours, in 13 buckets of small commits; says each commit."""
-    states.EVENT_BYTES = 1_000_000
+    local_engine.EVENT_BYTES = 1_000_000
     materialize._KEYS = 100
     with closing(hw.operations.open_store(url)) as store:
         commit, made = store.commit, 0

@@ -12,7 +12,7 @@ import pytest
 
 import headwater as hw
 from headwater import permissions
-from headwater.engine.local.partition import split
+from headwater.engine.local.spill import split
 from headwater.jobs.materialize import materialize_view
 from headwater.journal.serving_log_rows import EntryContext, RowEntry
 from headwater.serving.third_party.response_log import AnswerLog

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from headwater.engine.local import states
+from headwater.engine.local import local_engine
 from headwater.testing import cases
 from headwater.testing.materialization_laws import cuts_are_naive
 from tests.flow import home, store  # noqa: F401 (fixtures)
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:feature view 'view\\d*'")
 @pytest.fixture(autouse=True)
 def _large_events(monkeypatch):
     """So that a handful of events needs several buckets of a megabyte."""
-    monkeypatch.setattr(states, "EVENT_BYTES", 300_000)
+    monkeypatch.setattr(local_engine, "EVENT_BYTES", 300_000)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.engine.local import states
+from headwater.engine.local import local_engine
 from headwater.errors import DataError, HeadwaterWarning, StaleError, StoreError, UsageError
 from headwater.jobs import materialize
 from headwater.jobs.materialize import cuts_at, materialize_view, next_due
@@ -70,7 +70,7 @@ def test_an_event_at_the_cut_is_not_in_it(second, counted, store):
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("memory", [None, "1MB"])
 def test_a_run_adds_exactly_what_the_cut_before_did_not_have(memory, ids, store, monkeypatch):
-    monkeypatch.setattr(states, "EVENT_BYTES", 100_000)
+    monkeypatch.setattr(local_engine, "EVENT_BYTES", 100_000)
     random = Random(7)
     rows = [(random.randrange(5), random.uniform(0, 5 * HOUR), 1.0) for _ in range(400)]
     lateness = [random.choice([0, 0, 10, 400, 4000]) for _ in rows]
@@ -104,7 +104,7 @@ def test_a_run_adds_exactly_what_the_cut_before_did_not_have(memory, ids, store,
 
 
 def test_rows_without_a_time_are_counted_in_memory_and_on_disk(store, monkeypatch):
-    monkeypatch.setattr(states, "EVENT_BYTES", 1_000_000)
+    monkeypatch.setattr(local_engine, "EVENT_BYTES", 1_000_000)
     events = frame([(1, 10, 1.0), (2, 20, 1.0), (3, 30, 1.0)], known=[at(11), None, at(31)])
     events = events.with_columns(at=pl.when(pl.col("key") == 3).then(None).otherwise("at"))
     source = {"known_at_field": "known", "select": ["key", "amount"]}
@@ -303,13 +303,13 @@ def test_a_reader_never_sees_two_cuts_mixed_and_the_new_one_only_when_it_is_due(
         moments = [micros(2 * HOUR + 600), micros(2 * HOUR + 599)]
         reader = Process(read_all, url, KEYS, moments)
         assert reader.wait() == "reading"
-        states.EVENT_BYTES, event = 1_000_000, states.EVENT_BYTES
+        local_engine.EVENT_BYTES, event = 1_000_000, local_engine.EVENT_BYTES
         try:
             materialize_view(
                 many(), store, micros(2 * HOUR), resources=hw.Resources(memory="1000MB")
             )
         finally:
-            states.EVENT_BYTES = event
+            local_engine.EVENT_BYTES = event
         store.commit({b"end": b""}, {})
         seen = reader.answer()
     early = {row for row in seen if row[0] == moments[1]}
@@ -351,7 +351,7 @@ def test_work_that_is_done_is_that_of_its_store(tmp_path, monkeypatch):
     for _ in range(8):
         child.wait()
     child.kill()
-    monkeypatch.setattr(states, "EVENT_BYTES", 1_000_000)
+    monkeypatch.setattr(local_engine, "EVENT_BYTES", 1_000_000)
     with closing(hw.operations.open_store(f"lmdb:{tmp_path}/other?size=1GB")) as other:
         materialize_view(many(), other, micros(HOUR), resources=hw.Resources(memory="1000MB"))
         assert counts_of(other, HOUR + 600) == [1.0] * KEYS

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.engine.local import spill
-from headwater.engine.local.memory import BucketPlan
+from headwater.engine.local.spill import BucketPlan
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
 from headwater.testing.naive import agree, evaluate

@@ -32,7 +32,7 @@ from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE, stored_family
 from headwater.definitions.feature import Feature
 from headwater.definitions.windows import Window
-from headwater.engine.feature_plan import wanted_of
+from headwater.engine.query import wanted_of
 from headwater.events import columns as statuses
 from headwater.kernel import layers
 from headwater.kernel.arrays import I64

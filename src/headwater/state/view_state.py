@@ -18,8 +18,7 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.feature_view import FeatureView
-from headwater.engine.feature_plan import FeaturePlan, hashed_columns
-from headwater.engine.query import Query
+from headwater.engine.query import FeaturePlan, Query, hashed_columns
 from headwater.events import columns as value_statuses
 from headwater.events.columns import (
     ColumnEncoding,

@@ -33,7 +33,7 @@ from headwater.aggregations.base import (
 from headwater.aggregations.table import TABLE, family
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.feature import Feature
-from headwater.engine.feature_plan import wanted_of
+from headwater.engine.query import wanted_of
 from headwater.errors import NoEventsWarning, RowsLeftOutWarning
 from headwater.events.columns import encode, hashed, to_kernel
 from headwater.kernel.arrays import I64, LASTS, NOTHING, Events, ListColumn, RequestTimes

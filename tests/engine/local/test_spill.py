@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.engine.local import compute, spill
-from headwater.engine.local.memory import BucketPlan
+from headwater.engine.local.spill import BucketPlan
 from headwater.errors import DataError, HeadwaterWarning, UsageError
 from headwater.events.read_events import Notes
 from headwater.testing import cases, conformance
@@ -441,7 +441,7 @@ def test_rows_and_answers_that_do_not_fit_are_said():
 
 HELD = """
 import numpy as np
-from headwater.engine.local.memory import resident
+from headwater.engine.local.spill import resident
 before = resident()
 block = np.ones(30_000_000)
 print((resident() - before) / block.nbytes)
@@ -511,7 +511,7 @@ KILLED = """
 import os, signal, sys
 import headwater as hw
 from headwater.engine.local import spill as buckets, compute as local
-from headwater.engine.local.memory import BucketPlan
+from headwater.engine.local.spill import BucketPlan
 from tests_buckets import _view
 import polars as pl
 where, after = sys.argv[1], int(sys.argv[2])

@@ -1,10 +1,12 @@
 """The engine on one machine: read, code the keys, sort once, run the kernel, and put the answers
 back into row order.
+
+Events in the order that the kernel takes them in: by key, time, id, known time and values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,14 +16,17 @@ from headwater import settings
 from headwater.aggregations.base import Answers
 from headwater.aggregations.run import FeatureSpec, aggregate
 from headwater.definitions.feature import Feature
-from headwater.engine.feature_plan import FeaturePlan, hashed_columns
-from headwater.engine.local.sorted_events import (
-    sort_events,
-    sorted_columns,
-    under_value_names,
-    value_name,
+from headwater.definitions.source import Source
+from headwater.engine.query import (
+    AsOf,
+    EngineRun,
+    FeaturePlan,
+    FeatureValues,
+    Query,
+    RequestSet,
+    hashed_columns,
+    reach_of,
 )
-from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.events import columns as value_statuses
 from headwater.events.columns import (
     ColumnEncoding,
@@ -31,14 +36,26 @@ from headwater.events.columns import (
     check_values,
     check_where,
     decode,
+    encode,
+    hashed,
+    to_kernel,
 )
-from headwater.events.keys import code_keys
-from headwater.events.read_events import Notes, called, no_events, read_events
-from headwater.kernel.arrays import I64, RequestTimes
+from headwater.events.keys import CODE, code_keys
+from headwater.events.read_events import (
+    GONE,
+    IDENT,
+    KNOWN,
+    TIME,
+    Notes,
+    called,
+    no_events,
+    read_events,
+)
+from headwater.kernel.arrays import I64, LASTS, NOTHING, Column, Events, RequestTimes
 from headwater.kernel.distinct_requests import DistinctRequests, distinct_requests
 from headwater.kernel.load_numba import loading_numba
 from headwater.kernel.request_order import RequestOrder
-from headwater.kernel.sorting import each, take
+from headwater.kernel.sorting import each, order_and_times, take, taken, tied
 
 _COLUMNS = 16  # of the source, whose arrays are in memory together
 
@@ -255,3 +272,82 @@ def _whole(groups: Sequence[FeatureValues]) -> FeatureValues:
         pl.DataFrame([series for group in groups for series in group.statuses]),
         np.maximum.reduce(known) if known else None,
     )
+
+
+_VALUE = "__v_"
+
+
+def value_name(column: str) -> str:
+    """The engine's name of a column of values; it differs from the key's, so that a key may be
+    aggregated too.
+    """
+    return f"{_VALUE}{column}"
+
+
+def under_value_names(
+    events: pl.DataFrame, keys: Sequence[str], columns: Sequence[str]
+) -> pl.DataFrame:
+    """The events with their columns of values under names of their own; nothing is copied."""
+    return events.with_columns(pl.col(c).alias(value_name(c)) for c in columns).drop(
+        set(columns) - set(keys)
+    )
+
+
+def sort_events(table: pl.DataFrame, keys: int, source: Source, threads: int) -> tuple[Events, I64]:
+    """The events, yet without columns, in the order of (key, time, id, known, values); and that
+    order, int64 (n).
+    """
+    order, starts, t = order_and_times(
+        table[CODE].to_numpy(), table[TIME].to_numpy(), keys, threads
+    )
+    ident = _break_ties(table, order, starts, t, threads)
+    by_column = KNOWN in table.columns and source.window_on == "timestamp"
+    known = take(table[KNOWN].to_numpy(), order, threads) if by_column else NOTHING
+    delay = source.delay if source.window_on == "timestamp" else 0
+    changing = GONE in table.columns and (table[GONE] < LASTS).any()
+    gone = take(table[GONE].to_numpy(), order, threads) if changing else NOTHING
+    return Events(starts, t, known, delay, ident, {}, ended_after=source.delay, gone=gone), order
+
+
+def sorted_columns(
+    table: pl.DataFrame,
+    names: Sequence[str],
+    hashed_columns: Collection[str],
+    order: I64,
+    threads: int,
+) -> tuple[dict[str, Column], dict[str, ColumnEncoding]]:
+    """Columns of values in this order, as the kernel takes them; and how to turn them back.
+    `hashed_columns`: with a hash of each text.
+    """
+    columns, codes = {}, {}
+    for name in names:
+        values, codes[name] = encode(table[value_name(name)])
+        columns[name] = taken(to_kernel(values), order, threads)
+        if name in hashed_columns:
+            columns[name] = hashed(columns[name], codes[name])
+    return columns, codes
+
+
+def _break_ties(table: pl.DataFrame, order: I64, starts: I64, t: I64, threads: int) -> I64:
+    """Put events of one key and time in the order of id, known time and values, so that no arrival
+    order shows.
+
+    Returns:
+        For each event in that order, the rank of its id among those that shared key and time with
+        another: nothing else compares ids. Empty where there are no ids, or none that matter.
+    """
+    places, group = tied(starts, t, threads)
+    values = [name for name in table.columns if name.startswith(_VALUE)]
+    ties = [*(c for c in (IDENT, KNOWN) if c in table.columns), *values]
+    if not ties or not len(places):
+        return NOTHING
+    rows = table.select(ties)[order[places]]
+    rows = rows.with_columns(encode(rows[name])[0].alias(name) for name in values)
+    rows = rows.with_columns(pl.Series("__group", group), pl.Series("__row", order[places]))
+    rows = rows.sort("__group", *ties, nulls_last=False, maintain_order=True)
+    order[places] = rows["__row"].to_numpy()
+    if IDENT not in rows.columns:
+        return NOTHING
+    ident = np.zeros(len(t), np.int64)
+    ident[places] = rows[IDENT].rank("dense").to_numpy()
+    return ident

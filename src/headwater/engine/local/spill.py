@@ -3,22 +3,39 @@
 A bucket is what `local.answer` takes: the events of some keys, all of those that any request can
 reach. So every value has the same bits as in one piece. Finished steps are in a `workplace`, so a
 stopped run continues where it was.
+
+A bucket with too many events for memory: its requests in slices of time, each with the events
+that it reaches.
+
+A value depends on the events that count and on nothing else, so a slice that holds all of those
+gives the same bits. Not so where a column says when events were known: late events are added up in
+an order that all events of the key decide, so those stay together; and where a window has no
+beginning, every slice would reach all that came before.
+
+How much memory work will take, and how it is cut to fit.
+
+Splitting the rows of a scan by a hash into files, in one pass that holds little of them in
+memory.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
+import os
+import threading
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import polars as pl
+from polars.exceptions import PolarsError
 
 from headwater import permissions
 from headwater.connectors.table_fingerprint import state
@@ -26,11 +43,8 @@ from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.memory_sizes import size_text
 from headwater.engine.checkpoint import read_json, renamed, workplace, write_json
 from headwater.engine.local import compute as local
-from headwater.engine.local.memory import BucketPlan, bytes_an_event, planned, resident
-from headwater.engine.local.partition import BUCKET, bucket_files, hash_of, split
-from headwater.engine.local.time_slices import sliced
 from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, reach_of
-from headwater.errors import DataError, HeadwaterWarning
+from headwater.errors import DataError, HeadwaterWarning, read_error
 from headwater.events.keys import compared_as
 from headwater.events.read_events import (
     IDENT,
@@ -49,8 +63,10 @@ from headwater.kernel.arrays import I64, NOTHING
 
 # rows at the beginning that tell how long strings are, and whether most keys are asked for
 _SAMPLE = 10_000
+
 _LEAST = 300_000_000  # bytes that a split of any size takes: rows on their way from files to files
-_MOST = 0.7  # of keys asked for: looking each up costs more than it saves
+
+_MOST_ASKED = 0.7  # of keys asked for: looking each up costs more than it saves
 
 
 def compute(
@@ -210,7 +226,7 @@ class _SpillJob:
             [r.keys.select(key.alias("hash")) for r in self.requests]
         ).unique()["hash"]
         needed = uncertain(self.scan.source) | key.is_in(request_hashes.implode())
-        if self.sample.filter(needed).height > _MOST * self.sample.height:
+        if self.sample.filter(needed).height > _MOST_ASKED * self.sample.height:
             needed = pl.lit(True)  # noqa: FBT003 (a literal)
         bucket = pl.when(uncertain(self.scan.source)).then(within).otherwise(key % within)
         left_out = Notes()
@@ -395,3 +411,233 @@ def _query_print(query: Query, requests: Sequence[RequestSet]) -> str:
 
 def _versions() -> list[str]:
     return [importlib.metadata.version("headwater"), pl.__version__]
+
+
+_CUTS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)  # how many slices are tried
+
+_SPANS = 4096  # in which events are counted
+
+
+@dataclass(frozen=True)
+class TimeSlice:
+    """Which requests of each set, and the events that they reach."""
+
+    rows: tuple[I64, ...]
+    reach: Reach | None
+
+
+def sliced(
+    query: Query, requests: Sequence[RequestSet], files: list[Path], capacity: int
+) -> list[TimeSlice]:
+    """The requests of a bucket in the fewest slices of equal time whose events fit, or that come
+    near; none where one piece does.
+
+    Args:
+        files: the bucket's events. capacity: how many events fit into memory.
+    """
+    subject = f"source {query.source.name!r}"
+    events = (
+        int(collect(pl.scan_parquet(files).select(pl.len()), subject, streaming=True).item())
+        if files
+        else 0
+    )
+    if events <= capacity:
+        return []
+    whole = reach_of(requests, query.windows)
+    apart = query.source.known_at_field is None or query.source.window_on == "known_at"
+    best: list[TimeSlice] = []
+    least = events
+    if apart and whole is not None and whole.first is not None:
+        starts, before = _events_before(files, whole.first, whole.last, subject)
+        for cuts in _CUTS:
+            slices = _cut(query, requests, cuts)
+            most = max(int(_between(starts, before, s.reach)) for s in slices)
+            if most < least * 0.9:
+                best, least = slices, most
+            if least <= capacity:
+                break
+    if least > capacity:
+        remedy = (
+            "Shorter windows need fewer" if apart else "Events with a known_at_field stay together"
+        )
+        warnings.warn(
+            f"{subject}: memory= will be exceeded: one key or a few of one bucket have {least:,} "
+            "events that are needed in memory at the same time, and the budget allows "
+            f"{capacity:,}. {remedy}; give more memory",
+            HeadwaterWarning,
+            stacklevel=2,
+        )
+    return best
+
+
+def _cut(query: Query, requests: Sequence[RequestSet], cuts: int) -> list[TimeSlice]:
+    """Slices of equal length of the request times."""
+    low = min(int(r.t.min()) for r in requests if len(r.t))
+    high = max(int(r.t.max()) for r in requests if len(r.t)) + 1
+    edges = low + (high - low) * np.arange(1, cuts) // cuts
+    slice_of = [np.searchsorted(edges, r.t, side="right") for r in requests]
+    slices = []
+    for number in range(cuts):
+        chosen = tuple(np.flatnonzero(slice_numbers == number) for slice_numbers in slice_of)
+        if any(map(len, chosen)):
+            within = [r.take(rows) for r, rows in zip(requests, chosen, strict=True)]
+            slices.append(TimeSlice(chosen, reach_of(within, query.windows)))
+    return slices
+
+
+def _events_before(files: list[Path], low: int, high: int, subject: str) -> tuple[I64, I64]:
+    """The starts of spans of time, and the number of events before each: int64 both."""
+    width = max(-(-(high - low) // _SPANS), 1)
+    span = ((pl.col(TIME) - low) // width).alias("span")
+    span_counts = collect(
+        pl.scan_parquet(files).select(span).group_by("span").len(), subject, streaming=True
+    )
+    counts = np.zeros(_SPANS + 1, np.int64)
+    counts[np.clip(span_counts["span"].to_numpy(), 0, _SPANS)] += span_counts["len"].to_numpy()
+    return low + width * np.arange(_SPANS + 2), np.concatenate([[0], np.cumsum(counts)])
+
+
+def _between(starts: I64, before: I64, reach: Reach | None) -> int:
+    """How many events lie in a reach, at most."""
+    if reach is None:
+        return 0
+    assert reach.first is not None
+    first = int(np.searchsorted(starts, reach.first, side="right")) - 1
+    last = int(np.searchsorted(starts, reach.last, side="left"))
+    return int(before[min(last, len(before) - 1)] - before[max(first, 0)])
+
+
+# bytes an event that sorting and folding need besides the columns: they work in chunks, except for
+# a key with many events
+_KERNEL = 16
+
+# share of the free memory that is used: hashes do not split evenly, and allocators keep memory from
+# one bucket to the next
+_SPARE = 0.6
+
+_FINER = 2  # times as many buckets as would do if keys were alike
+
+_MOST_BUCKETS = 512  # buckets; each is a file that is open during the split
+
+_INTERPRETER = 300_000_000  # bytes, where the system does not tell
+
+
+@dataclass(frozen=True)
+class BucketPlan:
+    """How many buckets events are split into, and how many events fit into memory."""
+
+    buckets: int
+    capacity: int
+
+
+def resident() -> int:
+    """The bytes of memory that this process holds now."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+        return pages * resource.getpagesize()
+    except (ImportError, OSError):
+        return _INTERPRETER
+
+
+def bytes_an_event(sample: pl.DataFrame, columns: Sequence[str]) -> int:
+    """The bytes of an event while its bucket is computed: frame, sorted columns, codes and orders;
+    strings as long as the sample's.
+    """
+    string_columns = [
+        name for name, dtype in sample.schema.items() if dtype in (pl.String, pl.Binary)
+    ]
+    long = sum(sample[name].cast(pl.Binary).bin.size().mean() or 0 for name in string_columns)  # type: ignore[misc]
+    read = 8 * sample.width + 8 * len(string_columns) + int(long)
+    coded = (
+        3 * 8 + (8 if KNOWN in sample.schema else 0) + 9 * len(columns) + 32 * len(string_columns)
+    )
+    # half of it for what was read and is not yet given back to the system
+    return read + read // 2 + coded + _KERNEL
+
+
+def planned(events: int, each: int, free: int) -> BucketPlan:
+    """A plan for so many events of so many bytes each, in so much memory.
+
+    >>> planned(1_000_000, 100, 50_000_000)
+    BucketPlan(buckets=8, capacity=300000)
+    """
+    capacity = max(int(free * _SPARE) // each, 1)
+    return BucketPlan(
+        1 if events <= capacity else min(-(-events // capacity) * _FINER, _MOST_BUCKETS), capacity
+    )
+
+
+BUCKET = "__bucket"
+
+_GROUP = 1 << 18  # rows of a row group, which is written, and later read or skipped, as one
+
+_STATISTICS = {"min": True, "max": True, "distinct_count": False, "null_count": True}
+
+
+def hash_of(columns: Mapping[str, pl.DataType], seed: int = 0) -> pl.Expr:
+    """A hash, uint64, of columns compared in these types; the same for all rows where there are
+    none.
+    """
+    combined = pl.lit(0, pl.UInt64)
+    for number, (name, dtype) in enumerate(columns.items()):
+        hashed = pl.col(name).cast(dtype).hash(seed + number)
+        combined = combined ^ hashed if number else hashed
+    return combined
+
+
+def split(
+    frame: pl.LazyFrame,
+    bucket: pl.Expr,
+    folder: Path,
+    subject: str,
+    on_progress: Callable[[int], None] | None = None,
+) -> None:
+    """Write the rows of each bucket into files of its own under `folder`, in their order;
+    `on_progress` gets each batch's number of rows.
+
+    Raises:
+        DataError: the rows cannot be read; `subject` names them.
+        OSError: the disk is full.
+    """
+    if on_progress is not None:
+        frame = frame.map_batches(_with_progress(on_progress), streamable=True)
+    permissions.make_folder(folder)
+    parts = pl.PartitionBy(folder, key=BUCKET, include_key=False, approximate_bytes_per_file=None)
+    dealt = frame.with_columns(bucket.cast(pl.UInt32).alias(BUCKET))
+    try:
+        dealt.sink_parquet(
+            parts,
+            compression="uncompressed",
+            statistics=_STATISTICS,
+            row_group_size=_GROUP,
+            mkdir=True,
+        )
+        permissions.tighten(folder)
+    except PolarsError as error:  # polars has one error for what it reads and what it writes
+        if f"os error {errno.ENOSPC}" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise DataError(f"{subject} cannot be read: {read_error(error)}") from error
+    except OSError as error:
+        if "object-store error" not in str(error):
+            raise
+        raise DataError(f"{subject} cannot be read: {read_error(error)}") from error
+
+
+def bucket_files(folders: Sequence[Path], bucket: int) -> list[Path]:
+    """The files of one bucket, in order; none where no row fell into it."""
+    return [
+        file for folder in folders for file in sorted((folder / f"{BUCKET}={bucket}").glob("*"))
+    ]
+
+
+def _with_progress(on_progress: Callable[[int], None]) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    lock = threading.Lock()
+
+    def passed(batch: pl.DataFrame) -> pl.DataFrame:
+        with lock:
+            on_progress(batch.height)
+        return batch
+
+    return passed

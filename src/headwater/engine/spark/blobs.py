@@ -3,28 +3,43 @@ into.
 
 Frames travel as Arrow IPC in one binary column. So every type of polars reaches the other side as
 it was, and Spark moves a few large rows in place of many small ones.
+
+Requests and answers as frames, on their way to workers of Spark and back.
+
+The rows of one partition of Spark on the disk of a worker.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from headwater import settings
+from headwater.engine.local.local_engine import EVENT_BYTES
+from headwater.engine.local.spill import bucket_files, split
+from headwater.engine.query import AsOf, FeatureValues, RequestSet
 from headwater.errors import ConnectError, DataError, HeadwaterError, LeakError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEMA: Final = "bucket int, kind int, payload binary"
+
 # of a payload, about: a message to a client of Spark Connect may have 128 MB
 BLOB_BYTES: Final = 4_000_000
+
 EVENTS, PIECE, REQUESTS, ANSWERS, STATES, COUNT, NOTES, ERROR, VERSIONS, ROWS, ELEMENTS = range(11)
+
 _ERRORS: Final = {
     error.__name__: error for error in (ConnectError, DataError, LeakError, UsageError)
 }
@@ -164,3 +179,187 @@ def _batch(blobs: list[Blob]) -> pa.RecordBatch:
         [*numbers, pa.array([blob.payload for blob in blobs], pa.binary())],
         ["bucket", "kind", "payload"],
     )
+
+
+SET = "__set"
+
+LEVEL = "__level"
+
+_ROW = "__row"
+
+_KNOWN_AT = "__known_at"
+
+
+def request_frame(number: int, requests: RequestSet, keys: Sequence[str]) -> pl.DataFrame:
+    """The request set of a number as a frame, with the number of each row."""
+    times = {
+        f"__{name}{level}": array
+        for level, a in enumerate(requests.as_of)
+        for name, array in (("T", a.T), ("K", a.K))
+    }
+    numbers = {SET: pl.lit(number, pl.Int32), _ROW: pl.int_range(pl.len(), dtype=pl.Int64)}
+    return (
+        pl.DataFrame({"__t": requests.t, **times})
+        .with_columns(**numbers)
+        .hstack(requests.keys.select(keys).get_columns())
+    )
+
+
+def requests_of(frame: pl.DataFrame, keys: Sequence[str]) -> tuple[pl.Series, RequestSet]:
+    """The numbers of rows, and the request set of them."""
+    levels = sum(name.startswith("__T") for name in frame.columns)
+    as_of = tuple(
+        AsOf(*(frame[f"__{name}{level}"].to_numpy() for name in "TK")) for level in range(levels)
+    )
+    columns = frame.select(keys) if keys else frame.select(pl.col(_ROW).alias(""))
+    return frame[_ROW], RequestSet(columns, frame["__t"].to_numpy(), as_of)
+
+
+def answer_frame(rows: pl.Series, values: FeatureValues, number: int, level: int) -> pl.DataFrame:
+    """The values of rows by their numbers, of a request set at one of its freshnesses."""
+    columns = [
+        rows,
+        *(s.alias(f"v{s.name}") for s in values.values),
+        *(s.alias(f"s{s.name}") for s in values.statuses),
+    ]
+    known = [] if values.known_at is None else [pl.Series(_KNOWN_AT, values.known_at)]
+    return pl.DataFrame([*columns, *known]).with_columns(
+        pl.lit(number, pl.Int32).alias(SET), pl.lit(level, pl.Int32).alias(LEVEL)
+    )
+
+
+def values_of(frame: pl.DataFrame) -> FeatureValues:
+    """The answers of a frame that a worker made, by the number of their rows."""
+    frame = frame.sort(_ROW)
+    values, statuses = (
+        pl.DataFrame([frame[c].alias(c[1:]) for c in frame.columns if c.startswith(of)])
+        for of in "vs"
+    )
+    known = frame[_KNOWN_AT].to_numpy() if _KNOWN_AT in frame.columns else None
+    return FeatureValues(values, statuses, known)
+
+
+CHUNK_BYTES = 64_000_000  # of rows that are held as one
+
+ROWS_BUCKET, ELEMENTS_BUCKET = -1, -2
+
+_BUCKETS: Final = {ROWS: ROWS_BUCKET, ELEMENTS: ELEMENTS_BUCKET}
+
+
+@dataclass
+class Spilled:
+    """The frames of a partition in files, and its requests. apart: whether each bucket of events
+    has files of its own.
+
+    buckets, sizes: the rows and the bytes of each bucket.
+    """
+
+    folder: Path
+    apart: bool
+    requests: dict[int, list[pl.DataFrame]] = field(default_factory=dict)
+    buckets: Counter[int] = field(default_factory=Counter)
+    sizes: Counter[int] = field(default_factory=Counter)
+    _held: dict[int, list[pl.DataFrame]] = field(default_factory=dict)
+    _size: int = 0
+    _files: dict[int, list[Path]] = field(default_factory=dict)
+
+    def read(
+        self,
+        batches: Iterable[pa.RecordBatch],
+        nothing: pl.DataFrame | None = None,
+        passes: Collection[int] = (NOTES, ERROR),
+    ) -> Iterator[Blob]:
+        """Take the rows of a partition; gives the blobs of the kinds that pass as they are.
+
+        nothing: an empty frame, for a partition without events.
+        """
+        for blob in blobs_of(batches):
+            if blob.kind in passes:
+                yield blob
+            elif blob.kind == REQUESTS:
+                frame = frame_of(blob)
+                self.requests.setdefault(int(frame[SET][0]), []).append(frame)
+            else:
+                assert blob.kind in (EVENTS, ROWS, ELEMENTS)
+                self._add(blob)
+        if nothing is not None and not self.buckets[0]:
+            self._add(next(frame_blobs(0, EVENTS, nothing)))
+        self._flush()
+
+    def files(self, bucket: int = 0) -> list[Path]:
+        """The files of a bucket."""
+        return self._files.get(bucket, [])
+
+    def parts_in(self, size: int) -> int:
+        """How many parts of so many bytes all rows make."""
+        return max(1, -(-sum(self.sizes.values()) // size))
+
+    def frames(self, bucket: int, size: int) -> Iterator[pl.DataFrame]:
+        """The rows of a bucket, so many bytes at a time or a little more."""
+        held: list[pl.DataFrame] = []
+        for file in self.files(bucket):
+            held.append(pl.read_parquet(file))
+            if sum(int(frame.estimated_size()) for frame in held) >= size:
+                yield pl.concat(held)
+                held = []
+        if held:
+            yield pl.concat(held)
+
+    def parts(self, hashed: pl.Expr, memory: int, bucket: int = 0) -> Iterator[pl.DataFrame]:
+        """The rows of a bucket in parts that fit into memory; rows of one hash are together."""
+        for (rows,) in self.together(
+            hashed, -(-self.buckets[bucket] * EVENT_BYTES // memory), bucket
+        ):
+            if rows is not None:
+                yield rows
+
+    def together(
+        self, hashed: pl.Expr, parts: int, *buckets: int
+    ) -> Iterator[list[pl.DataFrame | None]]:
+        """The rows of buckets in parts; rows of one hash, whichever their bucket, are in one part.
+        None where a part has no row.
+        """
+        files = [self.files(bucket) for bucket in buckets]
+        if parts <= 1:
+            yield [pl.read_parquet(of) if of else None for of in files]
+            return
+        with TemporaryDirectory(dir=self.folder) as name:
+            folders = [Path(name) / str(number) for number in range(len(files))]
+            for folder, of in zip(folders, files, strict=True):
+                if of:
+                    split(pl.scan_parquet(of), hashed % parts, folder, "the work folder")
+            for part in range(parts):
+                found = [bucket_files([folder], part) for folder in folders]
+                if any(found):
+                    yield [
+                        pl.read_parquet(of, hive_partitioning=False) if of else None for of in found
+                    ]
+
+    def _add(self, blob: Blob) -> None:
+        """Hold the rows of a blob, and write them with those before once they are many."""
+        bucket, frame = _BUCKETS.get(blob.kind, blob.bucket if self.apart else 0), frame_of(blob)
+        size = int(frame.estimated_size())
+        self.buckets[bucket] += frame.height
+        self.sizes[bucket] += size
+        self._held.setdefault(bucket, []).append(frame)
+        self._size += size
+        if self._size >= CHUNK_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the held rows."""
+        for bucket, frames in self._held.items():
+            files = self._files.setdefault(bucket, [])
+            files.append(self.folder / f"{bucket}-{len(files)}.parquet")
+            pl.concat(frames).write_parquet(
+                files[-1], compression="uncompressed", row_group_size=1 << 18
+            )
+        self._held, self._size = {}, 0
+
+
+@contextmanager
+def spill_folder(*, apart: bool = False) -> Iterator[Spilled]:
+    """A partition on disk until the context ends."""
+    with TemporaryDirectory(prefix="headwater-", dir=settings.spark_local_folder()) as name:
+        (Path(name) / "work").mkdir()
+        yield Spilled(Path(name), apart)

@@ -5,7 +5,7 @@ rows --ReadRows--> [--DealRows--> union events --by bucket--AnswerRows-->] for e
 --FinishRows--> table
 
 A stage with lists of keys takes its elements to the events, and then back to the rows: see
-`list_tasks`.
+`worker_tasks`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,6 @@ from headwater.engine.local.compute import answer
 from headwater.engine.query import Engine, EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.engine.row_work import RowWork, WrittenRows
 from headwater.engine.spark.blobs import ROWS, arrow_of, frame_blobs, frame_of
-from headwater.engine.spark.list_tasks import AnswerElements, DealElements, GatherLists, no_elements
-from headwater.engine.spark.row_tasks import (
-    AnswerRows,
-    DealFinished,
-    DealRows,
-    FinishRows,
-    KeepRows,
-    ReadRows,
-    plain,
-    unpacked,
-)
 from headwater.engine.spark.spark_job import (
     MEMORY,
     SparkJob,
@@ -50,7 +39,21 @@ from headwater.engine.spark.spark_job import (
     mapped,
     uploaded,
 )
-from headwater.engine.spark.worker_tasks import Deal
+from headwater.engine.spark.worker_tasks import (
+    AnswerElements,
+    AnswerRows,
+    Deal,
+    DealElements,
+    DealFinished,
+    DealRows,
+    FinishRows,
+    GatherLists,
+    KeepRows,
+    ReadRows,
+    no_elements,
+    plain,
+    unpacked,
+)
 from headwater.errors import DataError
 from headwater.events.keys import compared_as
 from headwater.events.read_events import Reach, collect

@@ -24,9 +24,8 @@ from headwater import permissions
 from headwater.connectors.spark import open_session, spark_errors
 from headwater.engine.checkpoint import read_json, renamed, workplace, write_json
 from headwater.engine.local.compute import answer
-from headwater.engine.local.local_engine import LocalEngine
-from headwater.engine.local.partition import hash_of
-from headwater.engine.local.states import reach_between
+from headwater.engine.local.local_engine import LocalEngine, reach_between
+from headwater.engine.local.spill import hash_of
 from headwater.engine.query import (
     EngineRun,
     EventQuery,
@@ -41,10 +40,13 @@ from headwater.engine.query import (
 )
 from headwater.engine.spark.blobs import (
     COUNT,
+    LEVEL,
     REQUESTS,
+    SET,
     frame_of,
+    request_frame,
+    values_of,
 )
-from headwater.engine.spark.request_frames import LEVEL, SET, request_frame, values_of
 from headwater.engine.spark.rows_job import RowsJob
 from headwater.engine.spark.spark_job import SparkJob, collected, mapped
 from headwater.engine.spark.worker_tasks import (

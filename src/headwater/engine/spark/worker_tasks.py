@@ -3,6 +3,18 @@ compute features, make states.
 
 A task is pickled by the engine and called by `run_task` on a worker. It holds one chunk of rows in
 memory at a time; a partition that is larger lies on the worker's disk.
+
+What a worker of Spark does with rows that travel: read them, deal them by the keys of a stage,
+answer them, and finish them.
+
+What a worker of Spark does with rows that have a list of keys: each element goes to the events
+of its key, and back to its row.
+
+    rows --DealElements--> rows by id, elements by key --AnswerElements--> rows and answered
+    elements by id --GatherLists--> rows
+
+An id is a hash of what a row asks for. So it stays as it is when Spark repeats a task, and rows
+that share one have the same answers.
 """
 
 from __future__ import annotations
@@ -15,8 +27,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
@@ -24,32 +37,39 @@ from headwater.connectors.parquet import ParquetPart
 from headwater.connectors.spark import of_spark
 from headwater.definitions.connectors import CsvFiles, Frame, JsonLinesFiles, ParquetFiles, Table
 from headwater.definitions.source import Source
-from headwater.engine.local.local_engine import counted_now
-from headwater.engine.local.partition import hash_of
-from headwater.engine.local.spill import answer_files
-from headwater.engine.local.states import fresh
-from headwater.engine.query import EngineRun, Query, StateQuery
+from headwater.engine.local.local_engine import counted_now, fresh
+from headwater.engine.local.spill import answer_files, hash_of
+from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet, StateQuery
+from headwater.engine.row_work import RowWork, answer_columns, answers_of
 from headwater.engine.spark.blobs import (
     ANSWERS,
     BLOB_BYTES,
+    CHUNK_BYTES,
     COUNT,
+    ELEMENTS,
+    ELEMENTS_BUCKET,
     ERROR,
     EVENTS,
     NOTES,
     PIECE,
     ROWS,
+    ROWS_BUCKET,
     STATES,
     VERSIONS,
     Blob,
+    answer_frame,
+    arrow_of,
     batches_of,
     blobs_of,
     error_blob,
     frame_blobs,
     frame_of,
     note_blob,
+    pass_on,
+    request_frame,
+    requests_of,
+    spill_folder,
 )
-from headwater.engine.spark.request_frames import answer_frame, requests_of
-from headwater.engine.spark.spilled import CHUNK_BYTES, spill_folder
 from headwater.errors import DataError, HeadwaterError, UsageError, read_error
 from headwater.events.read_events import IDENT, TIE, TIME, Notes, Reach, Scan, collect, scan_events
 
@@ -57,7 +77,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BUCKET = "__bucket"
-
 
 FilesTable = ParquetFiles | CsvFiles | JsonLinesFiles | ParquetPart
 
@@ -374,3 +393,339 @@ def _chunks(rows: pl.LazyFrame, subject: str) -> Iterator[pl.DataFrame]:
         yield from rows.collect_batches(chunk_size=500_000, maintain_order=False)
     except (OSError, PolarsError) as error:
         raise DataError(f"{subject} cannot be read: {read_error(error)}") from error
+
+
+ROWS_SHARE = 8  # of a task's memory, one part is for rows
+
+
+@dataclass(frozen=True)
+class RowTask(Task):
+    """A task with rows that travel."""
+
+    work: RowWork
+
+    @property
+    def modules(self) -> Sequence[ModuleType]:
+        """As `Task`."""
+        return self.work.modules
+
+
+@dataclass(frozen=True)
+class ReadRows(RowTask):
+    """Read rows of a table.
+
+    raw: the names of its columns, where batches hold its rows; None: they hold frames of rows or
+    events.
+    ends: give the earliest and the latest alone.
+    """
+
+    raw: Sequence[str] | None
+    ends: bool = False
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        left_out: Counter[str] = Counter()
+        passed: list[Blob] = []
+        for table in (
+            pass_on(blobs_of(batches), passed) if self.raw is None else chunks_of(batches, self.raw)
+        ):
+            rows, missing = self.work.read(table)
+            left_out.update(missing)
+            if rows.height or self.ends:
+                yield from frame_blobs(0, ROWS, self.work.ends(rows) if self.ends else rows)
+        if not self.ends:
+            yield note_blob(left_out, {})
+        yield from passed
+
+
+@dataclass(frozen=True)
+class DealRows(RowTask):
+    """Deal rows by the keys of a stage, compared in these types."""
+
+    stage: int
+    types: Mapping[str, pl.DataType]
+    buckets: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        passed: list[Blob] = []
+        for rows in pass_on(blobs_of(batches), passed):
+            yield from self.dealt(rows)
+        yield from passed
+
+    def dealt(self, rows: pl.DataFrame) -> Iterator[Blob]:
+        """The rows, by bucket."""
+        return Deal(self.types, self.buckets).blobs(
+            rows, ROWS, by=self.work.asked(rows, self.stage).keys
+        )
+
+
+@dataclass(frozen=True)
+class AnswerRows(RowTask):
+    """Answer the rows of a partition with its events, with the local engine. nothing: an empty
+    frame of events.
+    """
+
+    stage: int
+    query: Query
+    nothing: pl.DataFrame
+    memory: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        with spill_folder() as spilled:
+            yield from spilled.read(batches, self.nothing)
+            run = EngineRun(threads=1, memory=self.memory)
+            for number, rows in enumerate(spilled.frames(ROWS_BUCKET, self.memory // ROWS_SHARE)):
+                asked = self.work.asked(rows, self.stage)
+                (answers,) = answer_files(
+                    self.query, spilled.files(), [asked], run, spilled.folder / "work" / str(number)
+                )
+                yield from frame_blobs(
+                    0, ROWS, self.work.answered(rows, self.stage, asked, answers)
+                )
+
+
+@dataclass(frozen=True)
+class FinishRows(RowTask):
+    """Turn rows with all answers into those that are written. as_spark: in types that Spark has."""
+
+    as_spark: bool = True
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        passed: list[Blob] = []
+        left_out: Counter[str] = Counter()
+        for rows in pass_on(blobs_of(batches), passed):
+            done, missing = self.work.kept(self.work.finished(rows))
+            left_out.update(missing)
+            yield from frame_blobs(0, ROWS, plain(done) if self.as_spark else done)
+        yield note_blob(left_out, {})
+        yield from passed
+
+
+@dataclass(frozen=True)
+class DealFinished(RowTask):
+    """Deal finished rows by the columns of these types, whose rows are kept together."""
+
+    types: Mapping[str, pl.DataType]
+    buckets: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        passed: list[Blob] = []
+        for rows in pass_on(blobs_of(batches), passed):
+            yield from Deal(self.types, self.buckets).blobs(self.work.finished(rows), ROWS)
+        yield from passed
+
+
+@dataclass(frozen=True)
+class KeepRows(RowTask):
+    """Keep of finished rows those that are written, in types that Spark has."""
+
+    types: Mapping[str, pl.DataType]
+    buckets: int
+    memory: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        left_out: Counter[str] = Counter()
+        with spill_folder() as spilled:
+            yield from spilled.read(batches)
+            for (rows,) in spilled.together(
+                hash_of(self.types) // self.buckets,
+                spilled.parts_in(self.memory // ROWS_SHARE),
+                ROWS_BUCKET,
+            ):
+                if rows is not None:
+                    kept, missing = self.work.kept(rows)
+                    left_out.update(missing)
+                    yield from frame_blobs(0, ROWS, plain(kept))
+        yield note_blob(left_out, {})
+
+
+def plain(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows in types that Spark has.
+
+    Raises:
+        DataError: a column has a type that it lacks, or an integer of 64 bits without a sign is too
+            large.
+
+    >>> plain(pl.DataFrame({"n": pl.Series([1], dtype=pl.UInt32)})).schema
+    Schema([('n', Int64)])
+    """
+    types = pl.Schema({name: _plain(name, dtype) for name, dtype in rows.schema.items()})
+    try:
+        return rows.cast(types)
+    except PolarsError as error:
+        raise DataError(
+            f"the rows do not fit into the types of Spark: {read_error(error)}"
+        ) from error
+
+
+_WIDER: Final[Mapping[pl.DataType, pl.DataType]] = {
+    pl.UInt8(): pl.Int16(),
+    pl.UInt16(): pl.Int32(),
+    pl.UInt32(): pl.Int64(),
+    pl.UInt64(): pl.Int64(),
+}
+
+
+def _plain(name: str, dtype: pl.DataType) -> pl.DataType:
+    if isinstance(dtype, pl.List):
+        return pl.List(_plain(name, cast("pl.DataType", dtype.inner)))
+    if dtype in (pl.Time, pl.Null, pl.Object):
+        raise DataError(
+            f"the column {name!r} is {dtype}, which Spark lacks; cast it in the select of its "
+            "source or of the rows"
+        )
+    if isinstance(dtype, pl.Datetime):
+        return pl.Datetime("us", dtype.time_zone)
+    if isinstance(dtype, pl.Duration):
+        return pl.Duration("us")
+    return pl.String() if isinstance(dtype, pl.Categorical | pl.Enum) else _WIDER.get(dtype, dtype)
+
+
+def unpacked(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """On a worker: the rows of blobs."""
+    for blob in blobs_of(batches):
+        yield from arrow_of(frame_of(blob)).combine_chunks().to_batches()
+
+
+_ID: Final = ("__id0", "__id1")  # of 128 bits
+
+_POSITION = "__position"
+
+_ELEMENT: Final = (*_ID, _POSITION)
+
+_SEEDS: Final = (0, 1 << 16)
+
+
+@dataclass(frozen=True)
+class DealElements(DealRows):
+    """Deal rows by their ids, and the elements of their lists by the keys of a stage, compared in
+    these types.
+    """
+
+    def dealt(self, rows: pl.DataFrame) -> Iterator[Blob]:
+        """Rows and elements, by bucket."""
+        asked = self.work.asked(rows, self.stage)
+        ids = _row_ids(asked, self.types)
+        yield from _by_id(self.buckets).blobs(rows.hstack(ids), ROWS)
+        elements = _elements(asked, ids).hstack(request_frame(0, asked, list(self.types)))
+        yield from Deal(self.types, self.buckets).blobs(elements, ELEMENTS)
+
+
+@dataclass(frozen=True)
+class AnswerElements(RowTask):
+    """Answer the elements of a partition with its events, with the local engine, and deal them by
+    the ids of their rows.
+
+    nothing: an empty frame of events.
+    """
+
+    query: Query
+    buckets: int
+    nothing: pl.DataFrame
+    memory: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        with spill_folder() as spilled:
+            yield from spilled.read(batches, self.nothing, (NOTES, ERROR, ROWS))
+            run = EngineRun(threads=1, memory=self.memory)
+            for number, elements in enumerate(
+                spilled.frames(ELEMENTS_BUCKET, self.memory // ROWS_SHARE)
+            ):
+                _, asked = requests_of(elements, self.query.keys)
+                (answers,) = answer_files(
+                    self.query, spilled.files(), [asked], run, spilled.folder / "work" / str(number)
+                )
+                yield from _by_id(self.buckets).blobs(
+                    elements.select(_ELEMENT).hstack(answer_columns(answers)), ELEMENTS
+                )
+
+
+@dataclass(frozen=True)
+class GatherLists(RowTask):
+    """Give rows the answers of their elements, in the order of their lists. none: no answered
+    element.
+    """
+
+    stage: int
+    none: pl.DataFrame
+    memory: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        with spill_folder() as spilled:
+            yield from spilled.read(batches)
+            parts = spilled.parts_in(self.memory // ROWS_SHARE)
+            for rows, elements in spilled.together(
+                pl.col(_ID[0]), parts, ROWS_BUCKET, ELEMENTS_BUCKET
+            ):
+                if rows is not None:
+                    yield from frame_blobs(0, ROWS, self._gathered(rows, elements))
+
+    def _gathered(self, rows: pl.DataFrame, elements: pl.DataFrame | None) -> pl.DataFrame:
+        plain_rows = rows.drop(_ID)
+        asked = self.work.asked(plain_rows, self.stage)
+        list_elements = _elements(asked, [rows[name] for name in _ID])
+        answered = self.none if elements is None else elements.unique(_ELEMENT)
+        found = list_elements.join(answered, on=_ELEMENT, how="inner", maintain_order="left")
+        assert found.height == list_elements.height, "an element has no answer"
+        return self.work.answered(
+            plain_rows, self.stage, asked, answers_of(found, len(asked.as_of))
+        )
+
+
+def no_elements(answers: Sequence[FeatureValues]) -> pl.DataFrame:
+    """No answered element, with the types of these answers."""
+    places = pl.DataFrame(schema={**dict.fromkeys(_ID, pl.UInt64), _POSITION: pl.Int64})
+    return places.hstack(pl.DataFrame(answer_columns(answers)).clear())
+
+
+def _by_id(buckets: int) -> Deal:
+    return Deal({_ID[0]: pl.UInt64()}, buckets)
+
+
+def _row_ids(asked: RequestSet, types: Mapping[str, pl.DataType]) -> list[pl.Series]:
+    """The id of each row with a list, of two hashes: of when it asks, and of its elements and their
+    places.
+    """
+    assert asked.of is not None
+    lists, times = asked.of.lists, _times(asked.of.t, asked.of.as_of)
+    placed = asked.keys.select(list(types)).with_columns(_positions(asked))
+    ids = []
+    for name, seed in zip(_ID, _SEEDS, strict=True):
+        hashed = times.select(hash_of(times.schema, seed)).to_series().to_numpy().copy()
+        elements = (
+            placed.select(hash_of({**types, _POSITION: pl.Int64()}, seed)).to_series().to_numpy()
+        )
+        np.add.at(hashed, lists.rows, elements)  # modulo 2**64
+        ids.append(pl.Series(name, hashed))
+    return ids
+
+
+def _elements(asked: RequestSet, ids: list[pl.Series]) -> pl.DataFrame:
+    """The id of its row and the position of each element."""
+    assert asked.of is not None
+    rows = asked.of.lists.rows
+    return pl.DataFrame([*(series.gather(rows) for series in ids), _positions(asked)])
+
+
+def _positions(asked: RequestSet) -> pl.Series:
+    assert asked.of is not None
+    sizes = asked.of.lists.sizes
+    return pl.Series(_POSITION, np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes))
+
+
+def _times(t: np.ndarray, as_of: tuple[AsOf, ...]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"t": t}
+        | {
+            f"{name}{n}": array
+            for n, a in enumerate(as_of)
+            for name, array in (("T", a.T), ("K", a.K))
+        }
+    )
