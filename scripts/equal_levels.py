@@ -17,7 +17,7 @@ import time
 import lightgbm
 
 import headwater as hw
-from headwater.definitions.fit_options import Refits
+from headwater.definitions.evaluations import Refits
 from headwater.testing.scenarios import equal_levels
 
 METRICS = ("auc", "log_loss", "average_precision")

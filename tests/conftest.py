@@ -54,10 +54,10 @@ def one_fit_a_level():
     """Backtests of tests train each level once, unless they set refits;
     tests/backtesting/test_usual_refits.py has the usual number.
     """
-    from headwater.definitions import fit_options
+    from headwater.definitions import evaluations
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_options, "USUAL_REFITS", fit_options.Refits(0))
+        patch.setattr(evaluations, "USUAL_REFITS", evaluations.Refits(0))
         yield
 
 

@@ -14,7 +14,7 @@ from textwrap import dedent
 
 import pytest
 
-from headwater.definitions.functions import FUNCTIONS, Function
+from headwater.definitions.feature_view import FUNCTIONS, Function
 from headwater.errors import UsageError
 from headwater.kernel.load_numba import drop_stale_kernels
 
@@ -141,7 +141,7 @@ def test_an_aggregation(tree, promised):
         'Entry("sum_squares", "squares:SQUARES", "number", adds="sum"),',
     )
     tree.put(
-        "definitions/functions.py", '"ratio"', '"sum_squares": Function("float", splits=True),'
+        "definitions/feature_view.py", '"ratio"', '"sum_squares": Function("float", splits=True),'
     )
     tree.put(
         "definitions/aggregation.py",
@@ -182,7 +182,11 @@ def test_an_aggregation(tree, promised):
     )
     assert said == "25.0 {'x': 1.0, 'y': 4.0}\n"
     assert len(tree.files) <= promised["aggregation"] == 3
-    assert tree.lines == {"aggregations/table.py", "definitions/functions.py", "testing/cases.py"}
+    assert tree.lines == {
+        "aggregations/table.py",
+        "definitions/feature_view.py",
+        "testing/cases.py",
+    }
 
 
 def test_a_metric(tree, promised):
@@ -222,14 +226,14 @@ def test_a_metric(tree, promised):
 def test_a_task(tree, promised):
     """Counts, learned by Poisson's likelihood and judged by its deviance."""
     tree.put(
-        "definitions/tasks.py",
+        "definitions/model.py",
         'TaskType("ranking"',
         """
         TaskType("counts", "poisson_deviance", "regressor", "poisson", values=True),
         # and its name in the type above, which editors read
         """,
     )
-    path = tree.root / "headwater" / "definitions" / "tasks.py"
+    path = tree.root / "headwater" / "definitions" / "model.py"
     path.write_text(
         path.read_text(encoding="utf-8").replace('"regression"]', '"regression", "counts"]'),
         encoding="utf-8",
@@ -345,7 +349,7 @@ def test_a_stream(tree, promised, tmp_path):
         import numpy as np
 
         from headwater import clock
-        from headwater.definitions.streams import Stream
+        from headwater.definitions.connectors import Stream
         from headwater.ingestion.sources.stream_reader import RecordBatch, between, offset_at
 
 
@@ -583,9 +587,9 @@ def test_an_online_store(tree, promised, tmp_path):
 PLUGIN = """
 from headwater.aggregations.table import TABLE, Entry
 from headwater.metrics import FAMILIES
-from headwater.definitions.aggregate import made
-from headwater.definitions.functions import FUNCTIONS, Function
-from headwater.definitions.tasks import TASKS, TaskType
+from headwater.definitions.feature_view import made
+from headwater.definitions.feature_view import FUNCTIONS, Function
+from headwater.definitions.model import TASKS, TaskType
 from headwater.engine.engines import ENGINES
 from headwater.ingestion.sources.stream_reader import FEEDS
 from headwater.metrics.metric import Family, Metric
@@ -619,7 +623,7 @@ def open_store(url, **options):
 """
 TOPIC = """
 from dataclasses import dataclass
-from headwater.definitions.streams import Stream
+from headwater.definitions.connectors import Stream
 
 @dataclass(frozen=True, eq=False)
 class AcmeTopic(Stream):
@@ -752,7 +756,7 @@ def test_a_package_of_its_own_adds_rows_to_each_table(tmp_path):
         from acme import events
         from headwater.testing.examples import value_of
         print(value_of(events(), page=["a", "b"]), value_of(events().by("page"), page=["a", "b", "b"]))
-        from headwater.definitions.tasks import TASKS, written
+        from headwater.definitions.model import TASKS, written
         print("counts" in TASKS, written())
         import headwater as hw
         print(hw.operations.open_store("acme:here"))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from headwater.definitions.tasks import TASKS
+from headwater.definitions.model import TASKS
 from tests.public_modules import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -24,7 +24,7 @@ from headwater.backtesting import delivery_weeks
 from headwater.backtesting.delivered_rows import DeliveredRows
 from headwater.backtesting.delivery_weeks import WEEK, Weeks
 from headwater.backtesting.intervals import evaluate, resample_weights
-from headwater.definitions.durations import DAY
+from headwater.definitions.checks import DAY
 from headwater.metrics import resolve
 from headwater.results.estimate import Estimate
 from headwater.results.promise_result import Promise

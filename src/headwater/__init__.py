@@ -52,17 +52,19 @@ if TYPE_CHECKING:
     from headwater.definitions.aggregation import sum as sum
     from headwater.definitions.aggregation import top_k as top_k
     from headwater.definitions.aggregation import var as var
-    from headwater.definitions.censored import censored as censored
+    from headwater.definitions.connectors import Registry as Registry
+    from headwater.definitions.connectors import appended as appended
     from headwater.definitions.connectors import csv as csv
+    from headwater.definitions.connectors import env as env
     from headwater.definitions.connectors import json_lines as json_lines
+    from headwater.definitions.connectors import kafka as kafka
     from headwater.definitions.connectors import parquet as parquet
-    from headwater.definitions.decision_value import DecisionValue as DecisionValue
-    from headwater.definitions.enriched import enrich as enrich
+    from headwater.definitions.connectors import push as push
+    from headwater.definitions.evaluations import DecisionValue as DecisionValue
     from headwater.definitions.evaluations import Evaluation as Evaluation
-    from headwater.definitions.expectation import Expect as Expect
-    from headwater.definitions.expectation import ExpectRows as ExpectRows
     from headwater.definitions.experiment import Experiment as Experiment
     from headwater.definitions.feature_service import FeatureService as FeatureService
+    from headwater.definitions.feature_service import enrich as enrich
     from headwater.definitions.feature_view import FeatureView as FeatureView
     from headwater.definitions.freshness import batch as batch
     from headwater.definitions.freshness import measured as measured
@@ -75,17 +77,15 @@ if TYPE_CHECKING:
     from headwater.definitions.level import Level as Level
     from headwater.definitions.list_keys import each as each
     from headwater.definitions.model import Model as Model
+    from headwater.definitions.model import censored as censored
     from headwater.definitions.model import precomputed as precomputed
     from headwater.definitions.project import Project as Project
     from headwater.definitions.ranking import Ranking as Ranking
     from headwater.definitions.request_feature import RequestField as RequestField
     from headwater.definitions.request_feature import request_feature as request_feature
+    from headwater.definitions.source import Expect as Expect
+    from headwater.definitions.source import ExpectRows as ExpectRows
     from headwater.definitions.source import Source as Source
-    from headwater.definitions.streams import Registry as Registry
-    from headwater.definitions.streams import appended as appended
-    from headwater.definitions.streams import env as env
-    from headwater.definitions.streams import kafka as kafka
-    from headwater.definitions.streams import push as push
     from headwater.definitions.windows import window as window
     from headwater.ingestion.debezium_history import debezium as debezium
     from headwater.jobs.materialize import materialize as materialize
@@ -108,29 +108,24 @@ _HOMES = {
     "headwater.connectors.sql": "sql",
     "headwater.definitions.aggregation": (
         "approx_percentile collect_set count count_distinct decayed_mean decayed_sum first "
-        "first_n fraction last last_n latest max max_by mean min min_by mode open_age open_count "
-        "rate ratio since_last std sum top_k var"
+        "first_n fraction last last_n latest max max_by mean min min_by mode open_age "
+        "open_count rate ratio since_last std sum top_k var"
     ),
-    "headwater.definitions.censored": "censored",
-    "headwater.definitions.connectors": "csv json_lines parquet",
-    "headwater.definitions.decision_value": "DecisionValue",
-    "headwater.definitions.enriched": "enrich",
-    "headwater.definitions.evaluations": "Evaluation",
-    "headwater.definitions.expectation": "Expect ExpectRows",
+    "headwater.definitions.connectors": ("csv json_lines parquet Registry appended env kafka push"),
+    "headwater.definitions.evaluations": "DecisionValue Evaluation",
     "headwater.definitions.experiment": "Experiment",
-    "headwater.definitions.feature_service": "FeatureService",
+    "headwater.definitions.feature_service": "enrich FeatureService",
     "headwater.definitions.feature_view": "FeatureView",
     "headwater.definitions.freshness": "batch measured never on_request streaming",
     "headwater.definitions.http_features": "HttpFeatures",
     "headwater.definitions.labels": "Labels outcome",
     "headwater.definitions.level": "Level",
     "headwater.definitions.list_keys": "each",
-    "headwater.definitions.model": "Model precomputed",
+    "headwater.definitions.model": "censored Model precomputed",
     "headwater.definitions.project": "Project",
     "headwater.definitions.ranking": "Ranking",
     "headwater.definitions.request_feature": "RequestField request_feature",
-    "headwater.definitions.source": "Source",
-    "headwater.definitions.streams": "Registry appended env kafka push",
+    "headwater.definitions.source": "Expect ExpectRows Source",
     "headwater.definitions.windows": "window",
     "headwater.ingestion.debezium_history": "debezium",
     "headwater.jobs.materialize": "materialize",

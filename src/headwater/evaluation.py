@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from headwater.backtesting.promise import promised as promised
     from headwater.backtesting.sweeps import sweep_known_after as sweep_known_after
     from headwater.backtesting.sweeps import transitions as transitions
-    from headwater.definitions.acknowledged import Acknowledgement as Acknowledgement
-    from headwater.definitions.fit_options import Refits as Refits
-    from headwater.definitions.fit_options import Tuning as Tuning
+    from headwater.definitions.evaluations import Acknowledgement as Acknowledgement
+    from headwater.definitions.evaluations import Refits as Refits
+    from headwater.definitions.evaluations import Tuning as Tuning
+    from headwater.definitions.evaluations import rolling as rolling
     from headwater.definitions.level import ladder as ladder
-    from headwater.definitions.negative_sampling import NegativeSampling as NegativeSampling
-    from headwater.definitions.rolling import rolling as rolling
-    from headwater.definitions.scores import Scores as Scores
+    from headwater.definitions.model import Scores as Scores
+    from headwater.definitions.ranking import NegativeSampling as NegativeSampling
     from headwater.metrics.card_precision import card_precision as card_precision
     from headwater.metrics.custom import metric as metric
 
@@ -28,12 +28,10 @@ _HOMES = {
     "headwater.backtesting.backtest": "Backtest",
     "headwater.backtesting.promise": "promised",
     "headwater.backtesting.sweeps": "sweep_known_after transitions",
-    "headwater.definitions.acknowledged": "Acknowledgement",
-    "headwater.definitions.fit_options": "Refits Tuning",
+    "headwater.definitions.evaluations": "Acknowledgement Refits Tuning rolling",
     "headwater.definitions.level": "ladder",
-    "headwater.definitions.negative_sampling": "NegativeSampling",
-    "headwater.definitions.rolling": "rolling",
-    "headwater.definitions.scores": "Scores",
+    "headwater.definitions.model": "Scores",
+    "headwater.definitions.ranking": "NegativeSampling",
     "headwater.metrics.card_precision": "card_precision",
     "headwater.metrics.custom": "metric",
 }

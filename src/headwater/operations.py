@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from headwater.backtesting.delivery import Delivery as Delivery
     from headwater.backtesting.delivery import watch as watch
     from headwater.catalog.plan import Plan as Plan
-    from headwater.definitions.aggregate import Aggregation as Aggregation
+    from headwater.definitions.feature_view import Aggregation as Aggregation
     from headwater.definitions.feature_view import FeatureRef as FeatureRef
-    from headwater.definitions.model_variant import ModelVariant as ModelVariant
+    from headwater.definitions.level import ModelVariant as ModelVariant
     from headwater.erasure.erase import erase as erase
     from headwater.ingestion.dead_letters import DeadLetterFilter as DeadLetterFilter
     from headwater.ingestion.dead_letters import dead_letters as dead_letters
@@ -78,25 +78,24 @@ _HOMES = {
     "headwater.assessing.scratch": "assess_scratch",
     "headwater.backtesting.delivery": "Delivery watch",
     "headwater.catalog.plan": "Plan",
-    "headwater.definitions.aggregate": "Aggregation",
-    "headwater.definitions.feature_view": "FeatureRef",
-    "headwater.definitions.model_variant": "ModelVariant",
+    "headwater.definitions.feature_view": "Aggregation FeatureRef",
+    "headwater.definitions.level": "ModelVariant",
     "headwater.erasure.erase": "erase",
     "headwater.ingestion.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
     "headwater.ingestion.fill": "fill",
-    "headwater.ingestion.rewind": "rewind",
     "headwater.ingestion.replay": "replay",
+    "headwater.ingestion.rewind": "rewind",
     "headwater.ingestion.source_ingestor": "IngestLimits",
     "headwater.jobs.drop_view": "forget",
     "headwater.jobs.materialize": "Materialized",
     "headwater.jobs.materialize_model": "materialize_model",
     "headwater.jobs.precompute": "ActiveKeys PrecomputeResult",
     "headwater.jobs.sinks": "PredictionTable",
-    "headwater.kept_runs.mlflow_tracking": "log_to_mlflow",
-    "headwater.kept_runs.runs": "Runs",
     "headwater.journal.outcome_journal": "Outcomes outcomes",
     "headwater.journal.serving_log": "ServedLog",
     "headwater.journal.serving_log_files": "served",
+    "headwater.kept_runs.mlflow_tracking": "log_to_mlflow",
+    "headwater.kept_runs.runs": "Runs",
     "headwater.models.formats": "load_model",
     "headwater.models.registry": "ModelRegistry",
     "headwater.monitoring.drift": "Drift drift",
@@ -109,10 +108,10 @@ _HOMES = {
     ),
     "headwater.online.feature_reader": "OnlineFeatures",
     "headwater.online.precomputed": "PrecomputedReader",
-    "headwater.stores": "CreatedStore OnlineStore create_store open_store",
     "headwater.serving.process.ingest_process": "IngestOptions",
     "headwater.serving.serve": "ServeOptions serve",
     "headwater.serving.service": "Service",
+    "headwater.stores": "CreatedStore OnlineStore create_store open_store",
     "headwater.training.dataset": "Dataset reproduce",
     "headwater.training.feature_cache": "Cache",
     "headwater.training.measured_freshness": "ages measured_level",

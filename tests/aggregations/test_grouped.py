@@ -16,7 +16,7 @@ import headwater as hw
 from headwater.aggregations import run
 from headwater.aggregations.base import FinalizeContext, GroupBy, SweepingFunction
 from headwater.aggregations.table import TABLE, family
-from headwater.definitions.functions import FUNCTIONS
+from headwater.definitions.feature_view import FUNCTIONS
 from headwater.errors import DataError
 from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
 from headwater.kernel.distinct_requests import DistinctRequests

@@ -6,7 +6,7 @@ import pytest
 
 import headwater as hw
 from headwater.aggregations.table import TABLE, family
-from headwater.definitions.functions import FUNCTIONS
+from headwater.definitions.feature_view import FUNCTIONS
 from headwater.errors import DefinitionError
 from headwater.testing import cases
 from headwater.testing.references import EMPTY, REFERENCES

@@ -8,7 +8,7 @@ from headwater.backtesting.describe import how_sure
 from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.row_blocks import chosen_blocks, given_blocks
 from headwater.backtesting.spread import interval
-from headwater.definitions.durations import DAY, HOUR
+from headwater.definitions.checks import DAY, HOUR
 from headwater.errors import UsageError
 from headwater.metrics import resolve
 from tests.backtesting.world import STALE_AND_FRESH, model, world

@@ -8,7 +8,7 @@ import pytest
 
 import headwater as hw
 from headwater.backtesting.delivered_rows import ServedAs, delivered_rows
-from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.level import AS_DEFINED
 from headwater.errors import DataError
 from headwater.training.resources import DEFAULT_RESOURCES
 from tests.journal.conftest import about, at, micros, model, one

@@ -11,7 +11,7 @@ from rich.console import Console
 from sklearn.base import clone
 
 import headwater as hw
-from headwater.definitions import fit_options
+from headwater.definitions import evaluations
 from headwater.errors import UsageError
 from headwater.reports import fixed_models, to_html, to_notebook, to_table
 from tests.backtesting.world import STALE_AND_FRESH, day, judge, level, logistic, model, step, world
@@ -26,7 +26,7 @@ def made():
 
 @pytest.fixture(autouse=True)
 def usual(monkeypatch, one_fit_a_level):
-    monkeypatch.setattr(fit_options, "USUAL_REFITS", hw.evaluation.Refits())
+    monkeypatch.setattr(evaluations, "USUAL_REFITS", hw.evaluation.Refits())
 
 
 def test_the_default_trains_again_and_keeps_the_values_of_the_first_fit(made):

@@ -9,7 +9,7 @@ import pytest
 import headwater as hw
 from headwater.catalog.id_memory import ID_MEMORY
 from headwater.catalog.lint import RULES, SCHEMA, lints
-from headwater.definitions.view_refusals import queryable
+from headwater.definitions.project import queryable
 from tests.catalog.shop import http, model, project, source, view
 
 STREAM = hw.streaming("2s")

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from headwater.definitions.expression_text import expression_text
+from headwater.definitions.definition import expression_text
 
 COLUMN = pl.col
 

@@ -14,8 +14,7 @@ import pytest
 from msgspec import structs
 
 import headwater as hw
-from headwater.definitions.definition import Definition
-from headwater.definitions.readable import LINES, WIDTH, Readable, brief
+from headwater.definitions.definition import LINES, WIDTH, Definition, Readable, brief
 from headwater.errors import DefinitionError
 from tests.backtesting.sample_result import flights
 

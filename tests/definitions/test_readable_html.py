@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.results.result import Result
 from tests.public_modules import NAMES
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.served_views import backtest_only, served, stored
+from headwater.definitions.project import backtest_only, served, stored
 from headwater.errors import DefinitionError, UsageError
 from tests.flow import Flow, at, frame, home, store, streaming_view, view_of  # noqa: F401 (fixtures)
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.tasks import TASKS, written
+from headwater.definitions.model import TASKS, written
 from headwater.metrics import resolve
 
 TABLE = pl.DataFrame({"user": ["u"], "item": ["i"], "at": [0], "label": [1]})

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import headwater as hw
-from headwater.definitions import fit_options
+from headwater.definitions import evaluations
 from scripts import ten_ways
 
 TEXT = ten_ways.PAGE.read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def test_the_command_of_the_page_is_one_that_runs():
 
 @pytest.mark.slow
 def test_the_code_of_the_page_runs_and_headwater_says_so(monkeypatch):
-    monkeypatch.setattr(fit_options, "USUAL_REFITS", hw.evaluation.Refits())
+    monkeypatch.setattr(evaluations, "USUAL_REFITS", hw.evaluation.Refits())
     examples = list(ten_ways.examples())
     for number, (backtested, says) in enumerate(examples):
         drawn, kept = (

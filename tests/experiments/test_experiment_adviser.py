@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import headwater as hw
-from headwater.definitions.durations import DAY, HOUR
+from headwater.definitions.checks import DAY, HOUR
 from headwater.experiments.experiment_adviser import AdviserAnswers, advise, kind_warnings
 from tests.experiments.shop_history import project
 

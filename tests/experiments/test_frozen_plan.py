@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-from headwater.definitions.durations import DAY, HOUR
+from headwater.definitions.checks import DAY, HOUR
 from headwater.errors import DataError, DefinitionError, HeadwaterWarning, UsageError
 from headwater.experiments.frozen_plan import assignment_of, freeze
 from headwater.models.experiment_store import ExperimentStore

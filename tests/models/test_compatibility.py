@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.durations import DAY, SECOND
+from headwater.definitions.checks import DAY, SECOND
 from headwater.definitions.freshness import from_data
 from headwater.errors import DataError
 from headwater.kernel.as_of import as_of

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 
 import headwater as hw
-from headwater.definitions.tasks import TASKS
+from headwater.definitions.model import TASKS
 from headwater.errors import DataError, LeakError, UsageError
 from headwater.models.artifact import load, save
 from headwater.models.estimators import default_estimator, fresh_copy, is_fitted, narrow

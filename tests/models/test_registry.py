@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import headwater as hw
-from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.level import AS_DEFINED
 from headwater.errors import DataError, UsageError
 from headwater.models import registry as registries
 from headwater.models.artifact import save

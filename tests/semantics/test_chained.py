@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.definitions.enriched import known_column, over
-from headwater.definitions.feature_service import Enriched
+from headwater.definitions.feature_service import Enriched, known_column, over
 from headwater.errors import DefinitionError, HeadwaterWarning
 from headwater.testing import cases
 from headwater.testing.conformance import bits

@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeRegressor
 import headwater as hw
 from headwater import clock
 from headwater.backtesting.levels import level_rows
-from headwater.definitions.served_views import backtest_only
+from headwater.definitions.project import backtest_only
 from headwater.events.read_events import Notes
 from headwater.jobs import precompute
 from headwater.models.fit import fit

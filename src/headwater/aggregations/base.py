@@ -19,7 +19,7 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.definitions.aggregate import Parameter
+from headwater.definitions.feature_view import Parameter
 from headwater.definitions.windows import Window
 from headwater.kernel import layers
 from headwater.kernel.arrays import I64, Column, Events, ListColumn, RequestTimes, Values

@@ -26,7 +26,7 @@ from headwater.aggregations.base import (
     in_time,
     plain,
 )
-from headwater.definitions.durations import SECOND
+from headwater.definitions.checks import SECOND
 from headwater.kernel import layers
 from headwater.kernel.arrays import (
     I64,

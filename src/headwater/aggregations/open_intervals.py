@@ -12,7 +12,7 @@ import numpy as np
 
 from headwater.aggregations import ragged
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
-from headwater.definitions.durations import SECOND
+from headwater.definitions.checks import SECOND
 from headwater.kernel.arrays import Column
 from headwater.kernel.layers import Spans, Use
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.aggregations.moments import COUNTS, SUMS
-from headwater.definitions.durations import SECOND
+from headwater.definitions.checks import SECOND
 from headwater.kernel import layers
 from headwater.kernel.arrays import F64, Column
 from headwater.kernel.layers import ADD, Spans, Use

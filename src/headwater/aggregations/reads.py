@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from headwater.definitions.aggregate import Parameter
+from headwater.definitions.feature_view import Parameter
 from headwater.definitions.windows import Window
 from headwater.kernel.layers import Use
 

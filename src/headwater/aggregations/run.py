@@ -19,7 +19,7 @@ from headwater.aggregations.base import (
     visible_ranges,
 )
 from headwater.aggregations.table import family
-from headwater.definitions.aggregate import Parameter
+from headwater.definitions.feature_view import Parameter
 from headwater.definitions.windows import Window
 from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, RequestTimes
 from headwater.kernel.distinct_requests import DistinctRequests, ResultBuffer

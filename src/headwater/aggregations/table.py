@@ -10,8 +10,7 @@ from typing import Literal, cast
 
 from headwater.aggregations import reads
 from headwater.aggregations.base import AggregateFunction, GroupBy
-from headwater.definitions.aggregate import Parameter
-from headwater.definitions.functions import FUNCTIONS, Function
+from headwater.definitions.feature_view import FUNCTIONS, Function, Parameter
 from headwater.plugins import Rows
 
 Accepts = Literal["any", "number", "time", "flag"]

@@ -32,12 +32,11 @@ from headwater.backtesting.backtest import backtest
 from headwater.backtesting.break_even import recommended
 from headwater.backtesting.describe import value_of
 from headwater.backtesting.withdrawals import known_deliveries
-from headwater.definitions.checked_call import checked_call
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
 from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model
-from headwater.definitions.project import Project
+from headwater.definitions.project import Project, checked_call
 from headwater.engine.engines import engine_name
 from headwater.errors import HeadwaterError, UsageError
 from headwater.results.assessment_parts import AtRequest

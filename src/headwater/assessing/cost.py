@@ -176,7 +176,7 @@ def _of_view(readings: Mapping[str, Reading], own_readings: Mapping[str, Reading
 
 def _rows(outputs: Sequence[object], readings: Mapping[str, Reading]) -> dict[str, Reading]:
     """Rows read for each window, for a key with the mean rate."""
-    from headwater.definitions.feature import Feature
+    from headwater.definitions.feature_view import Feature
 
     E, U, tau = (readings.get(name) for name in ("E", "U", "tau"))
     per_window: dict[str, Reading] = {}

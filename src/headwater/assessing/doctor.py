@@ -17,14 +17,12 @@ from typing import Final
 
 from headwater import clock, settings
 from headwater.catalog.plan import compare
-from headwater.definitions.enriched import bottom_of
-from headwater.definitions.model_variant import AS_DEFINED, at_level
-from headwater.definitions.project import Project
-from headwater.definitions.readable import cut
-from headwater.definitions.served_views import stored
-from headwater.definitions.source import Source
+from headwater.definitions.connectors import BrokerStream, KafkaTopic
+from headwater.definitions.definition import cut
+from headwater.definitions.level import AS_DEFINED, at_level
+from headwater.definitions.project import Project, stored
+from headwater.definitions.source import Source, bottom_of
 from headwater.definitions.spark_stream import SparkStream
-from headwater.definitions.streams import BrokerStream, KafkaTopic
 from headwater.engine.engines import open_engine
 from headwater.engine.query import InspectableEngine
 from headwater.errors import HeadwaterError, NoStoreError

@@ -7,7 +7,7 @@ import math
 import msgspec
 import polars as pl
 
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
 from headwater.definitions.model import Model
 from headwater.journal.serving_log_rows import LATENCY, PREDICTION, PREDICTION_HOW, REQUEST
 from headwater.results.lift_result import Lift

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headwater import settings
-from headwater.definitions.durations import Duration
-from headwater.definitions.readable import Readable
-from headwater.definitions.spelling import Spelled
+from headwater.definitions.checks import Duration, Spelled
+from headwater.definitions.definition import Readable
 from headwater.results.measurement import Number
 from headwater.stores import OnlineStore
 

@@ -19,14 +19,13 @@ from headwater.assessing.probes import database_probe as database
 from headwater.assessing.probes import store_probe as of_store
 from headwater.assessing.questions import Answers
 from headwater.assessing.readiness_levels import judged, ladders, no_stream, nothing_to_read
-from headwater.definitions.durations import HOUR, micros
-from headwater.definitions.enriched import bottom_of
+from headwater.definitions.checks import HOUR, micros
+from headwater.definitions.connectors import BrokerStream
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
-from headwater.definitions.source import Source
-from headwater.definitions.streams import BrokerStream
+from headwater.definitions.source import Source, bottom_of
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.models.registry import ModelRegistry
 from headwater.results.measurement import Missing, Number, Reading, measured

@@ -17,7 +17,7 @@ from headwater.backtesting.experiment_rows import ExperimentRows, prepare, train
 from headwater.backtesting.intervals import evaluate
 from headwater.backtesting.levels import LevelRows, outcomes_known
 from headwater.backtesting.verdicts import in_metric, min_lifts
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
 from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef

@@ -9,8 +9,8 @@ from pathlib import Path
 from headwater import clock
 from headwater.assessing.network import network
 from headwater.assessing.questions import Answers, checked
-from headwater.definitions.decision_value import DecisionValue
-from headwater.definitions.durations import Duration, micros, text
+from headwater.definitions.checks import Duration, micros, text
+from headwater.definitions.evaluations import DecisionValue
 from headwater.errors import UsageError
 from headwater.reports.wording import listed
 from headwater.results.assessment_parts import Effect, Network

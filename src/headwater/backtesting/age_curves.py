@@ -22,7 +22,7 @@ from headwater.backtesting.experiment_rows import ExperimentRows
 from headwater.backtesting.intervals import ResampledMetrics
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.verdicts import min_lifts
-from headwater.definitions.durations import SECOND, Duration, micros, text
+from headwater.definitions.checks import SECOND, Duration, micros, text
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, never, on_request, streaming
 from headwater.definitions.level import Level

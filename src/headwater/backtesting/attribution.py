@@ -31,11 +31,11 @@ from headwater.backtesting.view_groups import (
     unmeasured,
 )
 from headwater.connectors.snapshots import one_version
-from headwater.definitions.checked_call import checked_call
 from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
+from headwater.definitions.project import checked_call
 from headwater.engine.engines import engine_name
 from headwater.errors import UsageError, listed
 from headwater.kernel.arrays import Bool

@@ -33,12 +33,11 @@ from headwater.backtesting.slices import Slice, cold_slices, user_slices
 from headwater.backtesting.split import describe
 from headwater.backtesting.withdrawals import known_deliveries
 from headwater.connectors.snapshots import one_version
-from headwater.definitions.checked_call import checked_call
 from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
-from headwater.definitions.model import Model
-from headwater.definitions.scores import Scores
+from headwater.definitions.model import Model, Scores
+from headwater.definitions.project import checked_call
 from headwater.engine.engines import engine_name
 from headwater.errors import UsageError, nearest
 from headwater.models.manifest import library_versions

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from headwater.backtesting.table_outcomes import REPEATED, table_outcomes
+from headwater.definitions.definition import counted
 from headwater.definitions.labels import Outcome
+from headwater.definitions.level import AS_DEFINED
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED
-from headwater.definitions.readable import counted
 from headwater.errors import DataError
 from headwater.journal.serving_log_files import read
 from headwater.journal.serving_log_rows import (

@@ -18,11 +18,11 @@ from headwater import clock
 from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delivered_rows
 from headwater.backtesting.delivery_weeks import Weeks
 from headwater.backtesting.outcome_rules import HIDDEN, held_out, unjudged
-from headwater.definitions.checked_call import checked_call
+from headwater.definitions.checks import parse_timestamp, timestamp_text
 from headwater.definitions.evaluations import Evaluation
+from headwater.definitions.level import AS_DEFINED
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED
-from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.definitions.project import checked_call
 from headwater.errors import DataError, UsageError
 from headwater.metrics import Metric, resolve
 from headwater.models.latest_results import LATEST_DELIVERY

@@ -41,8 +41,7 @@ from headwater.backtesting.delivered_rows import DeliveredRows
 from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.row_blocks import MIN_BLOCKS, RowBlocks, given_blocks
 from headwater.backtesting.spread import ALPHA
-from headwater.definitions.durations import DAY
-from headwater.definitions.timestamps import timestamp_text
+from headwater.definitions.checks import DAY, timestamp_text
 from headwater.errors import UsageError
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics import Blocks, Metric, RowContext

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from headwater.backtesting.row_blocks import MIN_BLOCKS
 from headwater.backtesting.sign_flips import are_few
-from headwater.definitions.evaluations import Evaluation
+from headwater.definitions.evaluations import Evaluation, Refits
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.fit_options import Refits
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model

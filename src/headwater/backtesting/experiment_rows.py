@@ -21,9 +21,16 @@ from headwater.backtesting.judging import Judge
 from headwater.backtesting.levels import LevelRows, level_rows
 from headwater.backtesting.row_blocks import RowBlocks, chosen_blocks, given_blocks
 from headwater.backtesting.split import Split, split_rows
-from headwater.definitions.durations import DAY
-from headwater.definitions.evaluations import Evaluation, NamedMetric, block_length, is_column
-from headwater.definitions.fit_options import Refits, as_refits, as_tuning
+from headwater.definitions.checks import DAY
+from headwater.definitions.evaluations import (
+    Evaluation,
+    NamedMetric,
+    Refits,
+    as_refits,
+    as_tuning,
+    block_length,
+    is_column,
+)
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.errors import UsageError, nearest

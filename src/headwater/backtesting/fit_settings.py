@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from headwater.definitions.fit_options import Tuning
+from headwater.definitions.evaluations import Tuning
 from headwater.errors import UsageError
 
 _SPACES: tuple[Mapping[str, Sequence[object]], ...] = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from headwater.backtesting.fit_settings import trial_settings
-from headwater.definitions.fit_options import Tuning
+from headwater.definitions.evaluations import Tuning
 from headwater.definitions.model import Model
 from headwater.errors import UsageError
 from headwater.kernel.arrays import I64

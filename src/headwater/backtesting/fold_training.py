@@ -13,9 +13,9 @@ from headwater.backtesting import levels as of_levels
 from headwater.backtesting.fitting import Fit, Fitter
 from headwater.backtesting.half_samples import half_sample
 from headwater.backtesting.split import Fold, Split
-from headwater.definitions.fit_options import Refits
+from headwater.definitions.checks import timestamp_text
+from headwater.definitions.evaluations import Refits
 from headwater.definitions.level import Level
-from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.models.fit import Fitted, check_classes

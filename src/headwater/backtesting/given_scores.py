@@ -26,9 +26,8 @@ from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.freshness import Freshness, kind_of, never
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
-from headwater.definitions.model import Model, Task
+from headwater.definitions.model import Model, Scores, Task
 from headwater.definitions.request_feature import RequestField
-from headwater.definitions.scores import Scores
 from headwater.errors import DataError, UsageError, nearest
 from headwater.kernel.arrays import F64
 from headwater.kernel.as_of import NEVER, as_of

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headwater.definitions.durations import DAY
+from headwater.definitions.checks import DAY
 from headwater.errors import DataError
 from headwater.kernel.arrays import F64, I64, Bool
 

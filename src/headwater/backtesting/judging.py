@@ -16,9 +16,9 @@ from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.slices import Slice
 from headwater.backtesting.split import Split
 from headwater.backtesting.verdicts import compare_levels, min_lifts
+from headwater.definitions.checks import timestamp_text
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.timestamps import timestamp_text
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics import Blocks, Metric, RowContext, curves
 from headwater.results.backtest_result import FoldResult, LevelResult, SliceResult

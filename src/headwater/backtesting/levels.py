@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from headwater.definitions.durations import DAY, SECOND
+from headwater.definitions.checks import DAY, SECOND
 from headwater.definitions.freshness import Freshness, is_freshness
 from headwater.definitions.level import Level, as_level, ladder
 from headwater.definitions.model import Model, Precomputed

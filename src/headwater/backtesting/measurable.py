@@ -9,11 +9,10 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 
-from headwater.definitions.durations import micros
-from headwater.definitions.enriched import bottom_of
+from headwater.definitions.checks import micros
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.source import Source
+from headwater.definitions.source import Source, bottom_of
 from headwater.kernel.arrays import I64, Bool
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.results.backtest_result import BacktestResult

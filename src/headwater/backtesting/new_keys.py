@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from headwater.backtesting.slices import Slice
-from headwater.definitions.durations import DAY
+from headwater.definitions.checks import DAY
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
 from headwater.kernel.arrays import Bool

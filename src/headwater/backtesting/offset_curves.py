@@ -24,7 +24,7 @@ from headwater.backtesting.audit.own_events import own_events
 from headwater.backtesting.experiment_rows import ExperimentRows
 from headwater.backtesting.intervals import ResampledMetrics
 from headwater.backtesting.row_blocks import RowBlocks
-from headwater.definitions.durations import DAY, HOUR, SECOND, text
+from headwater.definitions.checks import DAY, HOUR, SECOND, text
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, measured, never, on_request
 from headwater.definitions.level import Level

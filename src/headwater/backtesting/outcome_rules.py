@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headwater.definitions.censored import Censored
-from headwater.definitions.model import Model
+from headwater.definitions.model import Censored, Model
 from headwater.errors import DataError, UsageError, nearest
 from headwater.kernel.arrays import F64, Bool
 

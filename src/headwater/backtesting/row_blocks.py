@@ -28,7 +28,7 @@ import msgspec
 import numpy as np
 
 from headwater.backtesting.sign_flips import effective
-from headwater.definitions.durations import DAY, HOUR, Duration, text
+from headwater.definitions.checks import DAY, HOUR, Duration, text
 from headwater.definitions.evaluations import block_length
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics import Blocks

@@ -10,8 +10,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater.definitions.aggregation import count
-from headwater.definitions.definition import is_expr
-from headwater.definitions.expression_text import expression_text
+from headwater.definitions.definition import expression_text, is_expr
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.freshness import on_request

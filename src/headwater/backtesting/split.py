@@ -13,9 +13,8 @@ from itertools import pairwise
 import numpy as np
 
 from headwater import clock
-from headwater.definitions.durations import DAY, SECOND
-from headwater.definitions.rolling import Rolling
-from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.definitions.checks import DAY, SECOND, parse_timestamp, timestamp_text
+from headwater.definitions.evaluations import Rolling
 from headwater.errors import UsageError
 from headwater.kernel.arrays import I64, Bool
 from headwater.results.backtest_result import TimeSplit

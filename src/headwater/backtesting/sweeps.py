@@ -6,16 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headwater.definitions.checked_call import checked_call
-from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.enriched import bottom_of
+from headwater.definitions.checks import Duration, micros, text
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, batch, on_request
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed, precomputed
-from headwater.definitions.source import Source
+from headwater.definitions.project import checked_call
+from headwater.definitions.source import Source, bottom_of
 from headwater.errors import UsageError
 from headwater.training.leak_checks import filter_columns, label_columns
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from headwater.backtesting.audit.acknowledgements import with_acknowledgement
-from headwater.definitions.acknowledged import Acknowledgement
-from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.evaluations import Acknowledgement
+from headwater.definitions.level import AS_DEFINED
 from headwater.errors import DataError
 from headwater.models.promises import deliveries
 from headwater.models.registry import ModelRegistry

@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 from headwater.catalog.entry import CatalogEntry, CatalogState, Entries, EntryKey, Kind
 from headwater.catalog.serialize import HIDDEN, is_said
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.errors import listed
 
 Action = Literal["added", "changed", "removed"]

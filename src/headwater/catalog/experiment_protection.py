@@ -12,10 +12,10 @@ from headwater.catalog.serialize import (
     service_definition,
     view_definition,
 )
+from headwater.definitions.checks import timestamp_text
 from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.experiment import Experiment
 from headwater.definitions.project import Project
-from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import UsageError
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 from headwater.models.registry import ModelRegistry

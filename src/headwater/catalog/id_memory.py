@@ -10,10 +10,8 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from headwater.catalog.lint import Lint
-from headwater.definitions.durations import micros, text
-from headwater.definitions.memory_sizes import Size, in_bytes, size_text
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import stored
+from headwater.definitions.checks import Size, in_bytes, micros, size_text, text
+from headwater.definitions.project import Project, stored
 from headwater.definitions.source import Source
 from headwater.errors import HeadwaterError, listed
 from headwater.events.read_events import TIME, arrived, called, collect

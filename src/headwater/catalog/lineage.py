@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from headwater.catalog.serialize import feature_text
-from headwater.definitions.described import Described
+from headwater.definitions.definition import Described
 from headwater.definitions.feature_service import Enriched, FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project

@@ -10,15 +10,13 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from headwater.aggregations.table import TABLE
-from headwater.definitions.durations import DAY, micros, text
-from headwater.definitions.enriched import bottom_of
+from headwater.definitions.checks import DAY, micros, text
+from headwater.definitions.definition import Readable
 from headwater.definitions.feature_service import Enriched, FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.http_features import HttpFeatures
-from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
-from headwater.definitions.source import Source
-from headwater.definitions.view_refusals import REFUSALS, Finding, _roots
+from headwater.definitions.project import REFUSALS, Finding, Project, _roots
+from headwater.definitions.source import Source, bottom_of
 from headwater.errors import listed
 from headwater.training.schema_check import problems
 

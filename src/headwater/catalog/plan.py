@@ -21,13 +21,10 @@ from headwater.catalog.rebuilds import rebuilds
 from headwater.catalog.rewrites import rewrites
 from headwater.catalog.serialize import describe
 from headwater.catalog.version_protection import dropped_versions, versions_in_words
-from headwater.definitions.checked_call import checked_call
+from headwater.definitions.checks import Size
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.memory_sizes import Size
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import replayed, stored
-from headwater.definitions.source import Source
-from headwater.definitions.writers import has_one_writer, producers_rule
+from headwater.definitions.project import Project, checked_call, replayed, stored
+from headwater.definitions.source import Source, has_one_writer, producers_rule
 from headwater.errors import DefinitionError, UsageError
 from headwater.models.promotion import unserved
 from headwater.models.registry import ModelRegistry

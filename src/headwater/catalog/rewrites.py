@@ -8,8 +8,7 @@ from collections.abc import Iterable
 
 from headwater.catalog.entry import CatalogState, Entries, EntryKey
 from headwater.definitions.freshness import Streaming
-from headwater.definitions.source import Source
-from headwater.definitions.writers import has_one_writer, other_writers, steps_to_rewrite
+from headwater.definitions.source import Source, has_one_writer, other_writers, steps_to_rewrite
 
 
 def rewrites(held: CatalogState, new: Entries, sources: Iterable[Source]) -> dict[str, str]:

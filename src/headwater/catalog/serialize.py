@@ -8,25 +8,20 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from headwater.catalog.entry import CatalogEntry, Entries, EntryKey
-from headwater.definitions.columns import DTYPES, output_name
+from headwater.definitions.checks import text
 from headwater.definitions.connectors import Table
 from headwater.definitions.definition import Definition, fingerprint_of
-from headwater.definitions.durations import text
 from headwater.definitions.experiment import Arm, Experiment, ExperimentMetric
-from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
-from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.freshness import OnRequest
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
-from headwater.definitions.level import Level
+from headwater.definitions.level import Level, at_level
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.model_variant import at_level
-from headwater.definitions.project import Project
+from headwater.definitions.project import Project, StoredView, replayed, stored
 from headwater.definitions.request_feature import RequestField
-from headwater.definitions.served_views import StoredView, replayed, stored
-from headwater.definitions.source import Source
-from headwater.definitions.writers import has_one_writer
+from headwater.definitions.source import DTYPES, Source, has_one_writer, output_name
 from headwater.errors import DefinitionError
 
 HIDDEN = frozenset({"reads", "events", "made_of"})

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headwater.catalog.plan import Plan
-    from headwater.definitions.project import Project
-    from headwater.definitions.served_views import StoredView
+    from headwater.definitions.project import Project, StoredView
 
 
 def run(args: Arguments, screen: Screen) -> None:
@@ -43,8 +42,8 @@ def _lead_on(project: Project, plan: Plan, args: Arguments, screen: Screen) -> N
     """Print the commands that compute missing state, and train what no longer fits; an ingestion
     that runs has to be restarted instead.
     """
-    from headwater.definitions.model_variant import AS_DEFINED, at_level
-    from headwater.definitions.served_views import stored
+    from headwater.definitions.level import AS_DEFINED, at_level
+    from headwater.definitions.project import stored
     from headwater.monitoring.unfilled import PASSED_OVER
 
     missing = [view for view in stored(project) if view.name in plan.needs_backfill]

@@ -158,7 +158,7 @@ def _ask(name: str, flag: str, question: str, screen: Screen) -> str:
 
 def _check(name: str, answer: str, flag: str) -> None:
     """Refuse an answer that cannot be."""
-    from headwater.definitions.durations import micros
+    from headwater.definitions.checks import micros
 
     if name == "listable":
         if answer not in ("yes", "no"):

@@ -95,7 +95,7 @@ def _shown(result: Backtest, args: Arguments) -> RenderableType:
 def _judge_scores(args: Arguments, screen: Screen) -> None:
     """Judge predictions made elsewhere; no project is read."""
     from headwater.backtesting.backtest import backtest
-    from headwater.definitions.scores import Scores
+    from headwater.definitions.model import Scores
     from headwater.training.progress import BACKTEST
 
     project = {
@@ -200,7 +200,7 @@ def _evaluation(loaded: LoadedProject, args: Arguments) -> Evaluation:
         raise UsageError(
             "--folds and --every need --split, which says where the first fold is split"
         )
-    from headwater.definitions.rolling import rolling
+    from headwater.definitions.evaluations import rolling
 
     folds = rolling(
         evaluation.split, every=args.every or "7d", folds=4 if args.folds is None else args.folds

@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headwater.cli.projects import LoadedProject
-    from headwater.definitions.acknowledged import Acknowledgement
-    from headwater.definitions.decision_value import DecisionValue
-    from headwater.definitions.evaluations import Evaluation
-    from headwater.definitions.fit_options import Refits
+    from headwater.definitions.evaluations import Acknowledgement, DecisionValue, Evaluation, Refits
     from headwater.definitions.model import Model
     from headwater.definitions.project import Project
 
@@ -193,7 +190,7 @@ def _refits(evaluation: Evaluation, args: Arguments) -> Refits | None:
     """The evaluation's refits, changed by options; None without an option."""
     if args.refits is None and args.seeds is None:
         return None
-    from headwater.definitions.fit_options import as_refits
+    from headwater.definitions.evaluations import as_refits
 
     refits = as_refits(evaluation.refits if args.refits is None else args.refits)
     return refits if args.seeds is None else replace(refits, seeds=args.seeds)
@@ -217,7 +214,7 @@ def parse_acknowledgement(text: str) -> Acknowledgement:
     >>> parse_acknowledgement("own outcome | trips | booked before the trip | ana").author
     'ana'
     """
-    from headwater.definitions.acknowledged import Acknowledgement
+    from headwater.definitions.evaluations import Acknowledgement
 
     parts = [field.strip() for field in text.split("|")]
     if len(parts) != 4:
@@ -272,7 +269,7 @@ def parse_value(text: str) -> DecisionValue:
     >>> parse_value("volume=10000, acted_on=0.02, hit=100").metric
     'precision@2%'
     """
-    from headwater.definitions.decision_value import DecisionValue
+    from headwater.definitions.evaluations import DecisionValue
 
     numbers = {
         name: _number(name, value) for name, value in _pairs(text, "--value", _VALUE).items()

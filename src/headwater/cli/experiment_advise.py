@@ -63,7 +63,7 @@ def run(args: Arguments, screen: Screen) -> None:
 
 def _answer(name: str, text: str) -> bool | int:
     """The answer of a flag, or typed at the prompt."""
-    from headwater.definitions.durations import micros
+    from headwater.definitions.checks import micros
 
     if name == "carry_over":
         return 0 if text == "no" else micros(text, "--carry-over")

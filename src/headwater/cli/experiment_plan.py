@@ -96,7 +96,7 @@ def start(args: Arguments, screen: Screen) -> None:
         f"experiment {args.name}, version {frozen.version}, started: plan {frozen.digest}; "
         f"{enrolled}"
     )
-    from headwater.definitions.timestamps import timestamp_text
+    from headwater.definitions.checks import timestamp_text
 
     screen.show_json(
         {

@@ -12,7 +12,7 @@ from headwater.cli.command import Arguments, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.cli.signals import stopped_where
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
 from headwater.errors import HeadwaterError
 
 if TYPE_CHECKING:

@@ -85,9 +85,9 @@ def run(args: Arguments, screen: Screen) -> None:
 
 def _announce(project: Project, args: Arguments, screen: Screen) -> None:
     """Print the streams, and the address for pushed events."""
-    from headwater.definitions.served_views import stored
+    from headwater.definitions.connectors import Pushed
+    from headwater.definitions.project import stored
     from headwater.definitions.spark_stream import SparkStream
-    from headwater.definitions.streams import Pushed
     from headwater.ingestion.source_ingestor import streamed
 
     address = None if args.listen == "none" or args.once else args.listen
@@ -131,7 +131,7 @@ def _replay(
             f"--replay is {args.replay!r}; give START..END, such as "
             "2024-05-01T00:00:00Z..2024-05-02T00:00:00Z"
         )
-    from headwater.definitions.served_views import stored
+    from headwater.definitions.project import stored
     from headwater.ingestion.replay import replay
 
     views = [

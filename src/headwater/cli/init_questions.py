@@ -282,7 +282,7 @@ def _no_asked(answer: str, labels: TableProfile) -> str | None:
 
 
 def _no_duration(answer: str, labels: TableProfile) -> str | None:
-    from headwater.definitions.durations import micros
+    from headwater.definitions.checks import micros
 
     try:
         micros(answer, "--known-after")
@@ -292,7 +292,7 @@ def _no_duration(answer: str, labels: TableProfile) -> str | None:
 
 
 def _no_zone(answer: str) -> str | None:
-    from headwater.definitions.durations import check_timezone
+    from headwater.definitions.checks import check_timezone
 
     try:
         check_timezone(answer, "--timezone")

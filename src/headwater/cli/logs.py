@@ -15,7 +15,7 @@ from headwater.errors import ConnectError, UsageError
 
 def ship(args: Arguments, screen: Screen) -> None:
     """Convert complete segments, and ship what the destination does not have."""
-    from headwater.definitions.memory_sizes import in_bytes
+    from headwater.definitions.checks import in_bytes
     from headwater.journal.conversion import ShipTo, run
     from headwater.journal.shipping import shipping_state
 

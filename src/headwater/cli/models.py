@@ -70,7 +70,7 @@ def rollback(args: Arguments, screen: Screen) -> None:
 
 def _variant(args: Arguments) -> tuple[ModelRegistry, Project, str, str]:
     """The registry, the project, and the names of the model and the level."""
-    from headwater.definitions.model_variant import AS_DEFINED
+    from headwater.definitions.level import AS_DEFINED
     from headwater.models.registry import ModelRegistry
 
     project = load(args.project).project
@@ -114,7 +114,7 @@ def _service(process: ServingProcess) -> dict[str, object]:
 
 def list_versions(args: Arguments, screen: Screen) -> None:
     """Every version of every model, or of one, and what running services answer with."""
-    from headwater.definitions.model_variant import at_level
+    from headwater.definitions.level import at_level
     from headwater.models.promotion import sentences
     from headwater.models.registry import ModelRegistry
     from headwater.models.running_services import running_services

@@ -348,7 +348,7 @@ def timestamp(text: str | None, flag: str) -> datetime | None:
     """The timestamp of an option."""
     if text is None:
         return None
-    from headwater.definitions.timestamps import parse_timestamp
+    from headwater.definitions.checks import parse_timestamp
 
     return clock.timestamp(parse_timestamp(text, flag))
 

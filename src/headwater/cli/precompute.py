@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from headwater.definitions.connectors import Table
-    from headwater.definitions.model_variant import ModelVariant
+    from headwater.definitions.level import ModelVariant
     from headwater.definitions.project import Project
     from headwater.jobs.precompute import ActiveKeys, PrecomputeResult
     from headwater.models.serving_model import ServedModel
@@ -68,8 +68,8 @@ def show(result: PrecomputeResult, screen: Screen) -> None:
 
 def run(project: Project, name: str, args: Arguments, screen: Screen, at: datetime | None) -> None:
     """Score, and with --watch score every cut when it is due."""
-    from headwater.definitions.durations import micros
-    from headwater.definitions.served_views import precomputed_of
+    from headwater.definitions.checks import micros
+    from headwater.definitions.project import precomputed_of
     from headwater.jobs.materialize_model import materialize_model
     from headwater.jobs.sinks import PredictionTable
     from headwater.kernel.as_of import due_after
@@ -168,8 +168,7 @@ def _keys(args: Arguments) -> Table | ActiveKeys | None:
     if args.keys_file is None:
         return None
     path = args.keys_file
-    from headwater.definitions.connectors import as_table
-    from headwater.definitions.urls import is_url
+    from headwater.definitions.connectors import as_table, is_url
 
     return as_table(path if is_url(path) else Path(path).absolute(), "--keys-file")
 
@@ -201,7 +200,7 @@ def _timestamp(micros: int) -> str:
 
 
 def _table(result: PrecomputeResult) -> RenderableType:
-    from headwater.definitions.durations import text
+    from headwater.definitions.checks import text
     from headwater.terminal.layout import ShownTable
     from headwater.terminal.text import moment
 

@@ -36,7 +36,7 @@ class LoadedProject:
         """The level of that name, or of that arm, EXPERIMENT-ARM; None, as each view defines, where
         no name is given.
         """
-        from headwater.definitions.model_variant import AS_DEFINED
+        from headwater.definitions.level import AS_DEFINED
 
         if name is None:
             return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def run(args: Arguments, screen: Screen) -> None:
     """Read the store, and print."""
     project = load(args.project).project
-    from headwater.definitions.model_variant import AS_DEFINED
+    from headwater.definitions.level import AS_DEFINED
     from headwater.monitoring.status import status
 
     if args.rate is not None and args.service is None:

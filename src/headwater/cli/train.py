@@ -43,7 +43,7 @@ def _train_arms(loaded: LoadedProject, args: Arguments, screen: Screen) -> None:
     """Train the model of an arm, or of each, at the arm's own level, and with --from-log on its own
     log.
     """
-    from headwater.definitions.model_variant import AS_DEFINED, at_level
+    from headwater.definitions.level import AS_DEFINED, at_level
 
     if args.model or args.level or args.output:
         raise UsageError(
@@ -182,7 +182,7 @@ def _lead_to_serving(project: Project, args: Arguments, screen: Screen) -> None:
     """
     from headwater import settings
     from headwater.cli.project_file import read
-    from headwater.definitions.served_views import stored
+    from headwater.definitions.project import stored
     from headwater.monitoring.request_snippets import URL, prediction_command
 
     models = ("--models", args.models) if args.by_flag("models") else ()

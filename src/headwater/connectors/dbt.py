@@ -14,8 +14,7 @@ from headwater.connectors import scan
 from headwater.connectors.sql import sql
 from headwater.connectors.table_fingerprint import contents, state
 from headwater.definitions.checks import check_text
-from headwater.definitions.connectors import Connector, Table, as_table
-from headwater.definitions.streams import Env
+from headwater.definitions.connectors import Connector, Env, Table, as_table
 from headwater.errors import DataError, DefinitionError, nearest
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import polars as pl
 from headwater import settings
 from headwater.connectors import remote
 from headwater.connectors.snapshots import VersionedTable, version_within
-from headwater.definitions.urls import checked_options, is_url, place
+from headwater.definitions.connectors import checked_options, is_url, place
 from headwater.errors import (
     ConnectError,
     DataError,

@@ -27,8 +27,7 @@ from headwater.connectors import (
     iceberg_as_files,
     table_folders,
 )
-from headwater.definitions.connectors import Files
-from headwater.definitions.streams import Env
+from headwater.definitions.connectors import Env, Files
 from headwater.errors import ConnectError, DataError, read_error
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ from polars.io.plugins import register_io_source
 from headwater import settings
 from headwater.connectors.snapshots import VERSION, VersionedTable, version_within
 from headwater.connectors.sql import Dialect, sql_filter
+from headwater.definitions.checks import Spelled
 from headwater.definitions.connectors import check_frame
-from headwater.definitions.readable import Readable
-from headwater.definitions.spelling import Spelled
+from headwater.definitions.definition import Readable
 from headwater.errors import (
     ConnectError,
     DataError,

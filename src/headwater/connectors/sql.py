@@ -32,8 +32,7 @@ from polars.io.plugins import register_io_source
 
 from headwater import settings
 from headwater.connectors import missing
-from headwater.definitions.connectors import Connector
-from headwater.definitions.streams import Env
+from headwater.definitions.connectors import Connector, Env
 from headwater.errors import (
     ConnectError,
     DataError,

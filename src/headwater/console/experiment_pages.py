@@ -14,7 +14,7 @@ from headwater.console.kept_decisions import records, result_of
 from headwater.console.page_types import ConsoleRequest, NotShown
 from headwater.console.shown_sections import blocks_for_console, for_console
 from headwater.console.summaries import Summary
-from headwater.definitions.model_variant import at_level
+from headwater.definitions.level import at_level
 from headwater.errors import HeadwaterError, nearest
 from headwater.experiments.experiment_lifecycle import experiment_status, state_of
 from headwater.experiments.experiment_planning import ExperimentPlaces

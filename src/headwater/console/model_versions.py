@@ -17,7 +17,7 @@ import msgspec
 from headwater import clock, permissions
 from headwater.console.console_context import ConsoleContext
 from headwater.console.page_types import ConsoleRequest, Done, NotShown
-from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.level import AS_DEFINED
 from headwater.errors import DataError, HeadwaterError, UsageError, nearest
 from headwater.models.promises import delivery_of, promise_of_version
 from headwater.models.promotion import check_servable, sentences, taken_up

@@ -6,7 +6,7 @@ import msgspec
 
 from headwater.console.console_context import ConsoleContext
 from headwater.console.summaries import Summary
-from headwater.definitions.served_views import stored
+from headwater.definitions.project import stored
 from headwater.errors import StoreError
 from headwater.monitoring.unfilled import PASSED_OVER, passed_over
 from headwater.monitoring.view_freshness import view_freshness

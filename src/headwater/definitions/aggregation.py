@@ -6,10 +6,16 @@ The examples are values over events a minute apart, asked for a minute after the
 
 from __future__ import annotations
 
-from headwater.definitions.aggregate import Aggregation, Windows, made, needs
-from headwater.definitions.checks import check, check_integer, check_number
-from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.spelling import spelled
+from headwater.definitions.checks import (
+    Duration,
+    check,
+    check_integer,
+    check_number,
+    micros,
+    spelled,
+    text,
+)
+from headwater.definitions.feature_view import Aggregation, Windows, made, needs
 
 
 @spelled

@@ -1,17 +1,31 @@
-"""Tables as values: paths, URLs and frames. `headwater.connectors` reads them."""
+"""Where the rows of a source come from, as values: tables and streams.
+
+Tables as values: paths, URLs and frames. `headwater.connectors` reads them.
+
+URLs of tables: which strings are URLs, and which URLs are allowed.
+
+Streams of events, as values: Kafka topics, pushed events and appended files.
+`headwater.ingestion.sources` reads them.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import date, datetime
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypedDict, get_args, runtime_checkable
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from headwater.definitions.checks import check, check_choice, check_type
-from headwater.definitions.definition import Definition
-from headwater.definitions.urls import checked_options, is_url, place, store_of
-from headwater.errors import DataError, DefinitionError, read_error
+from headwater.definitions.checks import Spelled, check, check_choice, check_type
+from headwater.definitions.definition import Definition, Readable
+from headwater.errors import DataError, DefinitionError, nearest, read_error
+
+if TYPE_CHECKING:
+    import polars as pl
 
 DateOrder = Literal["day-first", "month-first"]
 
@@ -198,10 +212,7 @@ class Connector(Definition):
 Table = ParquetFiles | CsvFiles | JsonLinesFiles | Frame | Connector
 
 if TYPE_CHECKING:
-    import polars as pl
-
     TableLike = Table | ArrowFrame | str | PathLike[str] | pl.LazyFrame
-
 
 parquet, csv, json_lines = ParquetFiles, CsvFiles, JsonLinesFiles
 """As users write them."""
@@ -276,3 +287,625 @@ def _content_hash(data: ArrowFrame) -> str:
     if frame.width:
         digest.update(frame.hash_rows(seed=0).to_numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+SCHEMES: Final = ("s3", "s3a", "gs", "gcs", "az", "azure", "adl", "abfs", "abfss", "http", "https")
+"""Those of object stores and of HTTP; file:// is a path of this machine."""
+
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+_FOLDED: Final = re.compile(rf"({'|'.join((*SCHEMES, 'file'))}):/(?!/)")
+
+_CREDENTIAL: Final = re.compile(
+    r"(^|[-_.])(sig|signature|token|key|apikey|accesskeyid|secret|password|credential)($|[-_.])",
+    re.IGNORECASE,
+)
+
+_PLACE: Final = ("endpoint", "account_name")  # options that say which store a URL is of
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is a URL.
+
+    >>> is_url("s3://bucket/key"), is_url("data/events.parquet"), is_url("C://data")
+    (True, False, False)
+    """
+    return _URL.match(path) is not None
+
+
+def place(path: str) -> str:
+    """A path of this machine, or a URL that can be read.
+
+    Raises:
+        DefinitionError: an unknown scheme, no host or bucket, or a URL that holds a credential.
+
+    >>> place("file:///data/a%20b.csv"), place("S3://bucket/a b.parquet"), place("events.parquet")
+    ('/data/a b.csv', 's3://bucket/a b.parquet', 'events.parquet')
+    """
+    if (folded := _FOLDED.match(path)) is not None:
+        raise DefinitionError(
+            f"{path} looks like a URL that pathlib.Path has made a path of; give a URL as text: "
+            f"'{folded[1]}://...'"
+        )
+    match = _URL.match(path)
+    if match is None:
+        return path
+    scheme = match[1].lower()
+    if scheme == "file":
+        local = path[match.end() :].removeprefix("localhost")
+        if not local.startswith("/"):
+            raise DefinitionError(
+                f"{path} names another machine; a file:// URL is of this one: file:///folder/file"
+            )
+        return unquote(local)
+    if scheme not in SCHEMES:
+        raise DefinitionError(
+            f"a table cannot be read from {scheme}://: {nearest(scheme, (*SCHEMES, 'file'))}. Or "
+            "give a path or a frame"
+        )
+    rest = path[match.end() :]
+    host = rest.partition("/")[0]
+    if not host:
+        raise DefinitionError(
+            f"{scheme}://{rest} names no {'host' if scheme.startswith('http') else 'bucket'}; "
+            f"give {scheme}://NAME/table"
+        )
+    # abfss://container@account.dfs.core.windows.net/...
+    container = scheme.startswith(("abfs", "adl", "az"))
+    if "@" in host and (not container or ":" in host):
+        shown = f"{scheme}://{rest.rpartition('@')[2]}"
+        raise DefinitionError(
+            f"the URL of {shown} holds a user or a password; give them in storage_options= or in "
+            "the environment"
+        )
+    if scheme.startswith("http") and any(
+        map(
+            _CREDENTIAL.search,
+            (name for name, _ in parse_qsl(urlsplit(path).query, keep_blank_values=True)),
+        )
+    ):
+        shown = f"{scheme}://{rest.partition('?')[0]}"
+        raise DefinitionError(
+            f"the query of {shown} seems to hold a credential, and the URL of a table is kept in "
+            "manifests; a signed URL also ends with its signature. Give the object's own URL "
+            "(s3://, gs://, az://) with storage_options="
+        )
+    return f"{scheme}://{rest}"
+
+
+def checked_options(options: object, called: str = "storage_options") -> dict[str, object]:
+    """The options of a storage: strings, numbers, booleans or `env(name)` by name. No message holds
+    a value. called: the argument.
+
+    Raises:
+        DefinitionError: they are not such a mapping.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise DefinitionError(
+            f"{called} is {type(options).__name__}; give a mapping of names to strings, such as "
+            '{"aws_region": "eu-north-1", "aws_secret_access_key": hw.env("SECRET")}'
+        )
+    for name, value in options.items():
+        if not isinstance(name, str) or not isinstance(value, str | int | Env):
+            raise DefinitionError(
+                f"{called}: {name!r} has a {type(value).__name__}; give a string, a number, or "
+                "hw.env(name)"
+            )
+    return dict(options)
+
+
+def store_of(options: Mapping[str, object]) -> str:
+    """The store that the options name: what identifies a table besides its URL, without secrets.
+
+    Raises:
+        DefinitionError: an endpoint that holds a password.
+
+    >>> store_of({"aws_endpoint_url": "http://minio:9000", "aws_secret_access_key": "x"})
+    'aws_endpoint_url=http://minio:9000'
+    """
+    addresses = {
+        name: str(value)
+        for name, value in options.items()
+        if any(name_part in name.lower() for name_part in _PLACE)
+    }
+    for name, value in addresses.items():
+        if "@" in value or "?" in value:
+            raise DefinitionError(
+                f"storage_options: {name!r} holds a user, a password or a query; give an address "
+                "alone"
+            )
+    return ", ".join(f"{name}={value}" for name, value in sorted(addresses.items()))
+
+
+Schema = Mapping[str, "pl.DataType | type"]
+
+Timestamps = Literal["iso", "s", "ms", "us"]
+
+Format = Literal["json", "avro", "protobuf", "debezium"]
+
+DEBEZIUM_COLUMNS = ("__deleted", "__op", "__source_ts", "__ts", "__lsn")
+"""What an envelope of Debezium says besides the row: whether it deletes, the operation, when it was
+committed in the database and when the connector read it, and its place in the log of the database.
+"""
+
+PYTHON_TYPES = (str, int, float, bool, bytes, datetime, date)
+
+# What headwater answers for itself: the online store holds the offsets, and nothing is skipped in
+# silence.
+_OWN = {
+    "bootstrap.servers": "servers=",
+    "group.id": "group=",
+    "auto.offset.reset": "start=",
+    "enable.auto.commit": "nothing: the online store holds the offsets",
+    "enable.auto.offset.store": "nothing: the online store holds the offsets",
+    "enable.partition.eof": (
+        "nothing: headwater uses it to notice skipped records, such as those of aborted "
+        "transactions"
+    ),
+    "isolation.level": "nothing: aborted transactions are never read",
+}
+
+_OF_REGISTRY = {
+    "url": "url",
+    "basic.auth.user.info": "user= and password=",
+    "bearer.auth.token": "token=",
+}
+
+
+@dataclass(frozen=True)
+class Env(Readable, metaclass=Spelled):
+    """The value of an environment variable when a connection is made: for passwords, tokens and
+    addresses. It is never shown.
+
+    Raises:
+        DefinitionError: a name that no variable has.
+
+    >>> env("BROKER_PASSWORD")
+    env('BROKER_PASSWORD')
+    """
+
+    _called = "env"
+
+    name: str
+
+    def __post_init__(self) -> None:
+        named = isinstance(self.name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.name)
+        check(
+            named,
+            self.name,
+            "env(): name",
+            "the name of an environment variable: letters, digits and underscores",
+        )
+
+    def __repr__(self) -> str:
+        return f"env({self.name!r})"
+
+
+env = Env
+
+
+@dataclass(frozen=True)
+class ProtobufMessage:
+    """A message type in a file of descriptors, as `protoc --include_imports
+    --descriptor_set_out=FILE` writes it.
+    """
+
+    descriptors: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Registry(Readable):
+    """A schema registry of the Confluent kind.
+
+    Args:
+        url: its URL.
+        user, password: for basic authentication.
+        token: a fixed bearer token.
+        options: further settings of confluent-kafka's `SchemaRegistryClient`, secrets as
+            `env("NAME")`; paths are from the project file. OAuth: `bearer.auth.credentials.source`
+            ("OAUTHBEARER"), `bearer.auth.issuer.endpoint.url`, `bearer.auth.client.id`,
+            `bearer.auth.client.secret`, `bearer.auth.scope`. TLS with a client certificate:
+            `ssl.ca.location`, `ssl.certificate.location`, `ssl.key.location`, `ssl.key.password`.
+
+    Raises:
+        DefinitionError: a URL with a user or password in it, or an option that is set by another
+            argument.
+
+    >>> Registry(
+    ...     "https://registry:8081",
+    ...     options={"ssl.ca.location": "ca.pem", "ssl.key.password": env("KEY_PASSWORD")},
+    ... )
+    Registry('https://registry:8081')
+    """
+
+    url: str | Env
+    _: KW_ONLY
+    user: str | Env | None = None
+    password: str | Env | None = None
+    token: str | Env | None = None
+    options: Mapping[str, str | float | Env] = field(default_factory=dict, hash=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.url, str) and "@" in urlsplit(self.url).netloc:
+            raise DefinitionError(
+                "the URL of a schema registry holds a user or a password; give hw.Registry(url, "
+                "user=..., password=...)"
+            )
+        if not isinstance(self.options, Mapping):
+            raise DefinitionError(
+                f"Registry: options is {type(self.options).__name__}; give a mapping of settings "
+                "to values"
+            )
+        for name, value in self.options.items():
+            if name in _OF_REGISTRY:
+                raise DefinitionError(
+                    f"Registry: options sets {name!r}; give {_OF_REGISTRY[name]} instead"
+                )
+            if not isinstance(value, str | int | float | Env):
+                raise DefinitionError(
+                    f"Registry: the option {name!r} is {type(value).__name__}; give a string, a "
+                    "number, or env('NAME')"
+                )
+
+
+class Stream(Definition):
+    """A stream of events, as a value; a subclass is a frozen dataclass.
+
+    schema: columns and their types; None takes those of the source's history. format: how a record
+    is written, a name in `ingestion.serde`. timestamps: how a record writes the timestamps of the
+    schema; see `kafka`.
+    """
+
+    schema: Schema | None
+    format: str
+    timestamps: Timestamps
+
+    @property
+    def address(self) -> str:
+        """What tells this stream from another one that a source of the same name may have, such as
+        `kafka payments`.
+        """
+        raise NotImplementedError
+
+
+class BrokerStream(Stream):
+    """A stream whose records a service keeps in partitions, in any format.
+
+    registry, avro, message: see `kafka`.
+    """
+
+    registry: Registry | None
+    avro: str | None
+    message: ProtobufMessage | None
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class KafkaTopic(BrokerStream, called="kafka"):
+    """The records of a topic of Apache Kafka.
+
+    Args:
+        topic: its name.
+        servers: host:port, several separated by commas.
+        group: the consumer group that shares the partitions out; None is one of the processes that
+            write to one online store: `headwater-`, the source's name, and a name that no other
+            store has.
+        format: "json" (an object a record), "avro", "protobuf", or "debezium": envelopes, each a
+            change image of a row, as JSON or, with `registry` or `avro`, as Avro. The schema names
+            columns of the row; the stream has these in addition: `__deleted` (for `changes=`),
+            `__op`, `__source_ts` (when it was committed in the database), `__ts` (when the
+            connector read it, for `known_at_field=`) and `__lsn`.
+        schema: columns and their types (polars dtypes, or str, int, float, bool, bytes, datetime,
+            date); None takes those of the source's history. Fields that a record lacks are null;
+            those that the schema does not name are not read.
+        timestamps: how a record writes the timestamps of the schema: "iso" for ISO 8601 strings, or
+            the unit of a number since 1970 in UTC. Avro's and Protobuf's own timestamps are read as
+            what they are.
+        registry: the URL of a schema registry of the Confluent kind, or a `Registry`, which has
+            settings for authentication.
+        avro: the path of an Avro schema (.avsc) that all records are written with; use it without a
+            registry.
+        message: the path of a set of Protobuf descriptors and the full name of the message type;
+            use it without a registry.
+        start: where to begin in a topic that no offset is known of. Partitions that a topic grows
+            later begin at their beginning.
+        options: further settings of librdkafka, such as `security.protocol`; secrets as
+            `env("NAME")`.
+
+    Raises:
+        DefinitionError: a name, type or setting that does not exist, or formats and schemas that do
+            not fit together.
+
+    >>> kafka("payments", servers=env("BROKERS"), schema={"card": str, "amount": float}).servers
+    env('BROKERS')
+    """
+
+    topic: str
+    servers: str | Env = field(metadata={"fingerprint": False})
+    group: str | None = field(metadata={"fingerprint": False})
+    format: Format
+    schema: Schema | None
+    timestamps: Timestamps
+    registry: Registry | None = field(metadata={"fingerprint": False})
+    avro: str | None
+    message: ProtobufMessage | None
+    start: Literal["earliest", "latest"]
+    options: Mapping[str, str | Env] = field(metadata={"fingerprint": False})
+
+    def __init__(  # noqa: PLR0913 (each is a keyword that a topic may need)
+        self,
+        topic: str,
+        *,
+        servers: str | Env = "localhost:9092",
+        group: str | None = None,
+        format: Format = "json",
+        schema: Schema | None = None,
+        timestamps: Timestamps = "iso",
+        registry: Registry | str | Env | None = None,
+        avro: str | PathLike[str] | None = None,
+        message: ProtobufMessage | tuple[str, str] | None = None,
+        start: Literal["earliest", "latest"] = "earliest",
+        options: Mapping[str, str | Env] | None = None,
+    ) -> None:
+        subject = f"kafka({topic!r})"
+        named = isinstance(topic, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic)
+        check(
+            named,
+            topic,
+            "kafka(): topic",
+            "a name of 1 to 249 letters, digits, dots, underscores and dashes",
+        )
+        check_choice(start, ("earliest", "latest"), f"{subject}: start")
+        if not isinstance(options, Mapping | None):
+            raise DefinitionError(
+                f"{subject}: options is {type(options).__name__}; give a mapping of settings to "
+                "strings"
+            )
+        for name, value in (options or {}).items():
+            if name in _OWN:
+                raise DefinitionError(
+                    f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}"
+                )
+            check_type(
+                value, str | Env, f"{subject}: the option {name!r}", "a string, or env('NAME')"
+            )
+        records = record_format(subject, format, schema, timestamps, registry, avro, message)
+        self._set(
+            topic=topic,
+            servers=servers,
+            group=group,
+            start=start,
+            options=dict(options or {}),
+            **records,
+        )
+
+    def __str__(self) -> str:
+        return f"the Kafka topic {self.topic!r}"
+
+    @property
+    def address(self) -> str:
+        return f"kafka {self.topic}"
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Pushed(Stream, called="push"):
+    """Events that come by HTTP POST, a JSON object each.
+
+    Args:
+        schema, timestamps: as for `kafka`.
+        format: "json".
+        at_least_once: take events without an id or an Idempotency-Key, which count twice where a
+            sender repeats them.
+
+    >>> push(schema={"card": str}).at_least_once
+    False
+    """
+
+    schema: Schema | None
+    format: Literal["json"]
+    timestamps: Timestamps
+    at_least_once: bool
+
+    def __init__(
+        self,
+        *,
+        schema: Schema | None = None,
+        format: Literal["json"] = "json",
+        timestamps: Timestamps = "iso",
+        at_least_once: bool = False,
+    ) -> None:
+        check_choice(format, ("json",), "push(): format")
+        check_schema(schema, timestamps, "push()")
+        columns = None if schema is None else dict(schema)
+        self._set(schema=columns, format=format, timestamps=timestamps, at_least_once=at_least_once)
+
+    def __str__(self) -> str:
+        return "events pushed over HTTP"
+
+    @property
+    def address(self) -> str:
+        return "push"
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class AppendedFiles(Stream, called="appended"):
+    """Files that are being appended to: each line a JSON object, or CSV under a header.
+
+    Args:
+        path: a file or a glob; files that come later are read from their beginning. A file that is
+            renamed to a name that the glob matches is read on; one that is replaced is an error.
+        format: "json", "csv", or "debezium" as of `kafka`.
+        schema, timestamps: as for `kafka`.
+
+    >>> print(appended("log/*.ndjson", schema={"card": str}))
+    lines appended to log/*.ndjson
+    """
+
+    path: str
+    format: Literal["json", "csv", "debezium"]
+    schema: Schema | None
+    timestamps: Timestamps
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        format: Literal["json", "csv", "debezium"] = "json",
+        schema: Schema | None = None,
+        timestamps: Timestamps = "iso",
+    ) -> None:
+        check_type(
+            path, str | PathLike, "appended(): path", "a file or a glob, such as 'log/*.ndjson'"
+        )
+        subject = f"appended({fspath(path)!r})"
+        check_choice(format, ("json", "csv", "debezium"), f"{subject}: format")
+        check_schema(schema, timestamps, subject)
+        check_debezium(format, schema, subject)
+        columns = None if schema is None else dict(schema)
+        self._set(path=fspath(path), format=format, schema=columns, timestamps=timestamps)
+
+    def __str__(self) -> str:
+        return f"lines appended to {self.path}"
+
+    @property
+    def address(self) -> str:
+        return f"appended {self.path}"
+
+
+kafka, push, appended = KafkaTopic, Pushed, AppendedFiles
+"""As users write them."""
+
+
+def check_stream(stream: Stream, subject: str, *, has_history: bool) -> None:
+    """Refuse a value that is not a stream, and a stream without a schema where the source has no
+    history either.
+    """
+    give = "hw.kafka(topic), headwater_aws.kinesis(stream), hw.push() or hw.appended(path)"
+    check_type(stream, Stream, f"{subject}: stream", give)
+    if stream.schema is None and not has_history:
+        raise DefinitionError(
+            f"{subject}: the columns of {stream} are not known; give the stream a schema=, such "
+            "as {'card': str, 'amount': float}, or the source a history"
+        )
+
+
+class RecordFormat(TypedDict):
+    """How the records of a broker are written; as the fields of a `BrokerStream`."""
+
+    format: Format
+    schema: Schema | None
+    timestamps: Timestamps
+    registry: Registry | None
+    avro: str | None
+    message: ProtobufMessage | None
+
+
+def record_format(
+    subject: str,
+    format: Format,
+    schema: Schema | None,
+    timestamps: Timestamps,
+    registry: Registry | str | Env | None,
+    avro: str | PathLike[str] | None,
+    message: ProtobufMessage | tuple[str, str] | None,
+) -> RecordFormat:
+    """What a user gave of how records are written, see `kafka`; refuse what does not fit
+    together.
+    """
+    check_choice(format, get_args(Format), f"{subject}: format")
+    check_schema(schema, timestamps, subject)
+    check_debezium(format, schema, subject)
+    pair = (
+        isinstance(message, tuple) and len(message) == 2 and isinstance(message[0], str | PathLike)
+    )
+    give = "descriptors and the full name of a message, such as ('payments.desc', 'shop.Payment')"
+    check(pair or isinstance(message, ProtobufMessage | None), message, f"{subject}: message", give)
+    descriptor = (
+        message
+        if isinstance(message, ProtobufMessage) or message is None
+        else ProtobufMessage(fspath(message[0]), message[1])
+    )
+    check_formats(format, registry, avro, descriptor, subject)
+    return {
+        "format": format,
+        "schema": None if schema is None else dict(schema),
+        "timestamps": timestamps,
+        "registry": Registry(registry) if isinstance(registry, str | Env) else registry,
+        "avro": None if avro is None else fspath(avro),
+        "message": descriptor,
+    }
+
+
+def check_schema(schema: Schema | None, timestamps: object, subject: str) -> None:
+    """Refuse a schema that is not one of columns and types."""
+    check_choice(timestamps, get_args(Timestamps), f"{subject}: timestamps")
+    if schema is None:
+        return
+    named = isinstance(schema, Mapping) and schema
+    check(
+        named,
+        schema,
+        f"{subject}: schema",
+        "columns and their types, such as {'card': str, 'amount': float}",
+    )
+    for name, dtype in schema.items():
+        if not isinstance(name, str) or not (dtype in PYTHON_TYPES or _is_polars(dtype)):
+            known = ", ".join(t.__name__ for t in PYTHON_TYPES)
+            raise DefinitionError(
+                f"{subject}: the schema gives {name!r} the type {dtype!r}; give a column's name a "
+                f"polars dtype, or one of {known}"
+            )
+
+
+def check_debezium(format: str, schema: Schema | None, subject: str) -> None:
+    """Refuse a schema that names what every envelope of Debezium gives."""
+    taken = [name for name in DEBEZIUM_COLUMNS if name in (schema or ())]
+    if format == "debezium" and taken:
+        raise DefinitionError(
+            f"{subject}: the schema names {taken[0]!r}, which every envelope gives; name the "
+            "columns of the row alone"
+        )
+
+
+def _is_polars(dtype: object) -> bool:
+    polars = sys.modules.get("polars")
+    return polars is not None and (
+        isinstance(dtype, polars.DataType)
+        or (isinstance(dtype, type) and issubclass(dtype, polars.DataType))
+    )
+
+
+def check_formats(
+    format: str, registry: object, avro: object, message: object, subject: str
+) -> None:
+    """Refuse a format without its schema, and a schema of another format."""
+    give = "a URL, env('NAME') or hw.Registry(url, user=..., password=...)"
+    check_type(registry, str | Env | Registry | None, f"{subject}: registry", give)
+    for name, schema_source, fits in (
+        ("avro", avro, ("avro", "debezium")),
+        ("message", message, ("protobuf",)),
+    ):
+        if schema_source is not None and format not in fits:
+            raise DefinitionError(
+                f"{subject}: {name}= is for format={' or '.join(map(repr, fits))}, and format is "
+                f"{format!r}"
+            )
+    if format == "json" and registry is not None:
+        raise DefinitionError(
+            f"{subject}: registry= is for format='avro', 'protobuf' or 'debezium'; JSON is read "
+            "by schema="
+        )
+    if format == "debezium" and registry is not None and avro is not None:
+        raise DefinitionError(
+            f"{subject}: envelopes in Avro need registry= or avro=, and both are given"
+        )
+    schema_argument = (
+        "avro='payments.avsc'" if format == "avro" else "message=('payments.desc', 'shop.Payment')"
+    )
+    if format in ("avro", "protobuf") and (registry is None) == (avro is None and message is None):
+        raise DefinitionError(
+            f"{subject}: format={format!r} needs either registry=, the URL of a schema registry, "
+            f"or {schema_argument}"
+        )

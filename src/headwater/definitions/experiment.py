@@ -1,5 +1,10 @@
 """An experiment: arms that are models at levels, who gets which, which metrics, and the plan that
 is frozen before the start.
+
+Kinds of experiments: what gets an arm, a unit, a bucket of time or a whole cluster.
+
+A probe: a small share of units is served at another level for a while, to see what that level
+gives a few.
 """
 
 from __future__ import annotations
@@ -11,6 +16,8 @@ from typing import Literal, get_args
 
 from headwater import clock
 from headwater.definitions.checks import (
+    DAY,
+    Duration,
     check,
     check_choice,
     check_integer,
@@ -20,22 +27,16 @@ from headwater.definitions.checks import (
     check_text,
     check_type,
     is_number,
+    micros,
+    parse_timestamp,
+    spelled,
+    text,
 )
 from headwater.definitions.definition import Definition, check_name
-from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.experiment_kinds import (
-    ABTest,
-    ClusterTest,
-    ExperimentKind,
-    Interleaving,
-    Probe,
-    Switchback,
-)
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Outcome
 from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
-from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DefinitionError
 
 LABEL, REQUESTS = "label", "requests"
@@ -213,6 +214,13 @@ class ExperimentPlan(Definition):
 
 
 @dataclass(frozen=True, eq=False)
+class ABTest(Definition):
+    """Each unit keeps one arm. Right where a unit's arm changes nothing for the others, and no
+    model trains on the other arm's clicks.
+    """
+
+
+@dataclass(frozen=True, eq=False)
 class Experiment(Definition):
     """A comparison of arms in production.
 
@@ -354,3 +362,194 @@ def _weighted(arms: Sequence[Arm], subject: str) -> tuple[Arm, ...]:
             f"{subject}: the weights of the arms sum to {sum(given):g}; they must sum to 1"
         )
     return tuple(arms)
+
+
+@dataclass(frozen=True, eq=False)
+class Shadow(Definition):
+    """Every arm scores each request, and only the first arm's answer is served: shows errors,
+    latency and how decisions differ, no lift.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class Probe(ABTest):
+    """An A/B test in which a small share of units is served at another level, until that has cost
+    its budget; see `probe`.
+
+    Args:
+        loss_budget: the loss at which a ramp stops it, in the unit of the deciding metric, summed
+            over the probed units: such as 50 orders.
+
+    Raises:
+        DefinitionError: a budget that is not above 0.
+
+    >>> Probe(loss_budget=50)
+    Probe(50)
+    """
+
+    _: KW_ONLY
+    loss_budget: float
+
+    def __post_init__(self) -> None:
+        check_number(
+            self.loss_budget,
+            "Probe: loss_budget",
+            "the loss that it may cost,",
+            above=0,
+            note="such as 50",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Switchback(Definition):
+    """Each region changes its arm from bucket to bucket of time. Right where units of a region
+    share supply or prices.
+
+    Args:
+        region: the request's column whose values change arms by themselves, such as a city.
+        length: of a bucket of time. One that divides a day always begins at the same hours: with a
+            washout, the hours after a change are then never observed, so it is refused unless
+            bounds are random.
+        washout: how long after a change the arm before still acts; these requests are served and
+            not analysed.
+        random_bounds: whether each region's buckets are of lengths drawn between half and one and a
+            half of `length`.
+
+    Raises:
+        DefinitionError: no region; a washout as long as the shortest bucket; a length that divides
+            a day, with a washout.
+
+    >>> Switchback("city", length="7h", washout="3h")
+    Switchback('city', washout='3h')
+    """
+
+    region: str
+    _: KW_ONLY
+    length: Duration = "7h"
+    washout: Duration = "0s"
+    random_bounds: bool = False
+
+    def __post_init__(self) -> None:
+        check_text(self.region, "Switchback: region", "the name of a column of the request")
+        length, washout = (
+            micros(self.length, "Switchback: length"),
+            micros(self.washout, "Switchback: washout"),
+        )
+        shortest = length // 2 if self.random_bounds else length
+        if not 0 <= washout < shortest:
+            raise DefinitionError(
+                f"Switchback: washout is {text(washout)}, and a bucket may be as short as "
+                f"{text(shortest)}; the washout must be shorter"
+            )
+        if washout and not self.random_bounds and DAY % length == 0:
+            raise DefinitionError(
+                f"Switchback: a bucket of {text(length)} begins at the same hours each day, so "
+                "the hours of the washout are never observed; take a length that does not divide "
+                "a day, such as '7h', or random_bounds=True"
+            )
+        object.__setattr__(self, "length", text(length))
+        object.__setattr__(self, "washout", text(washout))
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterTest(Definition):
+    """Whole clusters, such as markets, keep one arm. Right where people adapt to the model, or what
+    one arm does lasts long.
+
+    Args:
+        cluster: the request's column that names the cluster.
+        burn_in: how long the world takes to adapt; what happens before is not analysed.
+
+    Raises:
+        DefinitionError: no cluster, or a negative burn-in.
+    """
+
+    cluster: str
+    _: KW_ONLY
+    burn_in: Duration = "0s"
+
+    def __post_init__(self) -> None:
+        check_text(self.cluster, "ClusterTest: cluster", "the name of a column of the request")
+        object.__setattr__(self, "burn_in", text(micros(self.burn_in, "ClusterTest: burn_in")))
+
+
+@dataclass(frozen=True, eq=False)
+class Interleaving(Definition):
+    """Each list mixes two arms' rankings, and clicks say which is preferred: few requests suffice,
+    and how much is never said.
+    """
+
+
+ExperimentKind = Shadow | ABTest | Switchback | ClusterTest | Interleaving
+
+PREFIX, PROBED, SERVED = "probe_", "probed", "served"
+"""The prefix of probes' names, so that training leaves out their rows; and their two arms."""
+
+MOST = 0.2
+"""The largest share: a larger one is an A/B test."""
+
+
+@spelled
+def probe(
+    name: str,
+    model: Model,
+    level: Level | Freshness,
+    *,
+    unit: str,
+    share: float,
+    loss_budget: float,
+    metrics: Sequence[ExperimentMetric] = (ExperimentMetric("label_mean"),),
+    plan: ExperimentPlan | None = None,
+) -> Experiment:
+    """An experiment that serves a share of sticky units at another materialised level, by that
+    level's own model.
+
+    It is assigned, exposed, planned and analysed as an A/B test: propensities are logged, and
+    `headwater experiment plan` states its power. `headwater experiment ramp` stops it once its
+    estimated loss exceeds the budget. Training from the serving log leaves out its rows. Its effect
+    is that on a few while the world stays as it is: if all units changed, others might react.
+
+    Args:
+        name: the experiment is named `probe_NAME`.
+        model: which model.
+        level: at which the share is served.
+        unit: the request's column whose values keep their level for the period, such as "user".
+        share: of units, above 0 and up to 0.2.
+        loss_budget: the loss that it may cost, in the unit of the first metric, summed over the
+            probed units.
+        metrics: the first decides, and is a mean over units.
+        plan: the period and looks; a further period is `ExperimentPlan` with a later start, and a
+            new version of the experiment.
+
+    Raises:
+        DefinitionError: a share that is too large, a ratio of two sums, or as `Experiment`.
+
+    >>> from headwater.definitions.freshness import batch
+    >>> from headwater.testing.examples import churn
+    >>> fresh = probe("nightly", churn(), batch("1d"), unit="user", share=0.02, loss_budget=50)
+    >>> fresh.name, [(arm.name, arm.weight) for arm in fresh.arms]
+    ('probe_nightly', [('served', 0.98), ('probed', 0.02)])
+    """
+    check_number(
+        share,
+        f"probe {name!r}: share",
+        "a share of units",
+        above=0,
+        most=MOST,
+        note="or run an A/B test",
+    )
+    if metrics and isinstance(metrics[0], ExperimentMetric) and metrics[0].base is not None:
+        raise DefinitionError(
+            f"probe {name!r}: metric {metrics[0].name!r} is a ratio, and a loss budget is of a "
+            "sum; leave its base out"
+        )
+    arms = [Arm(SERVED, model, weight=1 - share), Arm(PROBED, model, level, weight=share)]
+    kind = Probe(loss_budget=loss_budget)
+    return Experiment(
+        f"{PREFIX}{name}",
+        arms,
+        unit=unit,
+        kind=kind,
+        metrics=metrics,
+        plan=plan or ExperimentPlan(),
+    )

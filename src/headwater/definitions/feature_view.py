@@ -1,4 +1,16 @@
-"""A feature view: aggregations over one source for one set of keys, at one freshness."""
+"""A feature view: aggregations over one source for one set of keys, at one freshness.
+
+One feature of a view, and what of a view and its source the fingerprints of stored state and of
+values are made of.
+
+An aggregation as a value: the function, its columns, windows and parameters.
+
+A secondary key: one value for each of the latest categories, rather than one of all events
+together.
+
+The properties of each aggregation function that definitions depend on; `aggregations.table` has
+how each is computed.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +18,35 @@ import copy
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Literal, Union
 
-from headwater.definitions.aggregate import Aggregation, Windows
 from headwater.definitions.checks import (
+    Duration,
     check_choice,
     check_columns,
     check_integer,
     check_list,
     check_reference,
     check_type,
+    micros,
+    text,
 )
-from headwater.definitions.definition import Definition, check_name, fingerprint_of
-from headwater.definitions.described import Described
-from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.expectation import Expectation, check_expectations, check_slo
-from headwater.definitions.feature import Feature, reading, state_of
+from headwater.definitions.definition import Definition, Described, check_name, fingerprint_of
 from headwater.definitions.freshness import Freshness, check_freshness
 from headwater.definitions.list_keys import Each, ListKey
-from headwater.definitions.source import Source
+from headwater.definitions.source import (
+    EnrichedHistory,
+    Expectation,
+    Source,
+    check_expectations,
+    check_slo,
+    output_name,
+)
 from headwater.definitions.windows import Window, as_windows
 from headwater.errors import DefinitionError, HeadwaterWarning
+from headwater.plugins import Rows
 
 LIFETIME = Window.in_micros(None)
 
@@ -504,3 +522,279 @@ class FeatureView(Described):
                 HeadwaterWarning,
                 stacklevel=5,  # past the checks and the call of the class
             )
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a view: one aggregation, in one window, over `columns` of the source."""
+
+    name: str
+    aggregation: Aggregation
+    columns: tuple[str, ...]
+    window: Window
+    column: int = 0  # which of the aggregation's outputs this is
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns of the source that it is made of, that of `where` included."""
+        where = self.aggregation.where
+        return self.columns if where is None else (*self.columns, where)
+
+
+def reading(
+    source: Source, columns: frozenset[str], *, without_history: bool, without_stream: bool
+) -> object:
+    """The fields of a source that decide the values of `columns`, through every base of an enriched
+    source.
+    """
+    fields = {
+        f.name: getattr(source, f.name)
+        for f in dataclasses.fields(source)
+        if f.metadata.get("fingerprint", True)
+    }
+    # so that a new optional field rebuilds nothing
+    identity = {name: value for name, value in fields.items() if value is not None}
+    used = columns | {
+        c
+        for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes)
+        if c
+    }
+    if source.select is not None:
+        identity["select"] = [item for item in source.select if output_name(item) in used]
+    if without_history and not isinstance(source.history, EnrichedHistory):
+        identity.pop("history", None)
+    if without_stream:
+        identity.pop("stream", None)
+    return identity
+
+
+def state_of(feature: Feature) -> tuple[object, ...]:
+    """The definition of a feature's stored state, which does not include its name."""
+    aggregation = feature.aggregation
+    return (
+        aggregation.function,
+        aggregation.params,
+        aggregation.where,
+        aggregation.secondary,
+        feature.columns,
+        feature.column,
+        feature.window,
+    )
+
+
+Windows = Sequence[Duration | Window]
+
+Parameter = int | float | str | bool
+
+DEFAULT_KEYS, MOST_KEYS = 100, 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Aggregation(Definition):
+    """One function over columns of a source's events, in one or more windows.
+
+    Made by `count`, `sum`, `mean` and their like. `windows` None takes those of the view.
+    """
+
+    function: str
+    columns: tuple[str, ...]
+    windows: tuple[Window, ...] | None
+    where: str | None
+    name: str | None
+    params: tuple[tuple[str, Parameter], ...] = ()
+    each: bool = False  # one feature for each column, rather than one of all columns together
+    label: str = ""  # the columns as they stand in a feature's name
+    # the parameters that stand in a feature's name
+    detail: str = field(default="", metadata={"fingerprint": False})
+    secondary: SecondaryKey | None = None
+
+    def by(self, column: str, *, max_keys: int = DEFAULT_KEYS) -> Aggregation:
+        """The same function for each value of `column` on its own: a map from the value to what the
+        function gives, {} for no events.
+
+        Its keys are those that `last_n(column, k=max_keys, distinct=True)` lists over the events
+        that count, in that order: the `max_keys` latest, the latest last. What a key maps to is
+        made of all its events in the window. Events where `column` is null do not count. Strings,
+        integers, booleans and times can be keys.
+
+        Raises:
+            DefinitionError: a function without a state of one size, such as `top_k`; `max_keys` not
+                from 1 to 1000; a second `by`.
+
+        >>> from headwater.definitions.aggregation import sum
+        >>> from headwater.testing.examples import value_of
+        >>> value_of(
+        ...     sum("amount").by("category", max_keys=2),
+        ...     category=["a", "b", "a", "c"],
+        ...     amount=[1, 2, 3, 4],
+        ... )
+        {'a': 4, 'c': 4}
+        """
+        if self.secondary is not None:
+            raise DefinitionError(
+                f"{self.function}() is split by {self.secondary.column!r} already; make one "
+                "column of both in select"
+            )
+        return replace(self, secondary=secondary_key(self.function, column, max_keys))
+
+    def __str__(self) -> str:
+        arguments = {
+            **dict(self.params),
+            "windows": self.windows and [str(w) for w in self.windows],
+            "where": self.where,
+            "name": self.name,
+        }
+        parts = [
+            *map(repr, self.columns),
+            *(f"{name}={value!r}" for name, value in arguments.items() if value is not None),
+        ]
+        return f"{self.function}({', '.join(parts)})" + (
+            "" if self.secondary is None else f".by({self.secondary.column!r})"
+        )
+
+    @property
+    def extra_columns(self) -> tuple[str, ...]:
+        """The columns that it reads in addition to those of the function: of `where=` and of the
+        secondary key.
+        """
+        secondary = None if self.secondary is None else self.secondary.column
+        return tuple(c for c in (self.where, secondary) if c is not None)
+
+    @property
+    def facts(self) -> Function:
+        """The properties of the function."""
+        return FUNCTIONS[self.function]
+
+    @property
+    def skips_null(self) -> bool:
+        """Whether an event does not count where a column is null."""
+        return bool(self.columns) and (self.each or self.facts.skips_null)
+
+    def __post_init__(self) -> None:
+        subject = f"{self.function}()"
+        for column in (*self.columns, *self.extra_columns):
+            check_type(
+                column,
+                str,
+                f"{subject}: a column",
+                "the name of a column; select= of the source makes one of an expression",
+            )
+        if self.name is not None:
+            check_name(self.name, subject)
+            if self.each and len(self.columns) > 1:
+                raise DefinitionError(
+                    f"{subject}: name={self.name!r} cannot name {len(self.columns)} features; "
+                    f"write one {subject} for each column"
+                )
+
+
+def made(
+    function: str,
+    columns: tuple[str, ...],
+    windows: Windows | None,
+    where: str | None,
+    name: str | None,
+    **more: object,
+) -> Aggregation:
+    """An aggregation whose windows are checked; `more` are its other fields."""
+    sized = None if windows is None else as_windows(windows, None, f"{function}(): windows")
+    return Aggregation(function, columns, sized, where, name, **more)  # type: ignore[arg-type]
+
+
+def needs(function: str, columns: tuple[str, ...], example: str) -> None:
+    """Refuse a function without its column."""
+    if not columns:
+        raise DefinitionError(f"{function}() needs a column, such as {function}({example!r})")
+
+
+@dataclass(frozen=True)
+class SecondaryKey:
+    """The column that events are split by, and how many of its values an answer holds at most."""
+
+    column: str
+    max_keys: int
+
+
+def secondary_key(function: str, column: str, max_keys: int) -> SecondaryKey:
+    """The secondary key that `function` is split by.
+
+    Raises:
+        DefinitionError: a function that cannot be split, no column name, or `max_keys` out of
+            bounds.
+    """
+    if not FUNCTIONS[function].splits:
+        can = sorted(name for name, facts in FUNCTIONS.items() if facts.splits)
+        raise DefinitionError(
+            f"{function}() cannot be split by {column!r}: it has no state of one size for each "
+            f"category. These can: {', '.join(can)}"
+        )
+    give = "the name of a column; select= of the source makes one of an expression"
+    check_type(column, str, f"{function}().by(): the column", give)
+    check_integer(max_keys, f"{function}().by({column!r}): max_keys", least=1, most=MOST_KEYS)
+    return SecondaryKey(column, max_keys)
+
+
+# "sum": int64 of integers and booleans, else float64; "list": of the same
+Gives = Literal["int", "float", "same", "sum", "list"]
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function of aggregations, as far as a user's definitions depend on it.
+
+    Args:
+        gives: the type of its values.
+        splits: whether `.by()` can split it: its state is of one size for each category.
+        needs_length: whether it divides by the length of its window, so that a lifetime is refused.
+        skips_null: whether an event does not count where any of several columns is null; a single
+            column's nulls never count.
+        per_column: whether it makes a feature of each column of one row.
+        queue: whether its column holds the end of each event: it need not be selected, and a null
+            means that the event is open.
+    """
+
+    gives: Gives
+    splits: bool = False
+    needs_length: bool = False
+    skips_null: bool = False
+    per_column: bool = False
+    queue: bool = False
+
+    @property
+    def gives_list(self) -> bool:
+        """Whether its values are lists."""
+        return self.gives == "list"
+
+
+_ROWS: Mapping[str, Function] = {
+    "count": Function("int", splits=True),
+    "sum": Function("sum", splits=True),
+    "mean": Function("float", splits=True),
+    "min": Function("same", splits=True),
+    "max": Function("same", splits=True),
+    "std": Function("float", splits=True),
+    "first": Function("same", splits=True),
+    "last": Function("same", splits=True),
+    "latest": Function("same", per_column=True),
+    "since_last": Function("float", splits=True),
+    "open_count": Function("int", queue=True),
+    "open_age": Function("float", queue=True),
+    "var": Function("float", splits=True),
+    "first_n": Function("list"),
+    "last_n": Function("list"),
+    "count_distinct": Function("int"),
+    "approx_percentile": Function("float"),
+    "mode": Function("same"),
+    "top_k": Function("list"),
+    "collect_set": Function("list"),
+    "min_by": Function("same", splits=True, skips_null=True),
+    "max_by": Function("same", splits=True, skips_null=True),
+    "decayed_sum": Function("float", splits=True),
+    "decayed_mean": Function("float", splits=True),
+    "rate": Function("float", splits=True, needs_length=True),
+    "fraction": Function("float", splits=True),
+    "ratio": Function("float", splits=True),
+}
+
+FUNCTIONS = Rows(_ROWS)
+"""By name; `aggregations.table.TABLE` has a row for each."""

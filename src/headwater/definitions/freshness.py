@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
-from headwater.definitions.checks import check, check_type, refusal
-from headwater.definitions.definition import Definition
-from headwater.definitions.durations import (
+from headwater.definitions.checks import (
     DAY,
     HOUR,
     SECOND,
     Duration,
+    check,
     check_timezone,
+    check_type,
     micros,
+    refusal,
     text,
 )
+from headwater.definitions.definition import Definition
 from headwater.errors import DefinitionError
 
 _T = TypeVar("_T")

@@ -13,20 +13,21 @@ from urllib.parse import urlsplit
 
 from headwater.definitions.aggregation import latest
 from headwater.definitions.checks import (
+    Duration,
     check,
     check_choice,
     check_integer,
     check_reference,
     check_type,
+    micros,
     refusal,
+    text,
 )
-from headwater.definitions.columns import DTYPES, check_dtype
+from headwater.definitions.connectors import Env
 from headwater.definitions.definition import check_name
-from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.feature_view import FeatureRef, FeatureView, ThirdPartyFeatures
 from headwater.definitions.freshness import on_request
-from headwater.definitions.source import Source
-from headwater.definitions.streams import Env
+from headwater.definitions.source import DTYPES, Source, check_dtype
 from headwater.errors import DefinitionError
 
 PLACE = re.compile(r"\{([^{}]*)\}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from os import PathLike
 
-from headwater.definitions.checks import check, refusal
-from headwater.definitions.streams import (
+from headwater.definitions.checks import check, parse_timestamp, refusal
+from headwater.definitions.connectors import (
     BrokerStream,
     Env,
     Format,
@@ -18,7 +18,6 @@ from headwater.definitions.streams import (
     Timestamps,
     record_format,
 )
-from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import HeadwaterError
 
 _STARTS = ("earliest", "latest")

@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
-from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.checks import check_columns, check_reference, check_text, check_type
-from headwater.definitions.columns import Selection, check_selection, output_name, root_columns
+from headwater.definitions.checks import (
+    Duration,
+    check_columns,
+    check_reference,
+    check_text,
+    check_timezone,
+    check_type,
+    micros,
+    text,
+)
 from headwater.definitions.connectors import Table, as_table
 from headwater.definitions.definition import Definition, check_name
-from headwater.definitions.durations import Duration, check_timezone, micros, text
-from headwater.definitions.source import Source, check_known
+from headwater.definitions.feature_view import Aggregation
+from headwater.definitions.source import (
+    Selection,
+    Source,
+    check_known,
+    check_selection,
+    output_name,
+    root_columns,
+)
 from headwater.definitions.windows import Window
 from headwater.errors import DefinitionError
 

@@ -1,25 +1,45 @@
-"""A project: the models of a team; everything else is reachable from them."""
+"""A project: the models of a team; everything else is reachable from them.
+
+The served part of a project: each model at each level that can be served, and the views that are
+stored for them.
+
+Views that no pipeline can keep as they are defined, and why.
+
+Calls of the public functions: a misspelt or missing argument, and a model where a project is
+needed, are refused before any work.
+
+Which fields of a request are the request time itself, so that a caller may leave them out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from itertools import combinations, pairwise
-from typing import TypeVar, cast
+from typing import Final, ParamSpec, Protocol, TypeVar, cast
 
-from headwater.definitions.checks import check_list, check_number, check_reference, check_type
-from headwater.definitions.definition import Definition, check_name
+from headwater.definitions.checks import (
+    check_arguments,
+    check_call,
+    check_list,
+    check_number,
+    check_reference,
+    check_type,
+)
+from headwater.definitions.definition import Definition, check_name, fingerprint_of
 from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.experiment import Arm, Experiment
-from headwater.definitions.feature_service import sources_of
+from headwater.definitions.feature_service import Enriched, sources_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness
+from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.http_features import HttpFeatures
-from headwater.definitions.level import Level, as_level
-from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
-from headwater.definitions.source import Source
+from headwater.definitions.level import AS_DEFINED, Level, ModelVariant, as_level
+from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.source import Source, bottom_of
 from headwater.definitions.view_versions import (
     Versions,
     ViewVersions,
@@ -27,7 +47,7 @@ from headwater.definitions.view_versions import (
     pinned,
     view_versions,
 )
-from headwater.errors import DefinitionError, UsageError
+from headwater.errors import DefinitionError, UsageError, nearest
 
 T = TypeVar("T", bound=Definition)
 
@@ -328,3 +348,385 @@ def _distinct(
     for value in values:
         if names.count(value.name) > 1:
             raise DefinitionError(f"two {subject} are named {value.name!r} and differ; rename one")
+
+
+@dataclass(frozen=True)
+class StoredView:
+    """A view, not an alias, at a freshness that something is served at, and the names of the levels
+    that read it so.
+    """
+
+    view: FeatureView
+    levels: tuple[str, ...]
+
+    @cached_property
+    def name(self) -> str:
+        """The view's label; at a freshness that only levels give it, followed by the first of
+        these: `user@live`, `user@2@live`.
+        """
+        return (
+            self.view.label if AS_DEFINED in self.levels else f"{self.view.label}@{self.levels[0]}"
+        )
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What it may be called by: its name, its label with the version, and the view's name,
+        which is that of every version.
+        """
+        version = f"{self.view.name}@{self.view.version}"
+        return frozenset(
+            {self.name, self.view.name, version, version + self.name.removeprefix(self.view.label)}
+        )
+
+
+def backtest_only(variant: ModelVariant) -> str | None:
+    """Why nothing can serve a variant, so that only a backtest replays it; None where it can be
+    served.
+
+    Where predictions are precomputed, a job reads the history, and no view has to be kept, unless
+    predictions on request stand in.
+    """
+    soon = [source.name for source in variant.model.sources if source in variant.level.known_after]
+    if soon:
+        return (
+            f"known_after of {soon[0]} is for backtests only: a served event is known when it "
+            "arrives"
+        )
+    http_freshness = [
+        (http.name, variant.level.freshness(http.view))
+        for http in variant.model.features.http_features
+    ]
+    other = [
+        f"third-party features {name} at {freshness} are for backtests only"
+        for name, freshness in http_freshness
+        if freshness != on_request()
+    ]
+    if other:
+        return f"{other[0]}: a service requests them with each prediction"
+    precomputed, views = (
+        variant.precomputed,
+        [view.root for service in variant.services for view in service.views],
+    )
+    if precomputed is not None and not precomputed.freshness.scheduled:
+        return (
+            f"its predictions are precomputed {precomputed.freshness}, and a job computes them at "
+            "cuts: precomputed(hw.batch(...))"
+        )
+    if precomputed is not None and not precomputed.on_request:
+        unmade = (view for view in views if not view.freshness.servable)
+        return next(
+            (
+                (
+                    f"view {view.name} at {view.freshness} is for backtests only: no job and no "
+                    "stream computes it"
+                )
+                for view in unmade
+            ),
+            None,
+        )
+    refused = refusals(views)
+    return refused[0] if refused else next(filter(None, map(_unfed, views)), None)
+
+
+def served(project: Project) -> tuple[ModelVariant, ...]:
+    """The variants of a project that can be served: each model as defined, and at the levels that
+    are not for backtests alone.
+    """
+    return tuple(
+        variant
+        for variant in project.variants
+        if variant.name == AS_DEFINED or backtest_only(variant) is None
+    )
+
+
+def replayed(project: Project) -> Mapping[str, Mapping[str, str]]:
+    """By level and model, why it is for backtests alone."""
+    reasons: dict[str, dict[str, str]] = {}
+    for variant in project.variants:
+        why = None if variant.name == AS_DEFINED else backtest_only(variant)
+        if why is not None:
+            reasons.setdefault(variant.name, {})[variant.model.name] = why
+    return reasons
+
+
+def stored(project: Project) -> tuple[StoredView, ...]:
+    """The views that plan, apply, ingest, materialize and status work on: each as defined, and at
+    each other freshness of a level.
+
+    A view at a freshness has tiles of its own; levels that are equally fresh share them. Streams
+    that lag differently share theirs too, and stand here once: the first that is named. So does
+    each version of a view, at each of these.
+    """
+    levels: dict[FeatureView, list[str]] = {view.root: [AS_DEFINED] for view in project.views}
+    levels |= {view: [AS_DEFINED] for view in project.versions}
+    for variant in served(project):
+        if variant.name != AS_DEFINED and (
+            variant.precomputed is None or variant.precomputed.on_request
+        ):
+            for view in (view for service in variant.services for view in service.views_within):
+                others = project.view_versions.get(view.root.name, {}).values()
+                for version in (
+                    view.root,
+                    *(
+                        other.at(variant.level.freshness(other))
+                        for other in others
+                        if other.version != view.root.version
+                    ),
+                ):
+                    names = levels.setdefault(version, [])
+                    names.extend([] if variant.name in names else [variant.name])
+    by_fingerprint: dict[str, StoredView] = {}
+    for view, names in levels.items():
+        by_fingerprint.setdefault(view.tiles_fingerprint, StoredView(view, tuple(names)))
+    return tuple(by_fingerprint.values())
+
+
+def chosen(
+    every: Iterable[StoredView], names: Sequence[str], unknown: Callable[[str], str]
+) -> list[StoredView]:
+    """Those of these names, in their order: `user` is the view at each freshness and version,
+    `user@live` at one freshness, `user@2` of one version; all of them where none is named.
+
+    Raises:
+        UsageError: a name that none has; `unknown` makes the message of it, which the nearest name
+            is added to.
+    """
+    every = list(every)
+    selected: dict[str, StoredView] = {}
+    for name in names:
+        matching = [stored_view for stored_view in every if name in stored_view.names]
+        if not matching:
+            raise UsageError(
+                f"{unknown(name)}; {nearest(name, [stored_view.name for stored_view in every])}"
+            )
+        selected |= {stored_view.name: stored_view for stored_view in matching}
+    return list(selected.values()) if names else every
+
+
+def _unfed(view: FeatureView) -> str | None:
+    """The stream or history that a view lacks, as a message; None where it lacks nothing."""
+    source = view.source
+    if view.freshness.streamed and bottom_of(source).stream is None:
+        return f"view {view.name} would be streaming, and source {source.name} has no stream"
+    if view.freshness.scheduled and bottom_of(source).history is None:
+        return f"view {view.name} would be batch, and source {source.name} has no history"
+    return None
+
+
+def fingerprint(variant: ModelVariant, namespace: str = "") -> str:
+    """16 hexadecimal digits of all that shapes the scores of a variant but for the fitted model:
+    what a store tells them apart by.
+
+    namespace: of the variant's project in the store.
+    """
+    precomputed = precomputed_of(variant)
+    identity = (
+        "scores",
+        variant.model.name,
+        variant.model.task,
+        [service.fingerprint for service in variant.services],
+        precomputed.freshness,
+        precomputed.keys,
+    )
+    whole = (*identity, namespace) if namespace else identity
+    return fingerprint_of(whole)
+
+
+def precomputed_of(variant: ModelVariant) -> Precomputed:
+    """How a variant's predictions are precomputed.
+
+    Raises:
+        UsageError: they are made on request, or only a backtest can make them.
+    """
+    precomputed = variant.precomputed
+    if precomputed is None:
+        raise UsageError(
+            f"model {variant.model.name!r} at level {variant.name!r} is predicted on request; "
+            "give the level predictions=hw.precomputed(freshness, keys=[...])"
+        )
+    why = backtest_only(variant)
+    if why is not None:
+        raise UsageError(
+            f"model {variant.model.name!r} at level {variant.name!r} is for backtests only: {why}"
+        )
+    return precomputed
+
+
+Finding = tuple[FeatureView | Source | HttpFeatures, str, str]  # of what, the message, the remedy
+
+
+def refusals(views: Sequence[FeatureView]) -> list[str]:
+    """The reasons why no pipeline can maintain these views, as messages."""
+    return [
+        f"view {view.name}: {message}"
+        for look in REFUSALS.values()
+        for view, message, _ in look(_Some(views))
+    ]
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Views that are no project."""
+
+    views: Sequence[FeatureView]
+
+
+class _Views(Protocol):
+    @property
+    def views(self) -> Sequence[FeatureView]: ...
+
+
+def queryable(source: Source) -> bool:
+    """Whether a source can be asked for the events of a key at the moment of a request: its history
+    says so of itself.
+
+    A connector that can has an attribute `queryable` that is true. No file can, nor a frame: a
+    request would read all of it.
+    """
+    return bool(getattr(source.history, "queryable", False))
+
+
+def _on_request(project: _Views) -> Iterator[Finding]:
+    for view in _roots(project):
+        if view.freshness.asked and not queryable(view.source):
+            yield (
+                view,
+                (
+                    f"on_request() would read the events of source {view.source.name} at each "
+                    "request, and it cannot be queried for one key"
+                ),
+                (
+                    'Stream it, freshness=hw.streaming("2s"), and keep on_request() for a level of '
+                    "the backtest"
+                ),
+            )
+
+
+def _own_freshness(project: _Views) -> Iterator[Finding]:
+    for view in _roots(project):
+        if not view.freshness.servable:
+            yield (
+                view,
+                f"{view.freshness.kind}() is for backtests only: no job and no stream computes it",
+                'Give the view hw.batch(...) or hw.streaming("2s"), and this freshness to a level',
+            )
+
+
+def _enriched(project: _Views) -> Iterator[Finding]:
+    for view in _roots(project):
+        if view.freshness.streamed and isinstance(view.source.history, Enriched):
+            yield (
+                view,
+                (
+                    f"its source {view.source.name} is enriched, and chained views are computed "
+                    "from history alone"
+                ),
+                "Give it hw.batch(...), or aggregate the events without enriching them",
+            )
+
+
+def _known_windows(project: _Views) -> Iterator[Finding]:
+    for view in _roots(project):
+        if view.freshness.streamed and view.source.window_on == "known_at":
+            yield (
+                view,
+                (
+                    f"source {view.source.name} has window_on='known_at', and in a stream that is "
+                    "when the pipeline committed: no replay could repeat it"
+                ),
+                (
+                    "Leave window_on out, or name as timestamp_field the column that says when an "
+                    "event was known"
+                ),
+            )
+
+
+REFUSALS: Mapping[str, Callable[[_Views], Iterator[Finding]]] = {
+    "on-request": _on_request,
+    "own-freshness": _own_freshness,
+    "enriched-stream": _enriched,
+    "known-windows": _known_windows,
+}
+"""The rules that stop an apply: each looks at views."""
+
+
+def _roots(project: _Views) -> list[FeatureView]:
+    """The views that have state, aliases left out."""
+    return list(
+        dict.fromkeys(view.root for view in (*project.views, *getattr(project, "versions", ())))
+    )
+
+
+P = ParamSpec("P")
+
+R = TypeVar("R")
+
+_TAKEN: Final[dict[str, tuple[type, str]]] = {
+    "Model": (Model, "take one from project.models"),
+    "Project": (Project, "give hw.Project(name, [models]), such as `project` of the project file"),
+}
+"""By a parameter's annotation: what it takes, and what to give instead of something else."""
+
+
+def checked_call(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, which refuses wrong arguments with what it takes.
+
+    >>> @checked_call
+    ... def train(model: Model, *, seed: int = 0) -> None: ...
+    >>> train(None, sede=1)
+    Traceback (most recent call last):
+    headwater.errors.UsageError: train() takes no argument 'sede'; did you mean 'seed'?
+    >>> train("churn")
+    Traceback (most recent call last):
+    headwater.errors.UsageError: train() takes a Model, and was given str; take one from project.models
+    """  # noqa: E501 (output as it is printed)
+    signature = inspect.signature(function)
+    name = function.__name__
+    takes = {
+        n: _TAKEN[p.annotation] for n, p in signature.parameters.items() if p.annotation in _TAKEN
+    }
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_arguments(name, kwargs, signature.parameters, UsageError)
+        check_call(name, signature, args, kwargs, UsageError)
+        for parameter, value in (
+            dict(zip(signature.parameters, args, strict=False)) | kwargs
+        ).items():
+            if parameter in takes and not isinstance(value, takes[parameter][0]):
+                kind, instead = takes[parameter]
+                raise UsageError(
+                    f"{name}() takes a {kind.__name__}, and was given {type(value).__name__}; "
+                    f"{instead}"
+                )
+        return function(*args, **kwargs)
+
+    return call
+
+
+def request_times(project: Project, service: str) -> frozenset[str]:
+    """The fields of a feature service that every model with it has as the time of its labels,
+    declared as a datetime.
+
+    Training fills such a field with the request time of each row, so a request that leaves it out
+    has its own request time in it.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import visiting
+    >>> request_times(visiting(hw.batch("1h")), "churn_v1")
+    frozenset()
+    """
+    models = [
+        model for model in project.models if service in {read.name for read in model.services}
+    ]
+    if not models:
+        return frozenset()
+    times = {model.labels.timestamp_field for model in models}
+    (read,) = {
+        read.name: read for model in models for read in model.services if read.name == service
+    }.values()
+    keys = {view.request_key(key) for view in read.views for key in view.keys}
+    declared = [(field.name, field.dtype) for field in read.request_fields]
+    declared += [pair for function in read.request_features for pair in function.fields.items()]
+    other = {name for name, dtype in declared if dtype is not datetime}
+    return frozenset(name for name, _ in declared if times == {name} and name not in keys | other)

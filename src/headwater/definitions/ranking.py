@@ -1,5 +1,8 @@
 """The task of putting candidates in order: whose list it is, its items, and where candidates come
 from.
+
+Negatives of a ranking that is trained on a log of positives: how many candidates are drawn for
+each, and how.
 """
 
 from __future__ import annotations
@@ -7,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
-from headwater.definitions.checks import check_list, check_number, check_text, check_type
+from headwater.definitions.checks import (
+    check_choice,
+    check_integer,
+    check_list,
+    check_number,
+    check_text,
+    check_type,
+)
 from headwater.definitions.definition import Definition
-from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import FeatureService
-from headwater.definitions.feature_view import FeatureRef, FeatureView
-from headwater.definitions.functions import FUNCTIONS
-from headwater.definitions.negative_sampling import NegativeSampling
+from headwater.definitions.feature_view import FUNCTIONS, Feature, FeatureRef, FeatureView
 from headwater.errors import DefinitionError
 
 
@@ -173,3 +180,50 @@ def _asked_for(view: FeatureView) -> Iterator[str]:
             yield from _asked_for(filled.view)
         else:
             yield filled
+
+
+SampledBy = Literal["uniform", "popularity"]
+
+
+@dataclass(frozen=True, eq=False)
+class NegativeSampling(Definition):
+    """Draw `n` candidates for each positive of a log as negatives of training. Evaluation always
+    ranks every candidate.
+
+    A candidate is drawn from those that the level knows when the request asks (as of its T and K),
+    with replacement; an item that the request chose is never drawn. With fewer than `n` candidates,
+    each is taken once.
+
+    Args:
+        n: draws for each positive, at least 1.
+        by: "uniform": each candidate is equally likely; "popularity": in proportion to 1 + the
+            item's positives in the log that were known when the UTC day of the request began.
+        seed: of the draws. They depend on the seed, the request, the chosen item and the candidates
+            alone, so levels with the same candidates draw the same negatives.
+
+    Training corrects for the draws: with q the expected number of draws of a candidate, rankers get
+    the offset -log q, and estimators that judge each candidate by itself the weight 1/q.
+
+    Raises:
+        DefinitionError: n below 1, another way to draw, or a seed that is not an integer of 0 or
+            more.
+
+    Source: Yi et al., "Sampling-bias-corrected neural modeling for large corpus item
+    recommendations", 2019.
+
+    >>> print(NegativeSampling(n=20, by="popularity"))
+    20 negatives a positive by popularity, seed 0
+    """
+
+    n: int
+    by: SampledBy = "uniform"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_integer(self.n, "NegativeSampling: n", least=1, most=100_000)
+        check_choice(self.by, get_args(SampledBy), "NegativeSampling: by")
+        check_integer(self.seed, "NegativeSampling: seed", least=0, most=2**63 - 1)
+
+    def __str__(self) -> str:
+        drawn = "uniformly" if self.by == "uniform" else "by popularity"
+        return f"{self.n} negatives a positive {drawn}, seed {self.seed}"

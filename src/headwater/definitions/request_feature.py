@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from headwater.definitions.checks import refusal
-from headwater.definitions.columns import DTYPES, check_dtype
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.feature_view import FeatureRef
+from headwater.definitions.source import DTYPES, check_dtype
 from headwater.errors import DefinitionError
 
 

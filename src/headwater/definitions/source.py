@@ -1,27 +1,47 @@
-"""A source: the events that features are made of, and when each became known."""
+"""A source: the events that features are made of, and when each became known.
+
+Who writes what an online store keeps of a source's stream: one process at a time, or each
+partition's own writer.
+
+Selections from a table, for sources and labels: column names and row-wise polars expressions.
+
+What the values of a source or a view are expected to be. Nothing that is computed depends on it,
+so adding one rebuilds nothing.
+"""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from headwater.definitions.checks import check_choice, check_text
-from headwater.definitions.columns import Selection, check_selection, output_name
-from headwater.definitions.connectors import Table, as_table
-from headwater.definitions.definition import Definition, check_name
-from headwater.definitions.described import Described
-from headwater.definitions.durations import Duration, check_timezone, micros, text
-from headwater.definitions.expectation import Expect, Expectation, check_expectations
-from headwater.definitions.streams import KafkaTopic, Stream, check_stream
+from headwater.definitions.checks import (
+    Duration,
+    check,
+    check_choice,
+    check_integer,
+    check_list,
+    check_number,
+    check_reference,
+    check_text,
+    check_timezone,
+    check_type,
+    is_number,
+    micros,
+    text,
+)
+from headwater.definitions.connectors import KafkaTopic, Stream, Table, as_table, check_stream
+from headwater.definitions.definition import Definition, Described, check_name, is_expr
 from headwater.errors import DefinitionError
 
 if TYPE_CHECKING:
     import polars as pl
 
     from headwater.definitions.connectors import TableLike
+    from headwater.definitions.freshness import Freshness
 
 _DAY = "1d"
 
@@ -273,6 +293,11 @@ class Source(Described):
             )
 
 
+def bottom_of(source: Source) -> Source:
+    """The source that has the events in a table: itself, or the base of the bases."""
+    return bottom_of(source.history.base) if isinstance(source.history, EnrichedHistory) else source
+
+
 def check_known(field: str | None, after: Duration, subject: str) -> None:
     """Refuse a rule for known_at that says two things."""
     if field is not None and micros(after, f"{subject}: known_after"):
@@ -280,3 +305,353 @@ def check_known(field: str | None, after: Duration, subject: str) -> None:
             f"{subject}: known_at_field and known_after both say when a row is known; give one of "
             "them"
         )
+
+
+def has_one_writer(source: Source, *, multi_process: bool) -> bool:
+    """Whether one process at a time writes all of a source's stream; else each partition of its
+    consumer group has a writer.
+
+    multi_process: whether several processes may write to the store at the same time.
+
+    >>> import headwater as hw
+    >>> topic = hw.kafka("payments", schema={"id": int, "at": hw.definitions.streams.datetime})
+    >>> def ask(**more):
+    ...     return has_one_writer(
+    ...         hw.Source("payments", stream=topic, timestamp_field="at", **more),
+    ...         multi_process=True,
+    ...     )
+    >>> ask(), ask(id_field="id"), ask(id_field="id", writers="partition"), ask(writers="one")
+    (False, True, False, True)
+    """
+    if not multi_process or not isinstance(source.stream, KafkaTopic):
+        return True
+    return source.writers == "one" or (source.id_field is not None and source.writers is None)
+
+
+def producers_rule(source: Source) -> str | None:
+    """What the producers of a stream must keep where each of its partitions has a writer of its
+    own; None where nothing is to be kept.
+
+    >>> import headwater as hw
+    >>> topic = hw.kafka("payments", schema={"id": int, "at": hw.definitions.streams.datetime})
+    >>> print(producers_rule(hw.Source("payments", stream=topic, timestamp_field="at", id_field="id", writers="partition")))
+    equal 'id' must share a partition, as writers='partition' promises, or copies count twice. Produce records with 'id', or a column \
+that it determines, as their key; or leave writers out, and one process writes all partitions
+    """  # noqa: E501 (output as it is printed)
+    if source.id_field is None or source.writers != "partition":
+        return None
+    return (
+        f"equal {source.id_field!r} must share a partition, as writers='partition' promises, or "
+        f"copies count twice. Produce records with {source.id_field!r}, or a column that it "
+        "determines, as their key; or leave writers out, and one process writes all partitions"
+    )
+
+
+def other_writers(source: Source, *, one_writer: bool) -> str:
+    """Why what others wrote of a source's stream cannot be gone on with: where one process wrote,
+    no partition has a state of its own.
+
+    one_writer: whether one process is to write it now.
+    """
+    now, then = (
+        ("one process", "each partition's own writer")
+        if one_writer
+        else ("each partition's own writer", "one process")
+    )
+    return (
+        f"source {source.name!r} is written by {now} with this definition "
+        f"(writers={source.writers!r}, id_field={source.id_field!r}, changes={source.changes!r}), "
+        f"and by {then} before"
+    )
+
+
+def steps_to_rewrite(source: Source, *, one_writer: bool, multi_process: bool) -> str:
+    """What to do where others wrote a source's stream; parameters as of `has_one_writer` and
+    `other_writers`.
+    """
+    can_keep = not one_writer or (
+        source.changes is None and isinstance(source.stream, KafkaTopic) and multi_process
+    )
+    keep = (
+        (
+            f"Give it writers={'partition' if one_writer else 'one'!r}, and it goes on as it was "
+            "written; or build"
+        )
+        if can_keep
+        else "Build"
+    )
+    return (
+        f"{keep} its state again: give the source another name, or ingest into a store with "
+        "another prefix= or database, and serve from there once its views are filled"
+    )
+
+
+Selection = Sequence["str | pl.Expr"]
+
+DTYPES: Mapping[type, str] = {
+    float: "float",
+    int: "int",
+    str: "str",
+    bool: "bool",
+    datetime: "datetime",
+}
+"""The types of a request's fields and of third-party columns, and their names."""
+
+
+def check_selection(select: Selection | None, keep: pl.Expr | None, subject: str) -> None:
+    """Refuse items that are not names or expressions, repeated names, and expressions that are not
+    row-wise.
+    """
+    give = "a list of column names and polars expressions"
+    seen: set[str] = set()
+    for item in () if select is None else check_list(select, object, f"{subject}: select", give):
+        check(
+            isinstance(item, str) or is_expr(item),
+            item,
+            f"{subject}: an item of select",
+            "a column name or a polars expression",
+        )
+        if is_expr(item):
+            _check_row_wise(item, f"{subject}: select")
+        name = output_name(item)
+        if name in seen:
+            raise DefinitionError(
+                f"{subject}: select gives the column {name!r} twice; rename one with .alias(...)"
+            )
+        seen.add(name)
+    if keep is not None:
+        check(
+            is_expr(keep),
+            keep,
+            f"{subject}: filter",
+            "a polars expression, such as pl.col('amount') > 0",
+        )
+        _check_row_wise(keep, f"{subject}: filter")
+
+
+def check_dtype(dtype: object, subject: str) -> None:
+    """Refuse anything but the types of `DTYPES`."""
+    if not isinstance(dtype, type) or dtype not in DTYPES:
+        raise DefinitionError(
+            f"{subject} has the type {dtype!r}; give float, int, str, bool or datetime"
+        )
+
+
+def output_name(item: str | pl.Expr) -> str:
+    """The column that an item of a selection makes."""
+    return item if isinstance(item, str) else item.meta.output_name()
+
+
+def root_columns(item: str | pl.Expr) -> frozenset[str]:
+    """The columns of the table that an item of a selection is made of."""
+    return frozenset({item}) if isinstance(item, str) else frozenset(item.meta.root_names())
+
+
+def _check_row_wise(expression: pl.Expr, subject: str) -> None:
+    from polars.exceptions import PolarsError  # loaded already: there is an expression
+
+    try:
+        row_wise = _is_row_wise(expression)
+    except PolarsError as error:
+        raise DefinitionError(
+            f"{subject}: polars cannot tell whether {expression} is row-wise ({error}); name each "
+            "column on its own, and use polars' own functions"
+        ) from error
+    if not row_wise:
+        raise DefinitionError(
+            f"{subject}: {expression} is not row-wise: its value on one row depends on other "
+            "rows, which a stream does not have; write it with the row's own columns, and what "
+            "spans rows as a feature with a window"
+        )
+
+
+def _is_row_wise(expression: pl.Expr) -> bool:
+    """Whether no part of it looks beyond its row; polars' own check sees only the outermost
+    function.
+    """
+    return expression.meta.is_row_separable() and all(map(_is_row_wise, expression.meta.pop()))
+
+
+Bounds = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Expect(Definition):
+    """An expectation of a column of a source, or of a feature of a view.
+
+    Args:
+        column: of the source as it is selected; of a view the feature's name, such as
+            "mean_amount_1h".
+        in_range: the least and the greatest value, both allowed; None is without bound. Null is in
+            range.
+        accepted_values: the values that are allowed; null is too.
+        not_null: whether null is refused.
+        max_null_share: the share of nulls that a day may have.
+        distinct: the least and the greatest number of distinct values of a day; None is without
+            bound.
+        on_violation: "warn" counts an event that breaks it; "reject" makes it a dead letter, where
+            it is pushed or read from a stream.
+
+    Raises:
+        DefinitionError: nothing is expected, bounds in the wrong order, or "reject" of what only a
+            whole day can break.
+
+    >>> Expect("amount", in_range=(0, 10_000), not_null=True).describe()
+    'amount: in_range (0, 10000), not_null'
+    """
+
+    column: str
+    _: KW_ONLY
+    in_range: Bounds | None = None
+    accepted_values: Sequence[object] | None = None
+    not_null: bool = False
+    max_null_share: float | None = None
+    distinct: Bounds | None = None
+    on_violation: Literal["warn", "reject"] = "warn"
+
+    def __post_init__(self) -> None:
+        subject = f"the expectation of {self.column!r}"
+        check_text(self.column, "an expectation: column", "the name of a column")
+        for name in ("in_range", "distinct"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _bounds(getattr(self, name), f"{subject}: {name}"))
+        if self.accepted_values is not None:
+            accepted = check_list(
+                self.accepted_values,
+                object,
+                f"{subject}: accepted_values",
+                "a list of at least one value",
+                least=1,
+            )
+            object.__setattr__(self, "accepted_values", accepted)
+        check_type(self.not_null, bool, f"{subject}: not_null", "True or False")
+        if self.max_null_share is not None:
+            check_number(
+                self.max_null_share,
+                f"{subject}: max_null_share",
+                "a share",
+                least=0,
+                below=1,
+                note="such as 0.02",
+            )
+        check_choice(self.on_violation, ("warn", "reject"), f"{subject}: on_violation")
+        of_day = [
+            name for name in ("max_null_share", "distinct") if getattr(self, name) is not None
+        ]
+        if (
+            not of_day
+            and self.in_range is None
+            and self.accepted_values is None
+            and not self.not_null
+        ):
+            raise DefinitionError(
+                f"{subject} expects nothing; give in_range=, accepted_values=, not_null=True, "
+                "max_null_share= or distinct="
+            )
+        if of_day and self.on_violation == "reject":
+            raise DefinitionError(
+                f"{subject}: {of_day[0]} is of a whole day, and an event alone cannot break it; "
+                "leave on_violation='reject' out"
+            )
+
+    def describe(self) -> str:
+        """The expectation in words, as results and metrics name it."""
+        parts = [
+            f"{name} {_text(getattr(self, name))}"
+            for name in ("in_range", "accepted_values")
+            if getattr(self, name) is not None
+        ]
+        parts += ["not_null"] if self.not_null else []
+        parts += [
+            f"{name} {_text(getattr(self, name))}"
+            for name in ("max_null_share", "distinct")
+            if getattr(self, name) is not None
+        ]
+        return f"{self.column}: {', '.join(parts)}"
+
+
+@dataclass(frozen=True, eq=False)
+class ExpectRows(Definition):
+    """An expectation of the number of events of a source, or of reads of a view, on each day (UTC).
+
+    Args:
+        at_least, at_most: the bounds, both allowed; None is without bound.
+
+    >>> ExpectRows(at_least=1000).describe()
+    'rows a day: at least 1000'
+    """
+
+    _: KW_ONLY
+    at_least: int | None = None
+    at_most: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.at_least is None and self.at_most is None:
+            raise DefinitionError("ExpectRows expects nothing; give at_least= or at_most=")
+        for name in ("at_least", "at_most"):
+            if getattr(self, name) is not None:
+                check_integer(getattr(self, name), f"ExpectRows: {name}", least=0)
+        _bounds((self.at_least, self.at_most), "ExpectRows: (at_least, at_most)")
+
+    def describe(self) -> str:
+        """The expectation in words."""
+        bounds = [
+            f"{name.replace('_', ' ')} {value}"
+            for name in ("at_least", "at_most")
+            if (value := getattr(self, name)) is not None
+        ]
+        return f"rows a day: {', '.join(bounds)}"
+
+
+Expectation = Expect | ExpectRows
+
+
+def check_expectations(
+    expectations: Sequence[Expectation], columns: Collection[str] | None, subject: str
+) -> tuple[Expectation, ...]:
+    """The expectations as a tuple. columns: those that there are; None where a table decides.
+
+    Raises:
+        DefinitionError: not a list of expectations, or of a column that there is not.
+    """
+    checked = check_list(
+        expectations,
+        Expectation,
+        f"{subject}: expectations",
+        "a list of hw.Expect(...) and hw.ExpectRows(...)",
+    )
+    for each in checked:
+        if isinstance(each, Expect):
+            check_reference(
+                each.column,
+                columns,
+                f"{subject}: an expectation is of {each.column!r}, which it does not have",
+            )
+    return checked
+
+
+def check_slo(slo: float | None, freshness: Freshness, subject: str) -> None:
+    """Refuse an objective that is not a share, or of a view whose values are not stored."""
+    if slo is None:
+        return
+    check_number(slo, f"{subject}: slo", "a share of reads", above=0, below=1, note="such as 0.99")
+    if not freshness.stored:
+        raise DefinitionError(
+            f"{subject}: slo={slo} is of stored values, and {freshness} stores none; leave it out"
+        )
+
+
+def _bounds(bounds: object, name: str) -> Bounds:
+    """Two bounds, at least one of them given."""
+    give = "two numbers, the lower bound first; one of them may be None, such as (0, None)"
+    pair = bounds if isinstance(bounds, tuple | list) and len(bounds) == 2 else (None, None)
+    known = [bound for bound in pair if bound is not None]
+    check(known and all(map(is_number, known)) and known == sorted(known), bounds, name, give)
+    low, high = pair
+    return low, high
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join('none' if part is None else str(part) for part in value)})"
+    return str(value)

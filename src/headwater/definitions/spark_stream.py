@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headwater.definitions.checks import check
-from headwater.definitions.streams import Schema, Stream, Timestamps, check_schema
+from headwater.definitions.connectors import Schema, Stream, Timestamps, check_schema
 
 
 @dataclass(frozen=True, eq=False, init=False)

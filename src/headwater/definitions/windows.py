@@ -6,10 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from headwater.definitions.checks import check_list
-from headwater.definitions.durations import DAY, HOUR, SECOND, Duration, micros, text
-from headwater.definitions.readable import Readable
-from headwater.definitions.spelling import Spelled
+from headwater.definitions.checks import (
+    DAY,
+    HOUR,
+    SECOND,
+    Duration,
+    Spelled,
+    check_list,
+    micros,
+    text,
+)
+from headwater.definitions.definition import Readable
 from headwater.errors import DefinitionError
 
 _MINUTE = 60 * SECOND

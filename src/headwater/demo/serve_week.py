@@ -18,13 +18,12 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
+from headwater.definitions.connectors import push
 from headwater.definitions.freshness import batch, streaming
-from headwater.definitions.level import Level
+from headwater.definitions.level import AS_DEFINED, Level
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
-from headwater.definitions.streams import push
 from headwater.demo import experiment_week
 from headwater.ingestion.replay import replay
 from headwater.jobs.materialize import batch_views, materialize, next_due

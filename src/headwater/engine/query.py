@@ -20,8 +20,8 @@ import polars as pl
 from headwater.aggregations.base import Answers, GroupBy
 from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE
-from headwater.definitions.durations import SECOND
-from headwater.definitions.feature import Feature
+from headwater.definitions.checks import SECOND
+from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
 from headwater.definitions.windows import Window
 from headwater.events import columns as value_statuses

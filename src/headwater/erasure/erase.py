@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from headwater import settings
+from headwater.definitions.connectors import BrokerStream
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import StoredView, fingerprint, served, stored
+from headwater.definitions.project import Project, StoredView, fingerprint, served, stored
 from headwater.definitions.source import Source
-from headwater.definitions.streams import BrokerStream
 from headwater.engine.checkpoint import lock
 from headwater.erasure.erase_archive import erase_parts, note_objects
 from headwater.erasure.erase_datasets import mark_manifests

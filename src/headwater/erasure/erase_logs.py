@@ -10,8 +10,7 @@ from typing import IO, Final
 
 import polars as pl
 
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import served
+from headwater.definitions.project import Project, served
 from headwater.erasure.key_match import ErasedKey, any_matches
 from headwater.erasure.receipt import ErasureJournal
 from headwater.errors import DataError, StoreError

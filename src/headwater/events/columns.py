@@ -19,7 +19,7 @@ import polars as pl
 from headwater.aggregations.base import Answers
 from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE
-from headwater.definitions.feature import Feature
+from headwater.definitions.feature_view import Feature
 from headwater.errors import DataError
 from headwater.events.read_events import KNOWN
 from headwater.kernel.arrays import I64, Bool, Column, Events, ListColumn, Values

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from headwater.definitions.expectation import Expect, Expectation, ExpectRows
+from headwater.definitions.source import Expect, Expectation, ExpectRows
 
 
 def breaks(expected: Expect, dtype: pl.DataType) -> pl.Expr | None:

@@ -31,10 +31,9 @@ from polars.exceptions import ColumnNotFoundError, PolarsError
 
 from headwater import settings
 from headwater.connectors import scan
-from headwater.definitions.columns import Selection, output_name, root_columns
+from headwater.definitions.checks import DAY, micros
 from headwater.definitions.connectors import Frame, Table
-from headwater.definitions.durations import DAY, micros
-from headwater.definitions.source import Source
+from headwater.definitions.source import Selection, Source, output_name, root_columns
 from headwater.errors import DataError, LeakError, nearest, read_error
 from headwater.kernel.arrays import I64, LASTS, Bool
 from headwater.kernel.sorting import accepted, perhaps_repeated, versions

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from headwater.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from headwater.definitions.experiment import ABTest as ABTest
     from headwater.definitions.experiment import Arm as Arm
+    from headwater.definitions.experiment import ClusterTest as ClusterTest
     from headwater.definitions.experiment import ExperimentMetric as ExperimentMetric
     from headwater.definitions.experiment import ExperimentPlan as ExperimentPlan
-    from headwater.definitions.experiment_kinds import ABTest as ABTest
-    from headwater.definitions.experiment_kinds import ClusterTest as ClusterTest
-    from headwater.definitions.experiment_kinds import Interleaving as Interleaving
-    from headwater.definitions.experiment_kinds import Probe as Probe
-    from headwater.definitions.experiment_kinds import Shadow as Shadow
-    from headwater.definitions.experiment_kinds import Switchback as Switchback
-    from headwater.definitions.probe import probe as probe
+    from headwater.definitions.experiment import Interleaving as Interleaving
+    from headwater.definitions.experiment import Probe as Probe
+    from headwater.definitions.experiment import Shadow as Shadow
+    from headwater.definitions.experiment import Switchback as Switchback
+    from headwater.definitions.experiment import probe as probe
     from headwater.experiments.analyse_experiment import analyse as analyse
     from headwater.experiments.experiment_adviser import AdviserAnswers as AdviserAnswers
     from headwater.experiments.experiment_adviser import advise as advise
@@ -40,11 +40,10 @@ if TYPE_CHECKING:
     from headwater.training.arm_log import ArmLog as ArmLog
 
 _HOMES = {
-    "headwater.definitions.experiment": "Arm ExperimentMetric ExperimentPlan",
-    "headwater.definitions.experiment_kinds": (
-        "ABTest ClusterTest Interleaving Probe Shadow Switchback"
+    "headwater.definitions.experiment": (
+        "Arm ExperimentMetric ExperimentPlan ABTest ClusterTest Interleaving Probe Shadow "
+        "Switchback probe"
     ),
-    "headwater.definitions.probe": "probe",
     "headwater.experiments.analyse_experiment": "analyse",
     "headwater.experiments.experiment_adviser": "AdviserAnswers advise",
     "headwater.experiments.experiment_analysis": "ExperimentAnalysis",
@@ -52,10 +51,10 @@ _HOMES = {
         "experiment_status start_experiment stop_experiment"
     ),
     "headwater.experiments.experiment_money": "ExperimentEvidence",
+    "headwater.experiments.experiment_planning": "ExperimentPlaces plan_experiment",
     "headwater.experiments.experiment_ramp": "ramp",
     "headwater.experiments.level_comparison": "level_lift",
     "headwater.experiments.monitored_rows": "LiftOptions",
-    "headwater.experiments.experiment_planning": "ExperimentPlaces plan_experiment",
     "headwater.experiments.replayed_day": "DayReplay ReplayOptions replay_day",
     "headwater.experiments.shadow_analysis": "ShadowAnalysis shadow",
     "headwater.training.arm_log": "ArmLog",

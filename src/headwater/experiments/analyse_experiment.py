@@ -12,9 +12,9 @@ import msgspec
 import polars as pl
 
 from headwater import clock
+from headwater.definitions.checks import parse_timestamp, timestamp_text
 from headwater.definitions.experiment import LABEL, Experiment
 from headwater.definitions.project import Project
-from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import UsageError, nearest
 from headwater.experiments import experiment_result_rows as rows_of
 from headwater.experiments.analysis_kinds import KINDS

@@ -15,8 +15,8 @@ import polars as pl
 
 from headwater import clock
 from headwater.backtesting.delivered_rows import DeliveredRows
+from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.errors import DataError, StoreError
 from headwater.events.columns import status_name
 from headwater.experiments.level_answers import Failures, LevelAnswers, level_answers, placed_at

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headwater.assessing.network import KINDS
-from headwater.definitions.durations import DAY, HOUR, text
+from headwater.definitions.checks import DAY, HOUR, text
+from headwater.definitions.definition import Readable
 from headwater.definitions.experiment import Experiment
-from headwater.definitions.readable import Readable
 from headwater.experiments.frozen_plan import kind_name
 from headwater.results.experiment_result import KIND_NAMES
 from headwater.results.planned_experiment import ExperimentAdvice

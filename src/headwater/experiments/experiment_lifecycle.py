@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
+from headwater.definitions.checks import timestamp_text
 from headwater.definitions.experiment import Experiment
 from headwater.definitions.project import Project
-from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.experiments.experiment_planning import (
     ExperimentPlaces,

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import DAY
+from headwater.definitions.checks import DAY
 from headwater.definitions.experiment import Experiment, ExperimentMetric
 from headwater.errors import DataError
 from headwater.experiments import unit_analysis

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from headwater.assessing.level_costs import known_costs
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.errors import UsageError
 from headwater.reports.recommendation_words import shown_metric
 from headwater.reports.recommending import worth_of

@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headwater import clock
-from headwater.definitions.durations import HOUR, micros
-from headwater.definitions.experiment import Experiment
-from headwater.definitions.experiment_kinds import ClusterTest, Interleaving, Shadow
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
-from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import backtest_only, stored
-from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.definitions.checks import HOUR, micros, parse_timestamp, timestamp_text
+from headwater.definitions.definition import Readable
+from headwater.definitions.experiment import ClusterTest, Experiment, Interleaving, Shadow
+from headwater.definitions.level import AS_DEFINED, ModelVariant
+from headwater.definitions.project import Project, backtest_only, stored
 from headwater.errors import DataError, HeadwaterError
 from headwater.experiments.cluster_lift import FEW_CLUSTERS
 from headwater.experiments.experiment_adviser import AdviserAnswers, kind_warnings

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headwater import clock
+from headwater.definitions.checks import timestamp_text
 from headwater.definitions.project import Project
-from headwater.definitions.timestamps import timestamp_text
 from headwater.experiments.analyse_experiment import analyse
 from headwater.experiments.experiment_lifecycle import IMMATURE, health_of, state_of, units_of
 from headwater.experiments.experiment_money import ExperimentEvidence

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import polars as pl
 
+from headwater.definitions.checks import timestamp_text
 from headwater.definitions.experiment import ExperimentMetric
-from headwater.definitions.timestamps import timestamp_text
 from headwater.experiments import experiment_sql, experiment_words
 from headwater.experiments.confidence_sequence import sequence_multiplier
 from headwater.experiments.experiment_analysis import ExperimentAnalysis

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from headwater.definitions.timestamps import timestamp_text
+from headwater.definitions.checks import timestamp_text
 from headwater.experiments.experiment_power import SequentialPlan
 from headwater.experiments.probe_budget import CAPTION, is_probe
 from headwater.experiments.relative_lift import RelativeLift

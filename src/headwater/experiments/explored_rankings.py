@@ -20,10 +20,10 @@ import polars as pl
 from headwater import clock, settings
 from headwater.backtesting.delivered_rows import DeliveredRows
 from headwater.backtesting.experiment_rows import trained_model
+from headwater.definitions.checks import parse_timestamp
+from headwater.definitions.level import ModelVariant
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
-from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
 from headwater.experiments.answers_of_level import Places

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from headwater import clock
-from headwater.definitions.durations import Duration, micros
+from headwater.definitions.checks import Duration, micros
 from headwater.errors import DataError
 from headwater.journal.exposure_log import EXPOSURES
 from headwater.journal.retention import repeated

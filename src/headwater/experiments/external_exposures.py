@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import clock, settings
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.checks import parse_timestamp
 from headwater.errors import DataError, UsageError, nearest
 from headwater.experiments.assignment import unit_text
 from headwater.journal.exposure_log import ExposureLog

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from headwater.catalog.experiment_protection import needs_of
-from headwater.definitions.durations import micros
-from headwater.definitions.experiment import LABEL, Arm, Experiment
-from headwater.definitions.experiment_kinds import (
+from headwater.definitions.checks import micros, parse_timestamp
+from headwater.definitions.experiment import (
+    LABEL,
     ABTest,
+    Arm,
     ClusterTest,
+    Experiment,
     ExperimentKind,
     Interleaving,
     Probe,
@@ -21,9 +23,8 @@ from headwater.definitions.experiment_kinds import (
     Switchback,
 )
 from headwater.definitions.labels import Outcome
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
+from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
-from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError
 from headwater.experiments.assignment import Assignment
 from headwater.experiments.probe_budget import LOSS_BUDGET

@@ -8,10 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headwater.definitions.durations import DAY, micros
-from headwater.definitions.durations import text as duration_text
-from headwater.definitions.experiment import REQUESTS, ExperimentMetric
-from headwater.definitions.experiment_kinds import ClusterTest, Interleaving, Switchback
+from headwater.definitions.checks import DAY, micros
+from headwater.definitions.checks import text as duration_text
+from headwater.definitions.experiment import (
+    REQUESTS,
+    ClusterTest,
+    ExperimentMetric,
+    Interleaving,
+    Switchback,
+)
 from headwater.errors import DataError
 from headwater.experiments.arm_moments import ArmMoments, arm_moments, unit_lift
 from headwater.experiments.design_noise import DesignNoise, cluster_noise, switchback_noise

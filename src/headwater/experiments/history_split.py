@@ -10,8 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headwater.definitions.experiment import REQUESTS, ExperimentMetric
-from headwater.definitions.experiment_kinds import ClusterTest, Interleaving, Switchback
+from headwater.definitions.experiment import (
+    REQUESTS,
+    ClusterTest,
+    ExperimentMetric,
+    Interleaving,
+    Switchback,
+)
 from headwater.errors import DataError
 from headwater.experiments.cluster_lift import cluster_lift
 from headwater.experiments.frozen_plan import seed_of

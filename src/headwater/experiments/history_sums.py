@@ -9,9 +9,14 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import micros
-from headwater.definitions.experiment import LABEL, Experiment, ExperimentMetric
-from headwater.definitions.experiment_kinds import ClusterTest, Switchback
+from headwater.definitions.checks import micros
+from headwater.definitions.experiment import (
+    LABEL,
+    ClusterTest,
+    Experiment,
+    ExperimentMetric,
+    Switchback,
+)
 from headwater.definitions.labels import Outcome
 from headwater.experiments.arm_moments import ArmMoments, arm_moments, unit_lift
 from headwater.experiments.arms_by_cluster import shuffled_clusters

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headwater.definitions.timestamps import timestamp_text
+from headwater.definitions.checks import timestamp_text
 from headwater.errors import DataError
 from headwater.experiments.experiment_analysis import ExperimentAnalysis
 from headwater.experiments.experiment_result_rows import changes_of

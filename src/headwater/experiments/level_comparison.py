@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import clock
-from headwater.definitions.checked_call import checked_call
+from headwater.definitions.checks import parse_timestamp
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.project import checked_call
 from headwater.errors import UsageError
 from headwater.experiments.level_series import judged
 from headwater.experiments.monitored_rows import PERIOD, LiftOptions, MonitoredRows, check_outcomes

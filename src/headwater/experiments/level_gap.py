@@ -12,10 +12,8 @@ import polars as pl
 
 from headwater.backtesting.delivered_rows import DeliveredRows
 from headwater.backtesting.outcome_rules import acted_on, scorable_rows
-from headwater.definitions.censored import Censored
-from headwater.definitions.decision_value import DecisionValue
-from headwater.definitions.evaluations import Evaluation
-from headwater.definitions.model import Model
+from headwater.definitions.evaluations import DecisionValue, Evaluation
+from headwater.definitions.model import Censored, Model
 from headwater.errors import DataError, UsageError
 from headwater.experiments.list_gap import list_gap
 from headwater.experiments.metric_gap import metric_gap

@@ -22,10 +22,9 @@ from headwater.backtesting.view_groups import (
     mixed_level,
     mixed_rows,
 )
-from headwater.definitions.durations import DAY
+from headwater.definitions.checks import DAY, timestamp_text
 from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.level import Level
-from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, UsageError
 from headwater.experiments.level_intervals import WholePeriod, lift_over, weighted_resamples
 from headwater.experiments.lift_proposals import proposed

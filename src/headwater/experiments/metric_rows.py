@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import DAY
+from headwater.definitions.checks import DAY
 from headwater.definitions.experiment import LABEL, REQUESTS, ExperimentMetric
 from headwater.definitions.labels import Outcome
 from headwater.definitions.windows import Window

@@ -16,13 +16,12 @@ from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delive
 from headwater.backtesting.experiment_rows import judged_by, trained_model
 from headwater.backtesting.levels import LevelRows, level_rows, mean_age, resolve_levels
 from headwater.backtesting.outcome_rules import declared, scorable_rows
-from headwater.definitions.durations import DAY, Duration, micros
+from headwater.definitions.checks import DAY, Duration, micros
+from headwater.definitions.definition import Readable, counted
 from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.freshness import Freshness
-from headwater.definitions.level import Level
+from headwater.definitions.level import AS_DEFINED, Level
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED
-from headwater.definitions.readable import Readable, counted
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.events.read_events import Notes
 from headwater.experiments.level_models import LevelModels, served_versions

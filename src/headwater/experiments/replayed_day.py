@@ -11,11 +11,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from headwater import clock, settings
-from headwater.definitions.checked_call import checked_call
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
-from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.checks import parse_timestamp
+from headwater.definitions.definition import Readable
+from headwater.definitions.level import AS_DEFINED, ModelVariant
+from headwater.definitions.project import Project, checked_call
 from headwater.errors import UsageError, nearest
 from headwater.experiments.answers_of_level import Places, level_side, served_side
 from headwater.experiments.level_answers import Failures

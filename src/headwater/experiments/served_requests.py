@@ -15,8 +15,8 @@ import polars as pl
 
 from headwater import clock, settings
 from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delivered_rows
+from headwater.definitions.level import AS_DEFINED
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED
 from headwater.errors import DataError
 from headwater.journal.serving_log_files import segments
 from headwater.journal.serving_log_files import served as served_log

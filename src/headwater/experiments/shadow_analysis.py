@@ -15,11 +15,9 @@ from pathlib import Path
 
 from headwater import clock, settings
 from headwater.backtesting.delivered_rows import DeliveredRows
-from headwater.definitions.checked_call import checked_call
-from headwater.definitions.experiment import Experiment
-from headwater.definitions.experiment_kinds import Shadow
-from headwater.definitions.project import Project
-from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.definitions.checks import parse_timestamp, timestamp_text
+from headwater.definitions.experiment import Experiment, Shadow
+from headwater.definitions.project import Project, checked_call
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.experiments.answers_of_level import Places, level_side, served_side
 from headwater.experiments.level_gap import level_gap

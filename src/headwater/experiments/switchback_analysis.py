@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import HOUR
+from headwater.definitions.checks import HOUR
 from headwater.errors import DataError
 from headwater.experiments.health import HealthCheck
 from headwater.experiments.look_rows import BASE, VALUE, LookRows

@@ -17,10 +17,10 @@ import polars as pl
 
 from headwater import clock
 from headwater.backtesting.delivered_rows import ServedAs, delivered_rows
-from headwater.definitions.durations import DAY, micros
+from headwater.definitions.checks import DAY, micros
 from headwater.definitions.experiment import LABEL, Experiment, ExperimentMetric
 from headwater.definitions.labels import Labels, Outcome
-from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.level import AS_DEFINED
 from headwater.errors import DataError, HeadwaterError, nearest
 from headwater.experiments.assignment import unit_text
 from headwater.kernel.arrays import F64, I64

@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 from headwater import permissions
+from headwater.definitions.connectors import Pushed
 from headwater.definitions.source import Source
-from headwater.definitions.streams import Pushed
 
 _NAME = "acknowledged"
 

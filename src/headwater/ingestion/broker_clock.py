@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from headwater import clock
+from headwater.definitions.connectors import KafkaTopic
 from headwater.definitions.source import Source
-from headwater.definitions.streams import KafkaTopic
 from headwater.ingestion.clock_check import moved
 from headwater.retries import Backoff
 from headwater.stores import OnlineStore, keyspace

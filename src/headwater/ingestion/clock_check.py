@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from headwater import clock
-from headwater.definitions.durations import text
-from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.definitions.checks import parse_timestamp, text, timestamp_text
 from headwater.errors import ClockError, UsageError
 
 LIMIT = 300_000_000

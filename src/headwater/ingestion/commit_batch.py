@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from headwater import clock, settings
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.spark_stream import SparkStream

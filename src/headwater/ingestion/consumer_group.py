@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from headwater.definitions.connectors import KafkaTopic
 from headwater.definitions.source import Source
-from headwater.definitions.streams import KafkaTopic
 from headwater.stores import OnlineStore
 from headwater.stores.keyspace import environment, identified, identity
 

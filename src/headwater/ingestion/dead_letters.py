@@ -15,12 +15,10 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, settings
-from headwater.definitions.durations import micros
-from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import stored
+from headwater.definitions.checks import micros, parse_timestamp
+from headwater.definitions.definition import Readable
+from headwater.definitions.project import Project, stored
 from headwater.definitions.source import Source
-from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, Roller
 from headwater.ingestion.change_state import OLDER, PASSED

@@ -11,10 +11,16 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from headwater.connectors import found, remote, table_fingerprint
-from headwater.definitions.connectors import Connector, JsonLinesFiles
+from headwater.definitions.connectors import (
+    AppendedFiles,
+    Connector,
+    JsonLinesFiles,
+    Schema,
+    Timestamps,
+    appended,
+)
 from headwater.definitions.definition import stack_level
 from headwater.definitions.source import Source
-from headwater.definitions.streams import AppendedFiles, Schema, Timestamps, appended
 from headwater.errors import HeadwaterWarning
 from headwater.ingestion.serde.deserialize import decoder
 from headwater.ingestion.serde.record_schema import declared

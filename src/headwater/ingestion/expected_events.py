@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from headwater.definitions.expectation import Expect
-from headwater.definitions.source import Source
+from headwater.definitions.source import Expect, Source
 from headwater.events.expected_values import breaks
 
 UNEXPECTED = "unexpected"

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headwater import settings
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import chosen, stored
+from headwater.definitions.project import Project, chosen, stored
 from headwater.errors import UsageError
 from headwater.ingestion.source_ingestor import LEFT, IngestLimits, SourceIngestor, streamed
 from headwater.stores import OnlineStore, ingest_lease

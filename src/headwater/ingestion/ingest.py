@@ -11,11 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from headwater.definitions.durations import micros
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import stored
+from headwater.definitions.checks import micros
+from headwater.definitions.connectors import Pushed
+from headwater.definitions.project import Project, stored
 from headwater.definitions.spark_stream import SparkStream
-from headwater.definitions.streams import Pushed
 from headwater.errors import StoreError, UsageError
 from headwater.ingestion.broker_clock import BrokerClocks
 from headwater.ingestion.clock_check import ClockCheck

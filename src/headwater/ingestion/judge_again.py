@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from headwater.definitions.streams import Pushed
+from headwater.definitions.connectors import Pushed
 from headwater.events.read_events import ROW, TIME
 from headwater.ingestion.acceptance_rules import altered, changed_of, conformed, rules_of
 from headwater.ingestion.archive import KNOWN_AT, stamped

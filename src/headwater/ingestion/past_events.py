@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.engine.engines import open_engine

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from headwater import clock
-from headwater.definitions.streams import BrokerStream
+from headwater.definitions.connectors import BrokerStream
 from headwater.errors import FencedError, LostError, RecreatedError, RetentionError
 from headwater.ingestion.source_ingestor import SourceIngestor, Turns
 from headwater.ingestion.sources.stream_reader import Feed, RecordBatch

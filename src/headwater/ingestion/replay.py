@@ -16,12 +16,11 @@ import polars as pl
 
 from headwater import clock
 from headwater.connectors import scan
-from headwater.definitions.checked_call import checked_call
-from headwater.definitions.durations import Duration, micros
+from headwater.definitions.checks import Duration, micros, parse_timestamp
+from headwater.definitions.definition import Readable
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.readable import Readable
+from headwater.definitions.project import checked_call
 from headwater.definitions.source import Source
-from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError
 from headwater.events.read_events import KNOWN, ROW, TIME, arrived, collect
 from headwater.ingestion.committed import Committed

@@ -32,11 +32,10 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, permissions, settings
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
+from headwater.definitions.definition import Readable
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import stored
+from headwater.definitions.project import Project, stored
 from headwater.definitions.source import Source
 from headwater.definitions.spark_stream import SparkStream
 from headwater.errors import LostError, UsageError, nearest

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from headwater import clock, permissions, settings
-from headwater.definitions.durations import Duration, micros
+from headwater.definitions.checks import Duration, Spelled, micros
+from headwater.definitions.connectors import KafkaTopic
+from headwater.definitions.definition import Readable
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.kinesis_stream import KinesisStream
-from headwater.definitions.readable import Readable
-from headwater.definitions.source import Source
-from headwater.definitions.spelling import Spelled
-from headwater.definitions.streams import KafkaTopic
-from headwater.definitions.writers import has_one_writer, other_writers, steps_to_rewrite
+from headwater.definitions.source import Source, has_one_writer, other_writers, steps_to_rewrite
 from headwater.errors import (
     DefinitionError,
     FencedError,

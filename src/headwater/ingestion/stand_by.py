@@ -12,8 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Final
 
 from headwater import clock
-from headwater.definitions.source import Source
-from headwater.definitions.writers import has_one_writer
+from headwater.definitions.source import Source, has_one_writer
 from headwater.stores import HeldError, OnlineStore
 
 _LOG = logging.getLogger(__name__)

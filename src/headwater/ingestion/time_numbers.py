@@ -12,9 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from headwater.definitions.columns import output_name, root_columns
-from headwater.definitions.enriched import bottom_of
-from headwater.definitions.source import Source
+from headwater.definitions.source import Source, bottom_of, output_name, root_columns
 from headwater.errors import HeadwaterError
 from headwater.events.read_events import timestamp_micros
 from headwater.ingestion.serde.timestamp_parsing import EXAMPLE, LATEST
@@ -45,7 +43,7 @@ class TimeNumber:
         """That of a source whose records have these columns; None where it is none, or made of
         several columns.
 
-        >>> from headwater.definitions.streams import push
+        >>> from headwater.definitions.connectors import push
         >>> millis = [pl.from_epoch("ts", time_unit="ms").dt.replace_time_zone("UTC").alias("at")]
         >>> TimeNumber.of(
         ...     Source("a", timestamp_field="at", select=millis, stream=push(schema={"ts": int})),

@@ -12,11 +12,10 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from headwater.definitions.connectors import Frame
-from headwater.definitions.durations import text
+from headwater.definitions.checks import text
+from headwater.definitions.connectors import Frame, push
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
-from headwater.definitions.streams import push
 from headwater.errors import DataError
 from headwater.events.columns import beyond_float, beyond_int64, is_wide, reads_exactly
 from headwater.events.read_events import BEFORE, IDENT, KNOWN, ROW, TIME, arrived, collect, declared

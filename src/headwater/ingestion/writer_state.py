@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
+from headwater.definitions.connectors import Pushed
 from headwater.definitions.source import Source
-from headwater.definitions.streams import Pushed
 from headwater.ingestion.change_state import ChangeState
 from headwater.ingestion.dedup_blocks import IdBlocks
 from headwater.ingestion.dedup_index import DedupIndex

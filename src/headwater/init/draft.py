@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headwater.definitions.durations import DAY, HOUR, SECOND, micros
+from headwater.definitions.checks import DAY, HOUR, SECOND, micros
 from headwater.init.interview import Interview, Signal
 from headwater.init.tables import quoted
 from headwater.init.write import plain

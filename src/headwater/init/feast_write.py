@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headwater.definitions.durations import text
-from headwater.definitions.urls import is_url
+from headwater.definitions.checks import text
+from headwater.definitions.connectors import is_url
 from headwater.init.feast_on_demand import python_type, request_features
 from headwater.init.feast_repo import (
     FeastOnDemandView,

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import DAY, HOUR, SECOND, micros
+from headwater.definitions.checks import DAY, HOUR, SECOND, micros
 from headwater.errors import DataError, UsageError, nearest
 from headwater.init.key_guess import ID_NAME, KeyGuess, guess_keys
 from headwater.init.label_guess import LabelGuess, determining, guess_label

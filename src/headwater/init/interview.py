@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import cast
 
 from headwater.assessing.network import KINDS
-from headwater.definitions.durations import micros
-from headwater.definitions.tasks import written
+from headwater.definitions.checks import micros
+from headwater.definitions.model import written
 from headwater.disk import read_toml, write_new
 from headwater.errors import DefinitionError, UsageError, nearest
 from headwater.init.tables import usable

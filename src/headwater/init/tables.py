@@ -22,10 +22,10 @@ from headwater.definitions.connectors import (
     JsonLinesFiles,
     ParquetFiles,
     csv,
+    is_url,
     json_lines,
     parquet,
 )
-from headwater.definitions.urls import is_url
 from headwater.errors import DataError, UsageError, read_error
 
 FORMATS = (  # of strings; those with an offset first, since %z fails without one

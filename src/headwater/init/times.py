@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import DAY, micros, text
+from headwater.definitions.checks import DAY, micros, text
 from headwater.errors import DataError, UsageError
 from headwater.init.tables import TableProfile, TimeColumn
 from headwater.training.timestamp_resolution import COARSE, SIZES, grids

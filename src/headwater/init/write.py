@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headwater.definitions.durations import text
+from headwater.definitions.checks import text
 from headwater.errors import UsageError
 from headwater.init.guess import EventGuesses, Guesses, InitAnswers
 from headwater.init.key_guess import KeyGuess

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from headwater import clock
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import stored
+from headwater.definitions.project import Project, stored
 from headwater.errors import FencedError
 from headwater.online.read_versions import newest
 from headwater.online.view_reader import OnlineView

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import chosen, stored
+from headwater.definitions.project import Project, chosen, stored
 from headwater.state.compaction import drop_sections
 from headwater.state.record import stored_sections
 from headwater.stores import INGEST_LEASE, OnlineStore, keyspace

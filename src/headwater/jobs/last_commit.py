@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from headwater.definitions.model_variant import ModelVariant
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import fingerprint, served, stored
+from headwater.definitions.level import ModelVariant
+from headwater.definitions.project import Project, fingerprint, served, stored
 from headwater.state.prediction_codec import read_precomputed
 from headwater.state.view_state import progresses, read_state
 from headwater.stores import OnlineStore

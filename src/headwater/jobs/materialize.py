@@ -20,14 +20,11 @@ from itertools import groupby
 import msgspec
 
 from headwater.connectors.snapshots import one_version
-from headwater.definitions.checked_call import checked_call
-from headwater.definitions.definition import stack_level
+from headwater.definitions.checks import timestamp_text
+from headwater.definitions.definition import Readable, stack_level
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import StoredView, chosen, stored
+from headwater.definitions.project import Project, StoredView, checked_call, chosen, stored
 from headwater.definitions.source import Source
-from headwater.definitions.timestamps import timestamp_text
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, Head, StateParts, StateQuery
 from headwater.errors import DataError, HeadwaterWarning, UsageError

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from headwater import settings
 from headwater.connectors.snapshots import one_version
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
+from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.errors import UsageError
 from headwater.ingestion.clock_check import job_time
 from headwater.jobs.last_commit import last_published
@@ -81,7 +81,7 @@ def materialize_model(
             database cannot.
 
     >>> import headwater as hw
-    >>> from headwater.definitions.timestamps import parse_timestamp
+    >>> from headwater.definitions.checks import parse_timestamp
     >>> from headwater.testing.examples import churn, precomputed_variant, temporary_store
     >>> variant, fitted = precomputed_variant(
     ...     churn(), hw.precomputed(hw.batch("1d", delay="4h"), keys=["user"])

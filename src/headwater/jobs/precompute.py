@@ -21,11 +21,11 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, permissions
-from headwater.definitions.durations import DAY, Duration
+from headwater.definitions.checks import DAY, Duration
+from headwater.definitions.definition import Readable
+from headwater.definitions.level import ModelVariant
 from headwater.definitions.model import Precomputed
-from headwater.definitions.model_variant import ModelVariant
-from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import fingerprint, precomputed_of
+from headwater.definitions.project import fingerprint, precomputed_of
 from headwater.engine.checkpoint import renamed, workplace
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes

@@ -12,9 +12,8 @@ from typing import Final
 
 from headwater import clock
 from headwater.definitions.freshness import Batch
-from headwater.definitions.model_variant import ModelVariant, at_level
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import StoredView, served
+from headwater.definitions.level import ModelVariant, at_level
+from headwater.definitions.project import Project, StoredView, served
 from headwater.errors import UsageError
 from headwater.ingestion.clock_check import job_time
 from headwater.jobs.last_commit import last_commit

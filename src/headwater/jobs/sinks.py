@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from headwater import clock
 from headwater.connectors import postgres_tables
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.engine.checkpoint import renamed
 from headwater.errors import ConnectError, DataError
 from headwater.state.prediction_codec import CUT_COLUMNS, PrecomputedCut

@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 import polars as pl
 
 from headwater import permissions, settings
-from headwater.definitions.memory_sizes import Size, in_bytes
+from headwater.definitions.checks import Size, in_bytes
 from headwater.errors import StoreError
 from headwater.journal import format as records
 from headwater.journal.exposure_rows import (

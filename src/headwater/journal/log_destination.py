@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from headwater import clock, permissions
 from headwater.connectors import remote
-from headwater.definitions.connectors import ParquetFiles
-from headwater.definitions.urls import SCHEMES
+from headwater.definitions.connectors import SCHEMES, ParquetFiles
 from headwater.errors import DataError, DefinitionError, UsageError, nearest
 from headwater.ingestion.archive_files import durable
 

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from headwater import clock, permissions, settings
+from headwater.definitions.definition import cut
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.project import Project
-from headwater.definitions.readable import cut
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.journal import format as records
 from headwater.journal.format import record, scan

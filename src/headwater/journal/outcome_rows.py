@@ -12,9 +12,8 @@ from typing import Final
 import msgspec
 import polars as pl
 
-from headwater.definitions.durations import SECOND
+from headwater.definitions.checks import SECOND, parse_timestamp
 from headwater.definitions.labels import Labels
-from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, HeadwaterError, nearest
 from headwater.events.read_events import selected
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from headwater import clock
-from headwater.definitions.durations import Duration, micros
+from headwater.definitions.checks import Duration, micros
 from headwater.journal import format as records
 from headwater.journal.journal_files import close_abandoned, expire, journal_files
 

@@ -25,9 +25,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from headwater import clock, permissions
-from headwater.definitions.durations import Duration, micros
-from headwater.definitions.memory_sizes import Size, in_bytes
-from headwater.definitions.readable import cut
+from headwater.definitions.checks import Duration, Size, in_bytes, micros
+from headwater.definitions.definition import cut
 from headwater.errors import HeadwaterError, UsageError
 from headwater.journal.conversion import ShipTo, command, convert
 from headwater.journal.format import SERVED_ROWS

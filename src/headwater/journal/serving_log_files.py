@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from headwater import clock, settings
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.checks import parse_timestamp
 from headwater.errors import DataError, nearest
 from headwater.journal.format import SERVED_ROWS
 from headwater.journal.journal_files import CLOSED, OPEN, journal_files

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import polars as pl
 
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.errors import DataError, UsageError
 from headwater.monitoring.parity import ParityRun
 from headwater.results.assessment_result import AssessmentResult

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.durations import DAY
+from headwater.definitions.checks import DAY
 from headwater.definitions.freshness import Batch, Freshness, Measured, Never, OnRequest, Streaming
 from headwater.kernel.arrays import I64
 

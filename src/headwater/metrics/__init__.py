@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 
 from headwater.definitions.evaluations import NamedMetric
-from headwater.definitions.tasks import TASKS
+from headwater.definitions.model import TASKS
 from headwater.errors import UsageError, nearest
 from headwater.metrics.curves import curves
 from headwater.metrics.metric import Blocks, Family, Metric, RowContext, ScoredRows

@@ -15,8 +15,8 @@ from typing import Literal, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.definitions.readable import Readable
-from headwater.definitions.tasks import TASKS, TaskType
+from headwater.definitions.definition import Readable
+from headwater.definitions.model import TASKS, TaskType
 from headwater.errors import DataError, UsageError
 
 Floats = NDArray[np.float64]

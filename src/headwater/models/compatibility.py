@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from headwater.definitions.durations import DAY, HOUR, text
+from headwater.definitions.checks import DAY, HOUR, text, timestamp_text
 from headwater.definitions.freshness import Batch, Freshness, from_data
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.timestamps import timestamp_text
 from headwater.definitions.view_versions import read_versions_of
 from headwater.errors import OtherDefinitionsError, nearest
 from headwater.kernel.arrays import I64

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
-from headwater.definitions.model import Estimator, Model
-from headwater.definitions.tasks import TaskType
+from headwater.definitions.model import Estimator, Model, TaskType
 from headwater.errors import DataError, nearest
 from headwater.models.feature_encoding import Encoding
 

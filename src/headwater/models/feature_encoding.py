@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.errors import DataError
 from headwater.kernel.arrays import F64
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headwater import settings
-from headwater.definitions.model import Estimator, Model
-from headwater.definitions.readable import Readable, counted
-from headwater.definitions.tasks import TASKS, TaskType
+from headwater.definitions.definition import Readable, counted
+from headwater.definitions.model import TASKS, Estimator, Model, TaskType
 from headwater.errors import DataError, listed
 from headwater.kernel.arrays import F64, I64
 from headwater.models.estimators import default_estimator, fresh_copy, is_fitted, weight_parameter

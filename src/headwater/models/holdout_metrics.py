@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from headwater.definitions.tasks import TaskType
+from headwater.definitions.model import TaskType
 from headwater.kernel.arrays import F64
 from headwater.metrics import Blocks, RowContext, ScoredRows, resolve
 from headwater.metrics.places import places

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from headwater.definitions.level import AS_DEFINED
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED
 from headwater.kernel.arrays import F64
 from headwater.models.pointer import Stamp
 from headwater.models.registry import ModelRegistry

@@ -16,8 +16,7 @@ import msgspec
 from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.freshness import from_data
 from headwater.definitions.level import Level
-from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.tasks import TASKS
+from headwater.definitions.model import TASKS, Model, Precomputed
 from headwater.definitions.view_versions import read_versions_of
 from headwater.errors import DataError
 from headwater.models.feature_encoding import Encoding, Kind

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headwater import permissions
-from headwater.definitions.model_variant import ModelVariant
+from headwater.definitions.level import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.view_versions import Versions
 from headwater.errors import DataError, UsageError, nearest

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from headwater.definitions.model_variant import at_level
+from headwater.definitions.level import at_level
 from headwater.definitions.project import Project
 from headwater.errors import DataError, HeadwaterError, OtherDefinitionsError, UsageError
 from headwater.models.compatibility import ages

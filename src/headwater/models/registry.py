@@ -19,9 +19,9 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from headwater import clock, permissions, settings
+from headwater.definitions.definition import Readable, cut
+from headwater.definitions.level import AS_DEFINED, at_level
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED, at_level
-from headwater.definitions.readable import Readable, cut
 from headwater.disk import sync
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.artifact import manifest_in, open_model

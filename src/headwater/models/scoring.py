@@ -6,8 +6,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from headwater.definitions.model import Estimator
-from headwater.definitions.tasks import TaskType
+from headwater.definitions.model import Estimator, TaskType
 from headwater.errors import DataError
 from headwater.kernel.arrays import F64
 

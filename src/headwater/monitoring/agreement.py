@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from headwater.aggregations.table import TABLE
-from headwater.definitions.feature import Feature
+from headwater.definitions.feature_view import Feature
 from headwater.events.key_lists import KeyLists
 from headwater.kernel.arrays import F64, Bool
 

@@ -14,10 +14,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from headwater import clock, settings
-from headwater.definitions.checked_call import checked_call
+from headwater.definitions.checks import parse_timestamp, timestamp_text
+from headwater.definitions.level import AS_DEFINED
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED
-from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.definitions.project import checked_call
 from headwater.errors import UsageError
 from headwater.models.promises import delivery_of
 from headwater.models.reference_distribution import ReferenceDistribution

@@ -11,11 +11,10 @@ import numpy as np
 import polars as pl
 
 from headwater.connectors import scan
-from headwater.definitions.columns import output_name
+from headwater.definitions.checks import micros
 from headwater.definitions.connectors import Frame
-from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.source import Source
+from headwater.definitions.source import Source, output_name
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery
 from headwater.events.change_images import ANOTHER, followed, versions_of

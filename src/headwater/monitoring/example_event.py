@@ -17,8 +17,7 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.enriched import bottom_of
-from headwater.definitions.expectation import Expect
+from headwater.definitions.source import Expect, bottom_of
 from headwater.errors import HeadwaterError
 from headwater.events.read_events import TIME
 from headwater.ingestion.serde.timestamp_parsing import EXAMPLE

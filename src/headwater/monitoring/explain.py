@@ -14,12 +14,10 @@ import polars as pl
 from msgspec.structs import replace
 
 from headwater import clock, settings
-from headwater.definitions.checked_call import checked_call
-from headwater.definitions.enriched import bottom_of
-from headwater.definitions.feature import Feature
-from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.project import Project
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.checks import parse_timestamp
+from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.project import Project, checked_call
+from headwater.definitions.source import bottom_of
 from headwater.definitions.view_versions import of_version
 from headwater.errors import UsageError, nearest
 from headwater.events.change_images import ANOTHER

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from headwater import clock
+from headwater.definitions.definition import Readable
 from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
 from headwater.monitoring.served_statistics import view_ages
 
 DAYS: Final = 30

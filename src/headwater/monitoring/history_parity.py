@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.durations import SECOND
+from headwater.definitions.checks import SECOND
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.events.read_events import IDENT, KNOWN, TIME

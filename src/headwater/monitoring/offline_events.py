@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery

@@ -23,13 +23,10 @@ from msgspec import structs
 from headwater import clock, settings
 from headwater.aggregations.table import TABLE
 from headwater.definitions import aggregation as make
-from headwater.definitions.checked_call import checked_call
-from headwater.definitions.feature import Feature
-from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import StoredView, chosen, stored
-from headwater.definitions.timestamps import parse_timestamp
-from headwater.definitions.writers import producers_rule
+from headwater.definitions.checks import parse_timestamp
+from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.project import Project, StoredView, checked_call, chosen, stored
+from headwater.definitions.source import producers_rule
 from headwater.engine.engines import engine_name, open_engine
 from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet
 from headwater.ingestion.archive_columns import broken_files_named

@@ -24,7 +24,7 @@ from typing import Final
 
 import numpy as np
 
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.kernel.arrays import F64
 
 LARGE_ENOUGH: Final = 0.1

@@ -14,12 +14,11 @@ from typing import Any, Final
 import polars as pl
 
 from headwater import clock
+from headwater.definitions.connectors import Pushed
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.project import Project
-from headwater.definitions.request_times import request_times
+from headwater.definitions.project import Project, request_times
 from headwater.definitions.source import Source
-from headwater.definitions.streams import Pushed
 from headwater.errors import HeadwaterError
 from headwater.ingestion.serde.timestamp_parsing import EXAMPLE
 from headwater.ingestion.validate import Acceptance

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater.definitions.expectation import ExpectRows
+from headwater.definitions.level import AS_DEFINED
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.source import ExpectRows
 from headwater.events.columns import status_name
 from headwater.events.expected_values import of_days
 from headwater.journal.sample_rates import rate_of

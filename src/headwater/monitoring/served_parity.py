@@ -21,12 +21,11 @@ import polars as pl
 from msgspec.structs import replace
 
 from headwater import clock, settings
-from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import FeatureService
-from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.level import ModelVariant
 from headwater.definitions.list_keys import MOST_LENGTH
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.engine.engines import engine_name
 from headwater.errors import DataError, UsageError, nearest

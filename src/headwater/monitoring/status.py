@@ -14,22 +14,21 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, settings
-from headwater.definitions.checked_call import checked_call
+from headwater.definitions.checks import parse_timestamp
+from headwater.definitions.definition import Readable
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.model_variant import ModelVariant
-from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import (
+from headwater.definitions.level import ModelVariant
+from headwater.definitions.project import (
+    Project,
     StoredView,
     backtest_only,
+    checked_call,
     fingerprint,
     precomputed_of,
     served,
     stored,
 )
-from headwater.definitions.source import Source
-from headwater.definitions.timestamps import parse_timestamp
-from headwater.definitions.writers import producers_rule
+from headwater.definitions.source import Source, producers_rule
 from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import KNOWN_AT, Roller
 from headwater.ingestion.held_events import waiting

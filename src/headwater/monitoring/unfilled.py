@@ -6,8 +6,7 @@ from typing import Final
 
 from headwater import clock
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import stored
+from headwater.definitions.project import Project, stored
 from headwater.state.view_state import progresses, read_parts, read_stream
 from headwater.stores import OnlineStore
 from headwater.stores.keyspace import placed

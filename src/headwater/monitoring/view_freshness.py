@@ -14,8 +14,7 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import stored
+from headwater.definitions.project import Project, stored
 from headwater.definitions.source import Source
 from headwater.ingestion.archive import KNOWN_AT, Roller
 from headwater.ingestion.held_events import waiting

@@ -7,8 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headwater import clock
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import stored
+from headwater.definitions.project import Project, stored
 from headwater.definitions.view_versions import chosen_versions
 from headwater.errors import UsageError
 from headwater.models.promoted_views import PromotedViews

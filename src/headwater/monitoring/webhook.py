@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headwater import clock, permissions
+from headwater.definitions.checks import timestamp_text
 from headwater.definitions.definition import fingerprint_of
-from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, UsageError
 from headwater.retries import Backoff, retry
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.checked_call import checked_call
+from headwater.definitions.checks import parse_timestamp
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.project import checked_call
 from headwater.errors import DataError, IncompleteError, RebuiltError, StaleError
 from headwater.online.compiled_reader import CompiledReader
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from headwater import clock
-from headwater.definitions.model_variant import ModelVariant
-from headwater.definitions.prediction_types import How
-from headwater.definitions.served_views import fingerprint, precomputed_of
+from headwater.definitions.level import ModelVariant
+from headwater.definitions.model import How
+from headwater.definitions.project import fingerprint, precomputed_of
 from headwater.errors import StaleError, StoreError
 from headwater.kernel.as_of import lookup
 from headwater.online.key_encoder import KeyColumn, KeyEncoder

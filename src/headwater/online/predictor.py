@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.model import Model
-from headwater.definitions.prediction_types import How, Score
+from headwater.definitions.model import How, Model, Score
 from headwater.errors import DataError, StaleError, UsageError
 from headwater.kernel.arrays import F64
 from headwater.models.hot_reload import Reloading

@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple, cast
 
 from headwater import clock
-from headwater.definitions.prediction_types import How
+from headwater.definitions.model import How
 from headwater.errors import DataError
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.feature_vectors import FeatureVectors

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from headwater.definitions.checks import rounded
 from headwater.definitions.definition import stack_level
-from headwater.definitions.durations import rounded
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import StaleWarning
 from headwater.events.columns import status_name, status_series

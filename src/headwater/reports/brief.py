@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from headwater.definitions.readable import WIDTH, cut
+from headwater.definitions.definition import WIDTH, cut
 from headwater.reports import audit_words, wording
 from headwater.results.backtest_result import BacktestResult
 from headwater.terminal.text import visible

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headwater.definitions.model_variant import at_level
+from headwater.definitions.level import at_level
 from headwater.reports import wording
 from headwater.results.promise_result import DeliveryResult, Promise
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.definitions.model_variant import at_level
+from headwater.definitions.level import at_level
 from headwater.reports import wording
 from headwater.results.drift_result import DriftResult, FeatureDrift
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.results.result import Result
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ from itertools import combinations, pairwise
 
 import msgspec
 
-from headwater.definitions.decision_value import DecisionValue
+from headwater.definitions.evaluations import DecisionValue
 from headwater.reports import fixed_models, measured_levels, recommendation_words, wording
 from headwater.reports.level_gaps import Choice, Gap, days_needed, decided, meanwhile
 from headwater.results.audit_result import replaced_headline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headwater.definitions.model_variant import at_level
+from headwater.definitions.level import at_level
 from headwater.reports import answers_page, gap_section, wording
 from headwater.reports.document import Bullets, Section, Text
 from headwater.results.replay_result import ReplayResult

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from headwater.definitions.model_variant import at_level
+from headwater.definitions.level import at_level
 from headwater.reports import wording
 from headwater.results.level_gap_result import DecisionFlips, LevelGap, ListDifferences, MetricGap
 from headwater.results.replay_result import ReplayResult, ShadowResult

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.results.cost_result import Cost
 from headwater.results.estimate import Comparison
 from headwater.results.lift_result import Lift

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.backtest_result import BacktestResult, LevelResult
 from headwater.results.estimate import Comparison

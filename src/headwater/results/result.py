@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import msgspec
 from msgspec import inspect
 
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 
 
 class Result(Readable, msgspec.Struct, frozen=True):

@@ -8,11 +8,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from headwater.definitions.model_variant import ModelVariant
-from headwater.definitions.project import Project
+from headwater.definitions.level import ModelVariant
+from headwater.definitions.project import Project, backtest_only, fingerprint, request_times
 from headwater.definitions.ranking import Ranking
-from headwater.definitions.request_times import request_times
-from headwater.definitions.served_views import backtest_only, fingerprint
 from headwater.errors import UsageError, nearest
 from headwater.models.promoted_views import ViewSelection
 from headwater.online.feature_reader import OnlineFeatures

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from headwater import clock
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.checks import parse_timestamp
 from headwater.errors import DataError, HeadwaterError, UsageError, nearest
 from headwater.experiments.arms_by_unit import INTERLEAVED
 from headwater.experiments.assigners import assigner_of

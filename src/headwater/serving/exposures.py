@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.level import AS_DEFINED
 from headwater.experiments.arms_by_unit import INTERLEAVED
 from headwater.journal.exposure_log import ExposureLog
 from headwater.journal.exposure_rows import SERVED, Exposure

@@ -9,7 +9,7 @@ import threading
 from typing import Final
 
 from headwater import clock
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
+from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.errors import (
     DataError,
     MissingExtraError,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
+from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.errors import DataError, HeadwaterWarning
 from headwater.models.artifact import MANIFEST, open_model
 from headwater.models.compatibility import check

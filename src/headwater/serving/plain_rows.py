@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from headwater import clock
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.checks import parse_timestamp
 from headwater.errors import UsageError
 from headwater.online.row_schema import RowSchema
 from headwater.serving.http.row_decoder import ParsedRequest

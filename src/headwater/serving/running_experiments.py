@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from headwater import clock
 from headwater.catalog.experiment_protection import check_served, difference
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
+from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
 from headwater.errors import DataError, HeadwaterError, UsageError
 from headwater.experiments.assigners import assigner_of

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from headwater import clock, settings
-from headwater.definitions.checked_call import checked_call
-from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
-from headwater.definitions.spelling import Spelled
+from headwater.definitions.checks import Spelled
+from headwater.definitions.definition import Readable
+from headwater.definitions.project import Project, checked_call
 from headwater.errors import DataError
 from headwater.journal.serving_log import ServedLog
 from headwater.models.experiment_store import ExperimentStore

@@ -10,7 +10,7 @@ from functools import partial
 from typing import cast
 
 from headwater import clock
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
+from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError
 from headwater.models.promoted_views import ViewSelection

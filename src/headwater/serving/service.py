@@ -16,8 +16,8 @@ from typing import Final, Self
 import msgspec
 
 from headwater import clock, settings
+from headwater.definitions.level import ModelVariant
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.view_versions import promoted_feature
 from headwater.errors import HeadwaterError

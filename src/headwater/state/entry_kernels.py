@@ -43,7 +43,7 @@ from headwater.aggregations.reads import (
     VARIANCE,
     WHOLE,
 )
-from headwater.definitions.durations import SECOND
+from headwater.definitions.checks import SECOND
 from headwater.kernel.layers import joined, remaining
 from headwater.state.tiles import FLOAT
 

@@ -36,7 +36,7 @@ from headwater.aggregations.reads import (
     PERCENTILE,
     RECENT,
 )
-from headwater.definitions.durations import SECOND
+from headwater.definitions.checks import SECOND
 from headwater.kernel.addresses import borrowed
 from headwater.kernel.layers import ADD, DECAY, GREATEST, LEAST, PICK, first_at, merged, paired
 from headwater.state.entry_kernels import (

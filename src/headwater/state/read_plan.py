@@ -30,7 +30,7 @@ from headwater.aggregations.grouped import GROUP
 from headwater.aggregations.reads import MAP, OPEN_COUNT, StoredColumns
 from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE, stored_family
-from headwater.definitions.feature import Feature
+from headwater.definitions.feature_view import Feature
 from headwater.definitions.windows import Window
 from headwater.engine.query import wanted_of
 from headwater.events import columns as statuses

@@ -18,7 +18,7 @@ from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from headwater import settings
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.errors import NoStoreError, StoreError, UsageError
 from headwater.plugins import Rows
 

@@ -40,8 +40,7 @@ import msgspec
 
 from headwater import settings
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import StoredView, stored
+from headwater.definitions.project import Project, StoredView, stored
 from headwater.definitions.source import Source
 from headwater.errors import FencedError, LostError, StoreError, UsageError
 from headwater.retries import Backoff, retry

@@ -42,8 +42,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater import clock, permissions
-from headwater.definitions.memory_sizes import in_bytes
-from headwater.definitions.readable import cut
+from headwater.definitions.checks import in_bytes
+from headwater.definitions.definition import cut
 from headwater.errors import FencedError, NoStoreError, StoreError
 from headwater.stores import Capabilities, Changes, HeldError
 from headwater.stores.keyspace import RECORD, check_format

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from headwater.definitions.durations import micros
+from headwater.definitions.checks import micros
 from headwater.errors import StoreError, UsageError, nearest
 
 _OWN = ("prefix", "timeout", "read_timeout")

@@ -15,9 +15,8 @@ from random import Random
 import polars as pl
 
 from headwater.definitions import aggregation as make
-from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.durations import text
-from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.checks import text
+from headwater.definitions.feature_view import Aggregation, FeatureView
 from headwater.definitions.freshness import Freshness, batch, measured, never, on_request, streaming
 from headwater.definitions.source import Source
 from headwater.definitions.windows import Window, window

@@ -31,8 +31,7 @@ from headwater.aggregations.base import (
     visible_ranges,
 )
 from headwater.aggregations.table import TABLE, family
-from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.feature import Feature
+from headwater.definitions.feature_view import Aggregation, Feature
 from headwater.engine.query import wanted_of
 from headwater.errors import NoEventsWarning, RowsLeftOutWarning
 from headwater.events.columns import encode, hashed, to_kernel

@@ -25,8 +25,7 @@ import polars as pl
 
 from headwater.aggregations.table import TABLE
 from headwater.definitions import aggregation as make
-from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.feature_view import Aggregation, FeatureView
 from headwater.definitions.freshness import Freshness, never, on_request
 from headwater.definitions.source import Source
 from headwater.definitions.windows import Window, window

@@ -12,17 +12,15 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.aggregation import count, mean
 from headwater.definitions.aggregation import max as longest
-from headwater.definitions.durations import Duration
+from headwater.definitions.checks import Duration
 from headwater.definitions.feature_service import FeatureService
-from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.feature_view import Aggregation, FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.labels import Labels
-from headwater.definitions.level import Level
+from headwater.definitions.level import Level, ModelVariant
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.definitions.windows import Window

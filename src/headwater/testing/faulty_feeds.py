@@ -8,8 +8,7 @@ import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from headwater.definitions.enriched import bottom_of
-from headwater.definitions.source import Source
+from headwater.definitions.source import Source, bottom_of
 from headwater.errors import ConnectError
 from headwater.ingestion.sources.stream_reader import FEEDS, Feed, Position, RecordBatch
 from headwater.testing.call_watch import CallWatch

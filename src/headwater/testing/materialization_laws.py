@@ -18,9 +18,9 @@ from typing import cast
 import polars as pl
 
 from headwater.aggregations.table import TABLE
-from headwater.definitions.aggregate import Aggregation
+from headwater.definitions.checks import Size
+from headwater.definitions.feature_view import Aggregation
 from headwater.definitions.freshness import Batch, batch
-from headwater.definitions.memory_sizes import Size
 from headwater.errors import NoEventsWarning, RowsLeftOutWarning
 from headwater.jobs.materialize import materialize_view
 from headwater.online.view_reader import OnlineView

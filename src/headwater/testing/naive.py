@@ -15,11 +15,9 @@ from datetime import date, datetime
 from fractions import Fraction
 from typing import cast
 
-from headwater.definitions.durations import micros
-from headwater.definitions.feature import Feature
-from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.checks import micros
+from headwater.definitions.feature_view import Feature, FeatureView, SecondaryKey
 from headwater.definitions.freshness import Freshness
-from headwater.definitions.secondary_key import SecondaryKey
 from headwater.definitions.source import Source
 from headwater.definitions.windows import Window
 from headwater.testing.naive_time import as_micros, as_of, end_of_day

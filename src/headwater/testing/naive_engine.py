@@ -15,10 +15,9 @@ import numpy as np
 import polars as pl
 
 from headwater.connectors import scan
-from headwater.definitions.columns import output_name
-from headwater.definitions.durations import micros
-from headwater.definitions.feature import Feature
-from headwater.definitions.source import Source
+from headwater.definitions.checks import micros
+from headwater.definitions.feature_view import Feature
+from headwater.definitions.source import Source, output_name
 from headwater.engine.query import (
     EngineRun,
     EventQuery,

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from headwater.aggregations.table import TABLE
-from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_view import Aggregation
 from headwater.definitions.freshness import on_request
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery

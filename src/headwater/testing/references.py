@@ -12,8 +12,8 @@ from datetime import date, datetime
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from headwater.definitions.durations import micros
-from headwater.definitions.feature import Feature
+from headwater.definitions.checks import micros
+from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
 from headwater.testing.naive_time import as_micros
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.errors import DataError, nearest
 from headwater.journal.exposure_log import read_exposures, segments_of
 from headwater.journal.exposure_rows import ARM, FLAG, OVERRIDE, WASHOUT

@@ -18,12 +18,12 @@ from polars.exceptions import PolarsError
 from headwater import clock, settings
 from headwater.connectors.snapshots import one_version
 from headwater.connectors.spark import SparkOutput, SparkTable
-from headwater.definitions.checked_call import checked_call
+from headwater.definitions.checks import parse_timestamp
+from headwater.definitions.definition import Readable
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
-from headwater.definitions.readable import Readable
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.project import checked_call
 from headwater.engine.engines import engine_name
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import library_versions

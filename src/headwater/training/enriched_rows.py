@@ -13,8 +13,7 @@ from types import ModuleType
 import numpy as np
 import polars as pl
 
-from headwater.definitions.enriched import known_column
-from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_service import FeatureService, known_column
 from headwater.definitions.source import Source
 from headwater.engine.query import Engine
 from headwater.engine.row_work import OnStage

@@ -16,15 +16,19 @@ import numpy as np
 import polars as pl
 
 from headwater.connectors import scan
-from headwater.definitions.columns import output_name, root_columns
 from headwater.definitions.connectors import Frame, Table
-from headwater.definitions.enriched import clashing, known_column, lacking
-from headwater.definitions.feature import Feature
-from headwater.definitions.feature_service import Enriched, FeatureService, Member
-from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.feature_service import (
+    Enriched,
+    FeatureService,
+    Member,
+    clashing,
+    known_column,
+    lacking,
+)
+from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
-from headwater.definitions.source import Source
+from headwater.definitions.source import Source, output_name, root_columns
 from headwater.definitions.windows import Window
 from headwater.engine.engines import open_engine
 from headwater.engine.query import AsOf, EngineRun, EventQuery, RequestSet, reach_of

@@ -19,9 +19,8 @@ from polars.exceptions import PolarsError
 
 from headwater import permissions, settings
 from headwater.connectors.table_fingerprint import state
-from headwater.definitions.definition import canonical
-from headwater.definitions.feature import Feature
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable, canonical
+from headwater.definitions.feature_view import Feature
 from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.events.read_events import Notes
 from headwater.training.frame_digest import digest

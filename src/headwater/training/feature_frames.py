@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
-from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.list_keys import ListKey
 from headwater.definitions.source import Source

@@ -16,13 +16,13 @@ import polars as pl
 
 from headwater import settings
 from headwater.connectors.table_fingerprint import digests
+from headwater.definitions.checks import timestamp_text
+from headwater.definitions.definition import counted
+from headwater.definitions.experiment import PREFIX as PROBES
+from headwater.definitions.experiment import PROBED
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.probe import PREFIX as PROBES
-from headwater.definitions.probe import PROBED
-from headwater.definitions.readable import counted
-from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, nearest
 from headwater.events.columns import status_name
 from headwater.journal.conversion import convert

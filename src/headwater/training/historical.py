@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from headwater.connectors.snapshots import one_version
-from headwater.definitions.checked_call import checked_call
 from headwater.definitions.definition import stack_level
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level, as_level
+from headwater.definitions.project import checked_call
 from headwater.errors import DataError, HeadwaterWarning, RowsLeftOutWarning
 from headwater.events.columns import status_name
 from headwater.events.read_events import Notes

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from headwater.definitions.definition import stack_level
-from headwater.definitions.expectation import Expect, Expectation
-from headwater.definitions.source import EnrichedHistory, Source
+from headwater.definitions.source import EnrichedHistory, Expect, Expectation, Source
 from headwater.errors import HeadwaterWarning
 from headwater.events.expected_values import of_days
 from headwater.events.read_events import column, selected, timestamp_micros

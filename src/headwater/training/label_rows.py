@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from headwater.definitions.definition import counted
 from headwater.definitions.labels import Labels, Outcome
-from headwater.definitions.readable import counted
 from headwater.engine.query import AsOf
 from headwater.errors import DataError
 from headwater.events.read_events import collect, column, selected, timestamp_micros

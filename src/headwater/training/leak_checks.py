@@ -9,14 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from headwater.connectors import to_polars
-from headwater.definitions.columns import output_name
 from headwater.definitions.connectors import Connector, Frame, Table
-from headwater.definitions.enriched import filter_columns as chosen_by
-from headwater.definitions.enriched import table_columns
-from headwater.definitions.feature_service import Enriched
+from headwater.definitions.feature_service import Enriched, table_columns
+from headwater.definitions.feature_service import filter_columns as chosen_by
 from headwater.definitions.labels import Labels
 from headwater.definitions.model import Model
-from headwater.definitions.source import Source
+from headwater.definitions.source import Source, output_name
 from headwater.errors import LeakError
 from headwater.events.read_events import collect, selected, timestamp_micros
 

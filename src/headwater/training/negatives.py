@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import DAY
+from headwater.definitions.checks import DAY
 from headwater.definitions.freshness import on_request
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.negative_sampling import NegativeSampling
+from headwater.definitions.ranking import NegativeSampling
 from headwater.events.read_events import Notes
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.kernel.hashes import hashes_of_strings, mixed

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import warnings
 
+from headwater.definitions.checks import timestamp_text
 from headwater.definitions.definition import stack_level
-from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import NoEventsWarning
 from headwater.events.read_events import Notes
 from headwater.training.requests import Requests

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from headwater.definitions.aggregation import count
-from headwater.definitions.feature import Feature
+from headwater.definitions.feature_view import Feature
 from headwater.definitions.labels import Outcome
 from headwater.definitions.source import Source
 from headwater.definitions.windows import Window

@@ -16,8 +16,9 @@ from headwater.definitions.feature_service import FeatureService, Member, names_
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
-from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.precomputed_members import (
+from headwater.definitions.model import (
+    Model,
+    Precomputed,
     precomputable,
     precomputed_members,
     precomputed_views,

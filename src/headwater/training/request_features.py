@@ -7,9 +7,9 @@ from datetime import datetime
 
 import polars as pl
 
-from headwater.definitions.columns import DTYPES
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import RequestFeature, RequestField
+from headwater.definitions.source import DTYPES
 from headwater.errors import DataError
 
 POLARS: Mapping[type, pl.DataType] = {

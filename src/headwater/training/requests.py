@@ -13,7 +13,7 @@ import polars as pl
 
 from headwater.connectors import scan, to_polars
 from headwater.definitions.connectors import ArrowFrame, as_table, check_frame
-from headwater.definitions.readable import Readable
+from headwater.definitions.definition import Readable
 from headwater.errors import DataError, nearest
 from headwater.events.read_events import collect, timestamp_micros
 from headwater.kernel.arrays import I64

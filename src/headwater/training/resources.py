@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from headwater.definitions.memory_sizes import Size, in_bytes
-from headwater.definitions.readable import Readable
-from headwater.definitions.spelling import Spelled
+from headwater.definitions.checks import Size, Spelled, in_bytes
+from headwater.definitions.definition import Readable
 from headwater.engine.query import Engine
 from headwater.errors import UsageError
 from headwater.training.feature_cache import Cache

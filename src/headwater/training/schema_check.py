@@ -12,15 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.enriched import lacking
-from headwater.definitions.expectation import Expect
-from headwater.definitions.feature import Feature
-from headwater.definitions.feature_service import Enriched, FeatureService
-from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.feature_service import Enriched, FeatureService, lacking
+from headwater.definitions.feature_view import Aggregation, Feature, FeatureRef, FeatureView
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.source import Source
+from headwater.definitions.source import Expect, Source
 from headwater.errors import DataError, DefinitionError, nearest
 from headwater.events.columns import (
     check_accepts,

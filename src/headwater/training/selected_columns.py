@@ -13,9 +13,9 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater.connectors import scan
-from headwater.definitions.columns import Selection, output_name, root_columns
 from headwater.definitions.connectors import Table
 from headwater.definitions.definition import Definition
+from headwater.definitions.source import Selection, output_name, root_columns
 from headwater.errors import ConnectError, DataError
 from headwater.events.read_events import column
 

@@ -13,11 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import DAY, HOUR, SECOND, text
-from headwater.definitions.enriched import bottom_of
+from headwater.definitions.checks import DAY, HOUR, SECOND, text, timestamp_text
 from headwater.definitions.labels import Labels
-from headwater.definitions.source import Source
-from headwater.definitions.timestamps import timestamp_text
+from headwater.definitions.source import Source, bottom_of
 from headwater.events.read_events import called, collect, selected, timestamp_micros
 from headwater.kernel.arrays import I64, Bool
 from headwater.results.resolution_result import Resolution, ResolutionPeriod, SourceResolution

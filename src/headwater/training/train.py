@@ -13,14 +13,13 @@ import polars as pl
 
 from headwater import clock
 from headwater.connectors.snapshots import one_version
-from headwater.definitions.checked_call import checked_call
+from headwater.definitions.checks import parse_timestamp, timestamp_text
+from headwater.definitions.definition import Readable
 from headwater.definitions.freshness import Freshness
-from headwater.definitions.level import Level, as_level
+from headwater.definitions.level import AS_DEFINED, Level, as_level
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.project import checked_call
 from headwater.definitions.ranking import Ranking
-from headwater.definitions.readable import Readable
-from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.engine.engines import engine_name
 from headwater.errors import DataError, UsageError
 from headwater.events.columns import status_name

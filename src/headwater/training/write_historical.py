@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, cast
 
 from headwater.connectors.snapshots import one_version
 from headwater.connectors.spark import SparkOutput, SparkTable, spark_table
-from headwater.definitions.checked_call import checked_call
 from headwater.definitions.connectors import as_table
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level, as_level
+from headwater.definitions.project import checked_call
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun
 from headwater.engine.row_work import RowEngine

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from headwater.backtesting.audit import NotRun, strong_features
-from headwater.definitions.tasks import TASKS
+from headwater.definitions.model import TASKS
 
 TELLTALE = {
     "a number": (

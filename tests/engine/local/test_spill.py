@@ -410,7 +410,7 @@ def test_csv_and_frames_and_nothing(tmp_path, split):
     [("4GB", 4 * 10**9), ("1.5 GiB", 3 * 2**29), ("512mb", 512 * 10**6), (2_000_000, 2_000_000)],
 )
 def test_sizes(given_, bytes_):
-    from headwater.definitions.memory_sizes import in_bytes
+    from headwater.definitions.checks import in_bytes
 
     assert in_bytes(given_, "memory") == bytes_
 

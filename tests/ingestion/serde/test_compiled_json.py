@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.streams import push
+from headwater.definitions.connectors import push
 from headwater.ingestion.serde import deserialize
 from headwater.ingestion.serde.compiled_json import compiled_reader
 from headwater.ingestion.serde.deserialize import decoder

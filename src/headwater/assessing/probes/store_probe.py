@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from headwater import clock
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import stored
+from headwater.definitions.project import Project, stored
 from headwater.errors import HeadwaterError
 from headwater.monitoring.parity import Parity, parity
 from headwater.monitoring.served_parity import served_parity

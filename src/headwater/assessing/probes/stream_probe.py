@@ -15,9 +15,9 @@ import polars as pl
 
 from headwater import clock
 from headwater.assessing.probes import event_probe as of_events
+from headwater.definitions.connectors import BrokerStream, KafkaTopic, Stream
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
-from headwater.definitions.streams import BrokerStream, KafkaTopic, Stream
 from headwater.errors import HeadwaterError
 from headwater.events.read_events import ROW, TIME
 from headwater.ingestion.serde.schema_registry import RegistryClient

@@ -25,7 +25,7 @@ from headwater.backtesting.audit import (
 )
 from headwater.backtesting.audit.acknowledgements import with_acknowledgement
 from headwater.backtesting.audit.inputs import AuditCheck, AuditedLevels, AuditInputs, NotRun
-from headwater.definitions.acknowledged import Acknowledgement
+from headwater.definitions.evaluations import Acknowledgement
 from headwater.plugins import Rows
 from headwater.results.audit_result import AuditFinding, AuditResult, CheckNotRun
 

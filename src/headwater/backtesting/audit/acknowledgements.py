@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import structs
 
-from headwater.definitions.acknowledged import Acknowledgement
 from headwater.definitions.definition import stack_level
+from headwater.definitions.evaluations import Acknowledgement
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model

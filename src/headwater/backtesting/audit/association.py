@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from headwater.backtesting.audit.thresholds import EQUAL, FEWEST, LEAK_REQUESTS, SAME
-from headwater.definitions.tasks import TASKS, TaskType
+from headwater.definitions.model import TASKS, TaskType
 from headwater.kernel.arrays import F64
 
 

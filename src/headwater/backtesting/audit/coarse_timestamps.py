@@ -8,8 +8,8 @@ from headwater.backtesting.audit import thresholds
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
 from headwater.backtesting.audit.own_events import OwnEvents, own_events
 from headwater.backtesting.audit.own_outcome import outcome_times
-from headwater.definitions.durations import DAY, HOUR, text
-from headwater.definitions.enriched import bottom_of
+from headwater.definitions.checks import DAY, HOUR, text
+from headwater.definitions.source import bottom_of
 from headwater.kernel.arrays import I64
 from headwater.results.audit_result import AuditFinding
 from headwater.training.timestamp_resolution import measured

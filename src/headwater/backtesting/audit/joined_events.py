@@ -18,9 +18,8 @@ from headwater.aggregations.table import TABLE
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
 from headwater.backtesting.audit.own_events import own_events
 from headwater.backtesting.audit.static_tables import is_static
-from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.source import Source
+from headwater.definitions.source import Source, bottom_of
 from headwater.events.read_events import collect, selected, timestamp_micros
 from headwater.kernel.arrays import Bool
 from headwater.results.audit_result import AuditFinding

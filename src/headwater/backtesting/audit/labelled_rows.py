@@ -17,8 +17,8 @@ import polars as pl
 from headwater.backtesting.audit import thresholds
 from headwater.backtesting.audit.association import strength
 from headwater.connectors import scan
-from headwater.definitions.columns import output_name, root_columns
 from headwater.definitions.model import Model
+from headwater.definitions.source import output_name, root_columns
 from headwater.events.read_events import collect, timestamp_micros
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.results.audit_result import Severity

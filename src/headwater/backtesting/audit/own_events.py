@@ -17,10 +17,9 @@ from headwater.backtesting.audit.inputs import AuditInputs
 from headwater.backtesting.audit.labelled_rows import spread
 from headwater.backtesting.audit.own_label_rows import furthest, value_columns
 from headwater.connectors import scan
-from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.level import Level
-from headwater.definitions.source import Source
+from headwater.definitions.source import Source, bottom_of
 from headwater.events.read_events import collect, selected, timestamp_micros
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.kernel.as_of import as_of

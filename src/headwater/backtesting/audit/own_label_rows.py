@@ -15,14 +15,12 @@ from headwater.backtesting.audit.labelled_rows import spread
 from headwater.backtesting.audit.thresholds import LEAK_SHARE, SAME_TABLE
 from headwater.connectors import scan
 from headwater.definitions.aggregation import count
-from headwater.definitions.columns import DTYPES
 from headwater.definitions.connectors import Frame
-from headwater.definitions.enriched import bottom_of, enrich, table_columns
-from headwater.definitions.feature_service import Enriched, FeatureService
+from headwater.definitions.feature_service import Enriched, FeatureService, enrich, table_columns
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
-from headwater.definitions.source import Source
+from headwater.definitions.source import DTYPES, Source, bottom_of
 from headwater.events.read_events import Notes, collect, selected, timestamp_micros
 from headwater.kernel.arrays import I64, Bool
 from headwater.results.audit_result import AuditFinding, Severity

@@ -14,7 +14,7 @@ from headwater.backtesting.audit.association import are_equal, is_outcome, stren
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
 from headwater.backtesting.audit.own_events import REQUEST_TIME, OwnEvents, Spike, own_events
 from headwater.backtesting.audit.own_label_rows import quoted
-from headwater.definitions.enriched import bottom_of
+from headwater.definitions.source import bottom_of
 from headwater.kernel.arrays import I64
 from headwater.results.audit_result import AuditFinding
 from headwater.results.measurement import duration

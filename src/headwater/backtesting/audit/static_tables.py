@@ -15,7 +15,7 @@ from headwater.backtesting.audit import thresholds
 from headwater.backtesting.audit.association import alone, as_numbers, strength, strength_error
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
 from headwater.backtesting.audit.own_events import STAMP, OwnEvents, as_key, own_events
-from headwater.definitions.tasks import TASKS
+from headwater.definitions.model import TASKS
 from headwater.kernel.arrays import F64, I64
 from headwater.results.audit_result import AuditFinding
 

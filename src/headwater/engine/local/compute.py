@@ -15,7 +15,7 @@ import polars as pl
 from headwater import settings
 from headwater.aggregations.base import Answers
 from headwater.aggregations.run import FeatureSpec, aggregate
-from headwater.definitions.feature import Feature
+from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
 from headwater.engine.query import (
     AsOf,

@@ -39,8 +39,8 @@ from polars.exceptions import PolarsError
 
 from headwater import permissions
 from headwater.connectors.table_fingerprint import state
+from headwater.definitions.checks import size_text
 from headwater.definitions.definition import fingerprint_of
-from headwater.definitions.memory_sizes import size_text
 from headwater.engine.checkpoint import read_json, renamed, workplace, write_json
 from headwater.engine.local import compute as local
 from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, reach_of

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from headwater.definitions.streams import BrokerStream, Stream
+from headwater.definitions.connectors import BrokerStream, Stream
 from headwater.errors import DataError, MissingExtraError
 from headwater.ingestion.serde.avro_sizes import check_of
 from headwater.ingestion.serde.schema_registry import Schemas, split

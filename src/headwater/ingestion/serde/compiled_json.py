@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from headwater.definitions.streams import Stream
+from headwater.definitions.connectors import Stream
 from headwater.ingestion.serde.json_kernel import (
     BOOLEAN,
     DATE,
@@ -59,7 +59,7 @@ def compiled_reader(
     """The compiled reader of a stream's records; None where the format is not JSON, or it does not
     read a column.
 
-    >>> from headwater.definitions.streams import push
+    >>> from headwater.definitions.connectors import push
     >>> read = compiled_reader({"user": pl.Int64(), "price": pl.Float64()}, push(), None)
     >>> frame, sure = read(Payloads.of([b'{"user": 7, "price": 2.50}', b'{"user": 1e3}']))
     >>> frame.row(0), sure.tolist()

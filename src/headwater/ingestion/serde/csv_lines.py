@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import msgspec
 
-from headwater.definitions.streams import Stream
+from headwater.definitions.connectors import Stream
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:

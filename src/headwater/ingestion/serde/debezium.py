@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from headwater.definitions.streams import DEBEZIUM_COLUMNS, BrokerStream, Stream
+from headwater.definitions.connectors import DEBEZIUM_COLUMNS, BrokerStream, Stream
 
 if TYPE_CHECKING:
     from headwater.ingestion.serde.avro import WriterSchema

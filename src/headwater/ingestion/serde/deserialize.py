@@ -21,9 +21,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from headwater.definitions.enriched import bottom_of
-from headwater.definitions.source import Source
-from headwater.definitions.streams import Stream
+from headwater.definitions.connectors import Stream
+from headwater.definitions.source import Source, bottom_of
 from headwater.errors import HeadwaterError
 from headwater.ingestion.serde.compiled_json import compiled_reader
 from headwater.ingestion.serde.payloads import Payloads, taken
@@ -98,7 +97,7 @@ def decoder(
         DefinitionError: the source has no stream, or a column cannot be read from its format.
         MissingExtraError: the library of its format is not installed.
 
-    >>> from headwater.definitions.streams import push
+    >>> from headwater.definitions.connectors import push
     >>> visits = Source(
     ...     "visits",
     ...     timestamp_field="at",

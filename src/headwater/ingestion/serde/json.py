@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from headwater.definitions.streams import Stream
+from headwater.definitions.connectors import Stream
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:

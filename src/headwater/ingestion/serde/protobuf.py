@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from headwater.clock import EPOCH
-from headwater.definitions.streams import BrokerStream, ProtobufMessage, Stream
+from headwater.definitions.connectors import BrokerStream, ProtobufMessage, Stream
 from headwater.errors import DataError, MissingExtraError, nearest
 from headwater.ingestion.serde.schema_registry import Schemas, split
 from headwater.settings import in_project

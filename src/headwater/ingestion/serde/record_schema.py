@@ -9,11 +9,8 @@ from typing import Final
 import polars as pl
 
 from headwater.connectors import scan
-from headwater.definitions.columns import root_columns
-from headwater.definitions.connectors import as_table
-from headwater.definitions.enriched import bottom_of
-from headwater.definitions.source import Source
-from headwater.definitions.streams import DEBEZIUM_COLUMNS, Stream
+from headwater.definitions.connectors import DEBEZIUM_COLUMNS, Stream, as_table
+from headwater.definitions.source import Source, bottom_of, root_columns
 from headwater.errors import DataError, DefinitionError, nearest
 
 _OF_PYTHON: Final = {
@@ -46,7 +43,7 @@ def stream_schema(source: Source, also: Collection[str] = ()) -> dict[str, pl.Da
             and the source has no time zone.
         DataError: the history cannot be read, or lacks a column.
 
-    >>> from headwater.definitions.streams import push
+    >>> from headwater.definitions.connectors import push
     >>> stream_schema(
     ...     Source(
     ...         "visits", timestamp_field="at", stream=push(schema={"user": int, "at": datetime})

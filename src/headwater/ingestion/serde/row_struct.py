@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Optional, TypedDict
 import msgspec
 import polars as pl
 
-from headwater.definitions.streams import Timestamps
+from headwater.definitions.connectors import Timestamps
 from headwater.errors import DefinitionError
 
 Kind = Any  # a type, made at run time

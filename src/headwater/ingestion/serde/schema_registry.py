@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 
 from headwater import clock, settings
-from headwater.definitions.streams import Env, Registry
+from headwater.definitions.connectors import Env, Registry
 from headwater.errors import ConnectError, DefinitionError
 from headwater.settings import in_project
 

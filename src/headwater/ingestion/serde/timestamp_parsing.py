@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.streams import Timestamps
+from headwater.definitions.connectors import Timestamps
 from headwater.ingestion.serde.iso8601 import parse_iso
 
 UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}

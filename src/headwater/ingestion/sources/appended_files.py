@@ -18,8 +18,8 @@ import numpy as np
 
 from headwater import clock
 from headwater.connectors import named
+from headwater.definitions.connectors import AppendedFiles
 from headwater.definitions.source import Source
-from headwater.definitions.streams import AppendedFiles
 from headwater.errors import DataError, RetentionError
 from headwater.ingestion.sources.file_position import START, FilePosition, ReadFile, ends
 from headwater.ingestion.sources.stream_reader import (

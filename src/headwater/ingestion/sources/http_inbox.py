@@ -19,8 +19,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from headwater import clock
+from headwater.definitions.connectors import Pushed
 from headwater.definitions.source import Source
-from headwater.definitions.streams import Pushed
 from headwater.errors import BusyError, LostError, UsageError
 from headwater.ingestion.sources.stream_reader import (
     Assigned,

@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 
 from headwater import clock
+from headwater.definitions.connectors import KafkaTopic
 from headwater.definitions.source import Source
-from headwater.definitions.streams import KafkaTopic
 from headwater.errors import (
     ConnectError,
     DataError,

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headwater import clock, settings
-from headwater.definitions.streams import Env, KafkaTopic
+from headwater.definitions.connectors import Env, KafkaTopic
 from headwater.errors import ConnectError, DefinitionError, MissingExtraError
 from headwater.retries import Backoff, retry
 

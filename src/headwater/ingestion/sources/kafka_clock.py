@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from headwater import clock
-from headwater.definitions.streams import KafkaTopic
+from headwater.definitions.connectors import KafkaTopic
 from headwater.errors import ConnectError
 from headwater.ingestion.sources.kafka_client import DEFAULTS, ck, settings_of, there_or_made
 from headwater.kernel.arrays import I64

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from headwater import clock
+from headwater.definitions.connectors import KafkaTopic
 from headwater.definitions.source import Source
-from headwater.definitions.streams import KafkaTopic
 from headwater.errors import ConnectError, nearest
 from headwater.ingestion.sources.kafka_client import PATIENCE, bare, configured, place
 from headwater.ingestion.sources.topic_sample import TopicSample

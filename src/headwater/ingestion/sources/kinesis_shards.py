@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from headwater.aws import Answer, AwsClient, AwsRefusedError
+from headwater.definitions.connectors import Env
 from headwater.definitions.kinesis_stream import KinesisStream
-from headwater.definitions.streams import Env
 from headwater.errors import ConnectError, nearest
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.settings import secret

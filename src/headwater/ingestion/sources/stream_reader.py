@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from headwater.definitions.enriched import bottom_of
-from headwater.definitions.source import Source
-from headwater.definitions.streams import AppendedFiles, BrokerStream
+from headwater.definitions.connectors import AppendedFiles, BrokerStream
+from headwater.definitions.source import Source, bottom_of
 from headwater.errors import DefinitionError
 from headwater.ingestion.serde.deserialize import Decoded, in_one
 from headwater.ingestion.serde.payloads import concatenated, taken

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from headwater import settings
-from headwater.definitions.streams import Env
+from headwater.definitions.connectors import Env
 from headwater.errors import UsageError
 from headwater.serving.client import protocol
 from headwater.serving.client.async_connections import AsyncConnections

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from headwater.definitions.feature_service import FeatureService
-from headwater.definitions.request_times import request_times
+from headwater.definitions.project import request_times
 from headwater.errors import HeadwaterError
 from headwater.events.columns import STATUSES
 from headwater.online.row_schema import MOST_ROWS, RowSchema, fields_of

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, get_args, get_type_hint
 
 import msgspec
 
-from headwater.definitions.prediction_types import How, Score
+from headwater.definitions.model import How, Score
 
 _NUMBER = msgspec.Meta(extra_json_schema={"type": ["number", "null"]})
 _SCORE = msgspec.Meta(

@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Iterable
 from typing import Final
 
+from headwater.definitions.connectors import Pushed
 from headwater.definitions.project import Project
-from headwater.definitions.streams import Pushed
 from headwater.results.freshness_result import FreshnessResult
 from headwater.results.lineage_result import Lineage
 from headwater.results.project_result import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.checks import parse_timestamp
 from headwater.models.latest_results import LATEST_DRIFT
 from headwater.serving.metrics.registry_results import RegistryResults
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from headwater import settings
-from headwater.definitions.checked_call import checked_call
-from headwater.definitions.project import Project
-from headwater.definitions.served_views import stored
+from headwater.definitions.project import Project, checked_call, stored
 from headwater.definitions.spark_stream import SparkStream
 from headwater.errors import UsageError, given, nearest
 from headwater.ingestion.commit_batch import BatchCommitter, BatchTarget

@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING
 
 from headwater import settings
 from headwater.catalog.applies_watched import applies_watched
-from headwater.definitions.checked_call import checked_call
+from headwater.definitions.checks import Spelled
+from headwater.definitions.connectors import Pushed
+from headwater.definitions.definition import Readable
 from headwater.definitions.freshness import Streaming
-from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import stored
+from headwater.definitions.project import Project, checked_call, stored
 from headwater.definitions.source import Source
-from headwater.definitions.spelling import Spelled
-from headwater.definitions.streams import Pushed
 from headwater.errors import UsageError
 from headwater.ingestion.commit_source import OnCommit
 from headwater.ingestion.committed import Committed

@@ -21,7 +21,7 @@ from typing import Final
 import httpx
 
 from headwater import clock
-from headwater.definitions.durations import SECOND, micros
+from headwater.definitions.checks import SECOND, micros
 from headwater.definitions.http_features import HttpFeatures
 from headwater.errors import DataError
 from headwater.events.columns import MISSING, PRESENT, STATUSES

@@ -17,9 +17,9 @@ import httpx
 import msgspec
 
 from headwater import settings
-from headwater.definitions.columns import DTYPES
+from headwater.definitions.connectors import Env
 from headwater.definitions.http_features import PLACE, HttpFeatures, fits
-from headwater.definitions.streams import Env
+from headwater.definitions.source import DTYPES
 from headwater.errors import DataError, UsageError
 from headwater.serving.third_party.trace_header import TRACEPARENT
 

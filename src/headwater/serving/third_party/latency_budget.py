@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headwater import clock
-from headwater.definitions.durations import SECOND, Duration, micros
+from headwater.definitions.checks import SECOND, Duration, micros
 
 _GUESS: Final = 0.1  # share of the budget, before there are measurements
 # share of the budget, at most: one pause of the machine must not prevent third-party calls

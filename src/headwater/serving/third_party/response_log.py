@@ -18,8 +18,8 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater import permissions
+from headwater.definitions.checks import Size, in_bytes
 from headwater.definitions.http_features import HttpFeatures
-from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.errors import HeadwaterError
 from headwater.journal.conversion import convert
 from headwater.journal.format import RESPONSES

@@ -55,8 +55,7 @@ from datetime import datetime
 from pathlib import Path
 
 from headwater import clock
-from headwater.definitions.durations import Duration, micros
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.checks import Duration, micros, parse_timestamp
 
 
 class StandingClock:

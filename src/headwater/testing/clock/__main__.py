@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from headwater import clock
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.checks import parse_timestamp
 from headwater.errors import UsageError
 from headwater.terminal.standard_streams import last_words
 
