@@ -54,9 +54,9 @@ def _no_micro_batches() -> None:
 
 
 def _no_compiled_json() -> None:
-    from headwater.ingestion.serde import compiled_json
+    from headwater.ingestion.serde import json
 
-    _replace(compiled_json, "compiled_reader", lambda *_schema: None)
+    _replace(json, "compiled_reader", lambda *_schema: None)
 
 
 def _no_batches_of_librdkafka() -> None:

@@ -15,7 +15,7 @@ import polars as pl
 from headwater.definitions.source import Source, bottom_of, output_name, root_columns
 from headwater.errors import HeadwaterError
 from headwater.events.read_events import timestamp_micros
-from headwater.ingestion.serde.timestamp_parsing import EXAMPLE, LATEST
+from headwater.ingestion.serde.json import EXAMPLE, LATEST
 
 UNITS: Final = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 """Microseconds of each unit that a time may be counted in."""

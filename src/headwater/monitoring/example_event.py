@@ -20,7 +20,7 @@ from headwater import clock
 from headwater.definitions.source import Expect, bottom_of
 from headwater.errors import HeadwaterError
 from headwater.events.read_events import TIME
-from headwater.ingestion.serde.timestamp_parsing import EXAMPLE
+from headwater.ingestion.serde.json import EXAMPLE
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.time_numbers import UNITS, TimeNumber, made_of
 from headwater.ingestion.validate import Acceptance

@@ -20,7 +20,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project, request_times
 from headwater.definitions.source import Source
 from headwater.errors import HeadwaterError
-from headwater.ingestion.serde.timestamp_parsing import EXAMPLE
+from headwater.ingestion.serde.json import EXAMPLE
 from headwater.ingestion.validate import Acceptance
 from headwater.monitoring.example_event import example_event, example_value, to_json
 from headwater.monitoring.explain import key_types

@@ -12,9 +12,8 @@ import pytest
 import headwater as hw
 from headwater.definitions.connectors import push
 from headwater.ingestion.serde import deserialize
-from headwater.ingestion.serde.compiled_json import compiled_reader
 from headwater.ingestion.serde.deserialize import decoder
-from headwater.ingestion.serde.payloads import Payloads
+from headwater.ingestion.serde.json import Payloads, compiled_reader
 from headwater.ingestion.serde.record_schema import stream_schema
 from tests.ingestion.world import LONG
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.ingestion.serde.payloads import Payloads, concatenated, taken
+from headwater.ingestion.serde.json import Payloads, concatenated, taken
 
 LISTS = st.lists(st.binary(max_size=5) | st.none(), max_size=6)
 

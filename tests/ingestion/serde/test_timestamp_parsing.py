@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.clock import EPOCH
-from headwater.ingestion.serde.iso8601 import parse_iso
-from headwater.ingestion.serde.timestamp_parsing import micros_of
+from headwater.ingestion.serde.json import micros_of, parse_iso
 
 NOON = 1_714_564_800_000_000  # 2024-05-01T12:00:00Z
 NEW_YORK = "America/New_York"

@@ -1,4 +1,8 @@
-"""Avro, by fastavro: records written with one schema, or each naming its own in a registry."""
+"""Avro, by fastavro: records written with one schema, or each naming its own in a registry.
+
+Bound the array lengths that an Avro record claims, where elements take no bytes: otherwise
+decoding could use unbounded memory.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,6 @@ import msgspec
 
 from headwater.definitions.connectors import BrokerStream, Stream
 from headwater.errors import DataError, MissingExtraError
-from headwater.ingestion.serde.avro_sizes import check_of
 from headwater.ingestion.serde.schema_registry import Schemas, split
 from headwater.settings import in_project
 
@@ -23,8 +26,8 @@ try:
 except ImportError as error:
     raise MissingExtraError("fastavro", "avro") from error
 
-
 Record = dict[str, Any]
+
 Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
 """Rewrites each JSON object of a schema before the library reads it."""
 
@@ -103,3 +106,172 @@ def _record(body: bytes, schema: WriterSchema) -> Record:
     if not isinstance(record, dict):
         raise TypeError(f"a {type(record).__name__}, not a record with fields")
     return record
+
+
+MOST = 100_000
+"""Elements without bytes in one record at most."""
+
+_FIXED = {"null": 0, "boolean": 1, "float": 4, "double": 8}
+
+
+def check_of(
+    schema: object, named: Mapping[str, object] = MappingProxyType({})
+) -> Callable[[bytes], None] | None:
+    """What refuses a record of a parsed schema that claims too many elements; None where each
+    element takes bytes, which are its bound.
+
+    named: types that the schema refers to by their full names.
+
+    >>> check_of({"type": "array", "items": "string"}) is None
+    True
+    >>> check = check_of({"type": "array", "items": "null"})
+    >>> check(bytes([4, 0]))
+    >>> check(bytes([0x80, 0x80, 0x80, 0x80, 0x80, 0x40, 0]))
+    Traceback (most recent call last):
+    ValueError: an array of 1,099,511,627,776 elements that take no bytes; a record may have 100,000
+    """
+    names: dict[str, object] = dict(named)
+    _collect(schema, names)
+    if not _any_empty(schema, names, set()):
+        return None
+    return lambda body: _Walk(body, names).skip(schema)
+
+
+def _collect(schema: object, names: dict[str, object]) -> None:
+    """The named types of a schema, by their full names."""
+    if isinstance(schema, list):
+        for member in schema:
+            _collect(member, names)
+    elif isinstance(schema, Mapping):
+        if "name" in schema and schema.get("type") in ("record", "error", "enum", "fixed"):
+            names[str(schema["name"])] = schema
+        for field in schema.get("fields", ()):
+            _collect(field["type"], names)
+        for child in ("type", "items", "values"):
+            if isinstance(schema.get(child), Mapping | list):
+                _collect(schema[child], names)
+
+
+def _is_empty(
+    schema: object, names: Mapping[str, object], within: frozenset[str] = frozenset()
+) -> bool:
+    """Whether values of a schema take no bytes."""
+    if isinstance(schema, str):
+        return schema == "null" or (
+            schema in names
+            and schema not in within
+            and _is_empty(names[schema], names, within | {schema})
+        )
+    if not isinstance(schema, Mapping):
+        return False  # a union: which one it is takes a byte
+    kind = schema["type"]
+    if kind in ("record", "error"):
+        return all(_is_empty(field["type"], names, within) for field in schema["fields"])
+    if kind == "fixed":
+        return bool(schema["size"] == 0)
+    return kind not in ("array", "map", "enum") and _is_empty(kind, names, within)
+
+
+def _any_empty(schema: object, names: Mapping[str, object], seen: set[str]) -> bool:
+    """Whether a schema has an array of elements that take no bytes."""
+    if isinstance(schema, str):
+        if schema in seen or schema not in names:
+            return False
+        seen.add(schema)
+        return _any_empty(names[schema], names, seen)
+    if isinstance(schema, list):
+        return any(_any_empty(member, names, seen) for member in schema)
+    if not isinstance(schema, Mapping):
+        return False
+    if schema["type"] == "array" and _is_empty(schema["items"], names):
+        return True
+    children = [schema[child] for child in ("items", "values") if child in schema] + [
+        field["type"] for field in schema.get("fields", ())
+    ]
+    inner = schema["type"]
+    return any(_any_empty(child, names, seen) for child in children) or (
+        not isinstance(inner, str) and _any_empty(inner, names, seen)
+    )
+
+
+class _Walk:
+    """Goes through a record without making anything of it."""
+
+    def __init__(self, body: bytes, names: Mapping[str, object]) -> None:
+        self.body, self.names, self.at, self.claimed = body, names, 0, 0
+
+    def skip(self, schema: object) -> None:
+        if isinstance(schema, list):
+            self.skip(schema[self._long(len(schema))])
+        elif isinstance(schema, str):
+            self._plain(schema)
+        elif isinstance(schema, Mapping):
+            self._check_size(schema, str(schema["type"]) if isinstance(schema["type"], str) else "")
+
+    def _check_size(self, schema: Mapping[str, object], kind: str) -> None:
+        fields = schema.get("fields", ())
+        if kind in ("record", "error") and isinstance(fields, list):
+            for field in fields:
+                self.skip(field["type"])
+        elif kind in ("array", "map"):
+            self._blocks(
+                schema["items"] if kind == "array" else schema["values"], named=kind == "map"
+            )
+        elif kind == "fixed":
+            self._past(int(str(schema["size"])))
+        elif kind == "enum":
+            self._long()
+        else:
+            self.skip(schema["type"])
+
+    def _blocks(self, items: object, *, named: bool) -> None:
+        empty = not named and _is_empty(items, self.names)
+        while count := self._long():
+            if count < 0:
+                count = -count
+                self._long()
+            if empty:
+                self.claimed += count
+                if self.claimed > MOST:
+                    raise ValueError(
+                        f"an array of {count:,} elements that take no bytes; a record may have "
+                        f"{MOST:,}"
+                    )
+                continue
+            for _ in range(count):
+                if named:
+                    self._past(self._long())
+                self.skip(items)
+
+    def _plain(self, kind: str) -> None:
+        if kind in self.names:
+            self.skip(self.names[kind])
+        elif kind in _FIXED:
+            self._past(_FIXED[kind])
+        elif kind in ("bytes", "string"):
+            self._past(self._long())
+        else:
+            self._long()
+
+    def _past(self, size: int) -> None:
+        if not 0 <= size <= len(self.body) - self.at:
+            raise ValueError(
+                f"{size:,} bytes are claimed, and {len(self.body) - self.at:,} are left"
+            )
+        self.at += size
+
+    def _long(self, below: int | None = None) -> int:
+        value, shift = 0, 0
+        while True:
+            self._past(1)
+            byte = self.body[self.at - 1]
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+            if shift > 63:
+                raise ValueError("an integer of more than ten bytes")
+        value = (value >> 1) ^ -(value & 1)
+        if below is not None and not 0 <= value < below:
+            raise ValueError(f"branch {value} of a union of {below}")
+        return value

@@ -24,11 +24,17 @@ import polars as pl
 from headwater.definitions.connectors import Stream
 from headwater.definitions.source import Source, bottom_of
 from headwater.errors import HeadwaterError
-from headwater.ingestion.serde.compiled_json import compiled_reader
-from headwater.ingestion.serde.payloads import Payloads, taken
+from headwater.ingestion.serde.json import (
+    EXAMPLE,
+    UNITS,
+    Payloads,
+    compiled_reader,
+    in_schema,
+    micros_of,
+    taken,
+)
 from headwater.ingestion.serde.record_schema import stream_schema
 from headwater.ingestion.serde.row_struct import row_type
-from headwater.ingestion.serde.timestamp_parsing import EXAMPLE, UNITS, in_schema, micros_of
 from headwater.kernel.arrays import I64
 
 Read = Callable[[bytes], msgspec.Struct | None]

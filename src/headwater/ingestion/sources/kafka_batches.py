@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from headwater.ingestion.serde.payloads import Payloads, concatenated, taken
+from headwater.ingestion.serde.json import Payloads, concatenated, taken
 from headwater.ingestion.sources.kafka_client import ck
 from headwater.ingestion.sources.kafka_clock import stamps_of
 from headwater.ingestion.sources.kafka_messages import RawMessage, copied, destroyed, measured

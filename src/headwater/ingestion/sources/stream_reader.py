@@ -15,7 +15,7 @@ from headwater.definitions.connectors import AppendedFiles, BrokerStream
 from headwater.definitions.source import Source, bottom_of
 from headwater.errors import DefinitionError
 from headwater.ingestion.serde.deserialize import Decoded, in_one
-from headwater.ingestion.serde.payloads import concatenated, taken
+from headwater.ingestion.serde.json import concatenated, taken
 from headwater.kernel.arrays import I64
 from headwater.plugins import Rows
 
