@@ -98,9 +98,9 @@ OF_AN_EXTRA = {  # modules that load a library of an extra; all others import th
     *(
         "headwater.ingestion.sources.kafka",
         "headwater.ingestion.sources.kafka_batches",
-        "headwater.ingestion.sources.kafka_clock",
+        "headwater.ingestion.sources.kafka_client",
         "headwater.ingestion.sources.kafka_inspect",
-        "headwater.ingestion.sources.kafka_assignment",
+        "headwater.ingestion.sources.kafka",
         "headwater.ingestion.sources.kafka_client",
     ),
 }

@@ -9,9 +9,7 @@ import headwater as hw
 from headwater.connectors import scan
 from headwater.definitions.connectors import as_table
 from headwater.errors import DataError, DefinitionError, HeadwaterError, UsageError
-from headwater.ingestion.serde.deserialize import decoder
-from headwater.ingestion.serde.record_schema import stream_schema
-from headwater.ingestion.sources.stream_reader import open_feed
+from headwater.ingestion.sources.stream_reader import decoder, open_feed, stream_schema
 
 AT = datetime(2024, 5, 1, 10, tzinfo=UTC)
 SCHEMA = {"card": str, "at": datetime}

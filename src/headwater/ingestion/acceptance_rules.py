@@ -11,7 +11,7 @@ import polars as pl
 
 from headwater.definitions.definition import fingerprint_of
 from headwater.ingestion.archive import KNOWN_AT, SEQUENCE
-from headwater.ingestion.serde.record_schema import needed_columns
+from headwater.ingestion.sources.stream_reader import needed_columns
 from headwater.ingestion.validate import AT, OFFSET, PARTITION, Acceptance
 
 _POSITION = (PARTITION, OFFSET, AT, KNOWN_AT, SEQUENCE)

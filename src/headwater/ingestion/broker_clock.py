@@ -19,7 +19,7 @@ from headwater.retries import Backoff
 from headwater.stores import OnlineStore, keyspace
 
 if TYPE_CHECKING:
-    from headwater.ingestion.sources.kafka_clock import Seen
+    from headwater.ingestion.sources.kafka_client import Seen
 
 _LOG = logging.getLogger(__name__)
 _EVERY, _DOUBTFUL = 60.0, 10.0
@@ -44,7 +44,7 @@ class _Broker:
     def look(self) -> None:
         """Ask the broker; what goes wrong is said once, and stops nothing."""
         try:
-            self.seen = importlib.import_module("headwater.ingestion.sources.kafka_clock").probe(
+            self.seen = importlib.import_module("headwater.ingestion.sources.kafka_client").probe(
                 self.spec
             )
             self.at, self._pauses = clock.stopwatch(), iter(_BACKOFF)

@@ -22,8 +22,7 @@ from headwater.definitions.connectors import (
 from headwater.definitions.definition import stack_level
 from headwater.definitions.source import Source
 from headwater.errors import HeadwaterWarning
-from headwater.ingestion.serde.deserialize import decoder
-from headwater.ingestion.serde.record_schema import declared
+from headwater.ingestion.sources.stream_reader import declared, decoder
 
 _LINES = 50_000  # that are decoded together
 _LINE = "line"

@@ -47,11 +47,11 @@ from headwater.ingestion.sources.stream_reader import (
     Position,
     RecordBatch,
     Revoked,
+    StreamInStore,
     offset_at,
     open_feed,
 )
 from headwater.ingestion.stand_by import writer_lease
-from headwater.ingestion.stream_in_store import StreamInStore
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.state.view_state import misses, progresses, read_parts
 from headwater.stores import OnlineStore, keyspace

@@ -22,9 +22,13 @@ from headwater.events.read_events import BEFORE, IDENT, KNOWN, ROW, TIME, arrive
 from headwater.ingestion.archive import KNOWN_AT
 from headwater.ingestion.expected_events import ExpectedEvents
 from headwater.ingestion.held_events import DUE, PAYLOAD
-from headwater.ingestion.serde.deserialize import FEW, Decoded, decoder
-from headwater.ingestion.serde.record_schema import stream_schema
-from headwater.ingestion.sources.stream_reader import RecordBatch
+from headwater.ingestion.sources.stream_reader import (
+    FEW,
+    Decoded,
+    RecordBatch,
+    decoder,
+    stream_schema,
+)
 from headwater.ingestion.time_numbers import TimeNumber
 from headwater.kernel.arrays import I64, NOTHING
 from headwater.state.view_state import ViewTiles

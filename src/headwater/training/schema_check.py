@@ -28,7 +28,7 @@ from headwater.events.columns import (
 from headwater.events.key_lists import key_lists
 from headwater.events.keys import check_types
 from headwater.events.read_events import called, flag, timestamp_micros
-from headwater.ingestion.serde.record_schema import declared
+from headwater.ingestion.sources.stream_reader import declared
 from headwater.models.estimators import misfit
 from headwater.models.feature_encoding import kind_of
 from headwater.training.identity_map import IdentityMap

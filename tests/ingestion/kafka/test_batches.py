@@ -15,9 +15,16 @@ import pytest
 pytest.importorskip("confluent_kafka")
 
 from headwater.ingestion.sources import kafka_batches
-from headwater.ingestion.sources.kafka_batches import BatchFetcher, Fetcher, fetcher, loaded
+from headwater.ingestion.sources.kafka_batches import (
+    BatchFetcher,
+    Fetcher,
+    RawMessage,
+    copied,
+    fetcher,
+    loaded,
+    measured,
+)
 from headwater.ingestion.sources.kafka_client import ck
-from headwater.ingestion.sources.kafka_messages import RawMessage, copied, measured
 
 
 @pytest.fixture(autouse=True)

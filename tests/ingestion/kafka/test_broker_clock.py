@@ -17,7 +17,7 @@ from headwater.ingestion import broker_clock
 from headwater.ingestion.broker_clock import BrokerClocks
 from headwater.ingestion.ingest import ingest
 from headwater.ingestion.source_ingestor import IngestLimits
-from headwater.ingestion.sources.kafka_clock import TOPIC, probe
+from headwater.ingestion.sources.kafka_client import TOPIC, probe
 from headwater.retries import Backoff
 from tests.flow import project_of
 from tests.ingestion.kafka.conftest import Broker
@@ -346,7 +346,7 @@ def test_a_broker_that_does_not_answer_holds_nobody_up(store, wall, caplog, monk
             hang.wait(30)
         raise ConnectError("nobody answers")
 
-    monkeypatch.setattr("headwater.ingestion.sources.kafka_clock.probe", probe)
+    monkeypatch.setattr("headwater.ingestion.sources.kafka_client.probe", probe)
     monkeypatch.setattr(broker_clock, "_BACKOFF", Backoff(0.02, 600))
     sources = [
         hw.Source(
@@ -372,7 +372,7 @@ def test_an_old_look_says_nothing(store, wall, monkeypatch):
     stopwatch = [0.0]
     monkeypatch.setattr("headwater.clock.stopwatch", lambda: stopwatch[0])
     found = broker_clock._Broker(hw.kafka("t", schema={"at": datetime}))
-    from headwater.ingestion.sources.kafka_clock import Seen
+    from headwater.ingestion.sources.kafka_client import Seen
 
     found.seen, found.at = Seen(7 * MINUTE, clock.now_micros(), clock.steady_micros()), 0.0
     assert found.ahead() == pytest.approx(7 * MINUTE, abs=1_000_000)

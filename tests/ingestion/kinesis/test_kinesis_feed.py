@@ -12,11 +12,10 @@ import pytest
 import headwater as hw
 import headwater_aws
 from headwater.errors import ConnectError, DefinitionError, RecreatedError, RetentionError
+from headwater.ingestion.sources import kinesis, stream_reader
 from headwater.ingestion.sources import kinesis as kinesis_feed
-from headwater.ingestion.sources import kinesis_fan_out, kinesis_shard_reader, stream_reader
-from headwater.ingestion.sources.kinesis_aggregated import payloads_of
+from headwater.ingestion.sources.kinesis import ShardPosition, payloads_of
 from headwater.ingestion.sources.kinesis_inspect import look
-from headwater.ingestion.sources.kinesis_shards import ShardPosition
 from tests.ingestion.kinesis.faithful import HASHES, FaithfulKinesis
 
 HOUR = 3_600_000
@@ -24,10 +23,10 @@ HOUR = 3_600_000
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(kinesis_shard_reader, "_PACE", 0.02)
+    monkeypatch.setattr(kinesis, "_PACE", 0.02)
     monkeypatch.setattr(kinesis_feed, "_LOOK", 0.02)
-    monkeypatch.setattr(kinesis_fan_out, "_PAUSE", 0.02)
-    monkeypatch.setattr(kinesis_fan_out, "_FIRST", 1.0)
+    monkeypatch.setattr(kinesis, "_PAUSE", 0.02)
+    monkeypatch.setattr(kinesis, "_FIRST", 1.0)
     monkeypatch.setattr(kinesis_feed, "_OPENED", 1.0)
 
 

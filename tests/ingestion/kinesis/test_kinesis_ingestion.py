@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import headwater as hw
-from headwater.ingestion.sources.kinesis_shards import ShardPosition
+from headwater.ingestion.sources.kinesis import ShardPosition
 from headwater.stores import keyspace
 from tests.effort import FULL
 from tests.ingestion.world import World, wait_until

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.errors import ConnectError, DataError, DefinitionError
 from headwater.ingestion.serde.avro import check_of
-from headwater.ingestion.serde.deserialize import decoder
+from headwater.ingestion.sources.stream_reader import decoder
 from tests.connectors.conftest import PAYMENT, registry, secure_registry  # noqa: F401 (fixtures)
 
 fastavro = pytest.importorskip("fastavro", reason="needs fastavro: pip install 'headwater[avro]'")

@@ -11,10 +11,9 @@ import pytest
 
 import headwater as hw
 from headwater.definitions.connectors import push
-from headwater.ingestion.serde import deserialize
-from headwater.ingestion.serde.deserialize import decoder
 from headwater.ingestion.serde.json import Payloads, compiled_reader
-from headwater.ingestion.serde.record_schema import stream_schema
+from headwater.ingestion.sources import stream_reader
+from headwater.ingestion.sources.stream_reader import decoder, stream_schema
 from tests.ingestion.world import LONG
 
 SCHEMA = {
@@ -43,14 +42,14 @@ def source(schema=SCHEMA, **stream):
 @pytest.fixture(autouse=True, scope="module")
 def of_few_records():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deserialize, "FEW", 0)
+        patch.setattr(stream_reader, "FEW", 0)
         yield
 
 
 def by_msgspec(given):
     """What decodes without the compiled reader."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deserialize, "compiled_reader", lambda *_: None)
+        patch.setattr(stream_reader, "compiled_reader", lambda *_: None)
         return decoder(given)
 
 

@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 import headwater as hw
 from headwater.errors import DataError, DefinitionError, HeadwaterWarning
-from headwater.ingestion.serde.deserialize import decoder
+from headwater.ingestion.sources.stream_reader import decoder
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.ingestion.envelopes import envelope, with_schema
 

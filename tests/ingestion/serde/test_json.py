@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.errors import DefinitionError
-from headwater.ingestion.serde import deserialize
-from headwater.ingestion.serde.deserialize import decoder
+from headwater.ingestion.sources import stream_reader
+from headwater.ingestion.sources.stream_reader import decoder
 
 SCHEMA = {"s": str, "i": int, "f": float, "b": bool, "at": datetime}
 NOTHING = (None,) * 5
@@ -29,7 +29,7 @@ GOOD_ROW = ("a", 1, 1.5, True, datetime(2024, 5, 1, 10, tzinfo=UTC))
 def reader(request):
     """The reader: the compiled one, even for few records, or msgspec alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deserialize, "FEW", request.param)
+        patch.setattr(stream_reader, "FEW", request.param)
         yield
 
 
@@ -207,7 +207,7 @@ PAYLOADS = st.lists(
 @given(PAYLOADS)
 def test_a_batch_is_its_records_one_by_one(payloads):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deserialize, "_CHUNK", 4)
+        patch.setattr(stream_reader, "_CHUNK", 4)
         together = DECODE(payloads)
     alone = [DECODE([payload]) for payload in payloads]
     assert together.frame.rows() == [r for one in alone for r in one.frame.rows()]
@@ -341,7 +341,7 @@ def test_parts_in_one_are_what_all_payloads_hold():
     whole = DECODE(payloads)
     for cuts in ([0, 1, 6], [0, 0, 2, 5, 6], [0, 6]):
         parts = [payloads[a:b] for a, b in itertools.pairwise(cuts)]
-        one = deserialize.in_one([(DECODE(part), len(part)) for part in parts])
+        one = stream_reader.in_one([(DECODE(part), len(part)) for part in parts])
         assert one.frame.equals(whole.frame)
         assert one.rows.tolist() == whole.rows.tolist()
         assert one.refused == whole.refused

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.errors import DataError
-from headwater.ingestion.serde.deserialize import decoder
+from headwater.ingestion.sources.stream_reader import decoder
 
 pytest.importorskip("google.protobuf", reason="needs protobuf: pip install 'headwater[protobuf]'")
 

@@ -8,9 +8,8 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, RetentionError
-from headwater.ingestion.serde.deserialize import decoder
-from headwater.ingestion.sources.file_position import FilePosition
-from headwater.ingestion.sources.stream_reader import open_feed
+from headwater.ingestion.sources.appended_files import FilePosition
+from headwater.ingestion.sources.stream_reader import decoder, open_feed
 
 
 def source(path, **given):

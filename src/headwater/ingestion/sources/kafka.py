@@ -2,6 +2,9 @@
 
 The online store holds the offsets: partitions are assigned manually at those offsets, group commits
 only serve monitoring, and an offset that the topic no longer has is an error, never a jump.
+
+What happens to a partition of a topic between its assignment and its first record: from where,
+and in which topic of that name.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -28,7 +32,6 @@ from headwater.errors import (
     RetentionError,
     nearest,
 )
-from headwater.ingestion.sources.kafka_assignment import Lookup, origin, parts_of
 from headwater.ingestion.sources.kafka_batches import Fault, Fetched, fetcher
 from headwater.ingestion.sources.kafka_client import (
     ALL_DOWN,
@@ -61,12 +64,16 @@ from headwater.retries import retry
 _LOG = logging.getLogger(__name__)
 
 _RETURN: Final = 60.0  # seconds in which one must be back when partitions are given out
+
 _QUERY: Final = 2.0
+
 # seconds between two looks at whether the topic is still the same, while nothing comes
 _IDENTITY: Final = 1.0
+
 # seconds before records were consumed that it was; to create a topic again and write to it takes
 # longer
 _CONFIRMED: Final = 0.05
+
 # seconds after one look at which the next one begins while records come, so that none waits for its
 # answer
 _AGAIN: Final = 0.025
@@ -591,3 +598,55 @@ def _committed(error: ck.KafkaError | None, partitions: Sequence[ck.TopicPartiti
             len(partitions),
             error.str(),
         )
+
+
+@dataclass
+class Lookup:
+    """Asks, in a thread of its own, from where to read partitions that were assigned; number: of
+    each assignment. Others are read on.
+    """
+
+    assigned: Assigned
+    ids: TopicIds
+    number: Mapping[int, int]
+    known: dict[int, int] = field(default_factory=dict)
+    topic_id: str = ""
+    failure: HeadwaterError | None = None
+
+    def start(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name="assigned", daemon=True)
+        thread.start()
+        return thread
+
+    def _run(self) -> None:
+        try:
+            self.topic_id = self.ids.now().id
+            self.known = {
+                int(name): offset_at(position)
+                for name, position in self.assigned([str(p) for p in self.number]).items()
+            }
+        except HeadwaterError as error:  # `poll` raises it
+            self.failure = error
+        except Exception as error:  # noqa: BLE001 (likewise; a thread would end without a word)
+            self.failure = HeadwaterError(
+                f"partitions {sorted(self.number)} cannot be taken up: {error}"
+            )
+            self.failure.__cause__ = error
+
+
+_SHIFT = "@"  # in no base64
+
+
+def origin(topic_id: str, shift: int) -> str:
+    """What the offsets of a partition count in: those of the topic with this id, plus `shift`."""
+    return f"{topic_id}{_SHIFT}{shift}" if shift else topic_id
+
+
+def parts_of(text: str) -> tuple[str, int]:
+    """What `origin` was given.
+
+    >>> parts_of("WQ+iT"), parts_of("WQ+iT@200"), parts_of("")
+    (('WQ+iT', 0), ('WQ+iT', 200), ('', 0))
+    """
+    topic_id, _, shift = text.partition(_SHIFT)
+    return topic_id, int(shift or 0)

@@ -2,31 +2,36 @@
 
 The online store holds the positions; one process reads all shards. A shard is read once those that
 it comes from, by a split or a merge, have been committed to their end.
+
+A thread that reads one shard of a Kinesis stream.
+
+Enhanced fan-out of Kinesis: a registered consumer is pushed the records of a shard, with a
+throughput of its own.
+
+Records that the Kinesis Producer Library has aggregated: many records of users in one of the
+stream.
+
+Shards of a Kinesis stream: which there are, what comes from what, and positions in them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from headwater import clock
+from headwater.aws import Answer, AwsClient, AwsRefusedError
+from headwater.definitions.connectors import Env
 from headwater.definitions.kinesis_stream import KinesisStream
 from headwater.definitions.source import Source
-from headwater.errors import HeadwaterError, RecreatedError
-from headwater.ingestion.sources.kinesis_fan_out import consumer_arn
-from headwater.ingestion.sources.kinesis_shard_reader import ShardReader, ShardRecords
-from headwater.ingestion.sources.kinesis_shards import (
-    ENDED,
-    FIRST,
-    ShardPosition,
-    StreamDescription,
-    connected,
-    described,
-)
+from headwater.errors import ConnectError, HeadwaterError, RecreatedError, RetentionError, nearest
 from headwater.ingestion.sources.stream_reader import (
     Assigned,
     OriginOf,
@@ -36,12 +41,16 @@ from headwater.ingestion.sources.stream_reader import (
     StoredStream,
 )
 from headwater.kernel.arrays import I64
+from headwater.settings import secret
 
 _LISTED: Final = 5.0  # seconds between two looks at which shards there are
+
 # seconds between two looks at whether the shards that others come from are committed to their end
 _LOOK: Final = 0.2
+
 # seconds in which the stream must answer when it is opened; later it may be away for longer
 _OPENED: Final = 20.0
+
 _WAITING: Final = 64  # answers that wait to be polled, of all shards
 
 
@@ -305,3 +314,538 @@ class KinesisFeed:
 
 def _joined(arrays: Sequence[I64]) -> I64:
     return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+
+
+_LOG = logging.getLogger(__name__)
+
+_PACE: Final = 0.2  # seconds between two requests of a shard: a shard answers five a second
+
+_LIMIT: Final = 10_000  # records of an answer
+
+# milliseconds after which the position of a quiet shard is committed again, with the time
+_RENEWED: Final = 3_600_000
+
+_EXPIRED: Final = "ExpiredIteratorException"
+
+
+@dataclass(frozen=True)
+class ShardRecords:
+    """What was read of a shard next.
+
+    first, next: the positions before and after. payloads; at: when each arrived, microseconds;
+    number: of each record in its shard.
+    behind: milliseconds to the end of the shard. error: what ended the reader, in place of records.
+    """
+
+    reader: ShardReader
+    first: ShardPosition
+    next: ShardPosition
+    payloads: Sequence[bytes] = ()
+    at: Sequence[int] = ()
+    behind: int = 0
+    error: HeadwaterError | None = None
+
+
+@dataclass(eq=False)
+class ShardReader:
+    """Reads a shard from a position on, into a queue that is bounded, until its end or `stop`.
+
+    describe: how the stream is now; called where a shard was closed, so that its children are known
+    before its end is.
+    tip: when the end of the shard was last reached, milliseconds; 0 where it was not. consumer: the
+    ARN of a registered one; None polls.
+    """
+
+    client: AwsClient
+    spec: KinesisStream
+    name: str
+    position: ShardPosition
+    stream: StreamDescription
+    describe: Callable[[], StreamDescription]
+    out: queue.Queue[ShardRecords]
+    stop: threading.Event = field(default_factory=threading.Event)
+    tip: int = 0
+    consumer: str | None = None
+
+    def start(self) -> None:
+        """Begin to read."""
+        threading.Thread(target=self._run, name=f"read {self.name}", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._check_retention()
+            self._read()
+        except HeadwaterError as error:  # raised by `poll`
+            self._put(ShardRecords(self, self.position, self.position, error=error))
+        except Exception as error:  # noqa: BLE001 (likewise)
+            failure = HeadwaterError(f"{self.spec}, shard {self.name}, cannot be read: {error}")
+            failure.__cause__ = error
+            self._put(ShardRecords(self, self.position, self.position, error=failure))
+
+    def _read(self) -> None:
+        at_tip = False
+        for answer in self._polled() if self.consumer is None else self._pushed(self.consumer):
+            at_tip = self._take(answer, at_tip=at_tip)
+            if self.position.ended:
+                return
+
+    def _polled(self) -> Iterator[Answer]:
+        """The answers to requests, until the shard is gone or `stop`."""
+        iterator = None
+        while not self.stop.is_set():
+            since = clock.stopwatch()
+            try:
+                if iterator is None:
+                    iterator = self._iterator()
+                request = {"ShardIterator": iterator, "Limit": _LIMIT}
+                answer = self.client.call("get_records", request, expected=[_EXPIRED, NOT_FOUND])
+            except AwsRefusedError as error:
+                if error.code == NOT_FOUND and self._is_gone():
+                    return
+                iterator = None  # it has expired: five minutes after it was given
+                continue
+            iterator = answer.get("NextShardIterator")
+            yield answer
+            self.stop.wait(max(0.0, _PACE - (clock.stopwatch() - since)))
+
+    def _pushed(self, consumer: str) -> Iterator[Answer]:
+        """What a registered consumer is pushed, in their form."""
+        request = {"ConsumerARN": consumer, "ShardId": self.name}
+        try:
+            yield from pushed(
+                self.client, self.spec, request, lambda: self.position.starting, self.stop
+            )
+        except AwsRefusedError as error:
+            if not self._is_gone():
+                raise ConnectError(
+                    f"{self.spec}: its consumer {self.spec.consumer!r} was deregistered: {error}"
+                ) from error
+
+    def _iterator(self) -> str:
+        start = self.position.starting
+        request = {
+            f"Starting{name}" if name == "SequenceNumber" else name: value
+            for name, value in start.items()
+            if name != "Type"
+        }
+        request |= {
+            "StreamName": self.spec.stream,
+            "ShardId": self.name,
+            "ShardIteratorType": start["Type"],
+        }
+        return str(
+            self.client.call("get_shard_iterator", request, expected=[NOT_FOUND])["ShardIterator"]
+        )
+
+    def _take(self, answer: Answer, *, at_tip: bool) -> bool:
+        """Pass on what was read. at_tip: whether the last answer was at the end of the shard;
+        whether this one is.
+        """
+        shard, now = self._shard(), clock.now_micros() // 1000
+        behind, records = int(answer.get("MillisBehindLatest") or 0), answer["Records"]
+        each = [
+            payloads_of(record["Data"], shard.first_hash, shard.last_hash) for record in records
+        ]
+        arrived = [
+            round(record["ApproximateArrivalTimestamp"].timestamp() * 1e6) for record in records
+        ]
+        payloads = [payload for some in each for payload in some]
+        at = [time for time, some in zip(arrived, each, strict=True) for _ in some]
+        first = self.position
+        place = records[-1]["SequenceNumber"] if records else first.place
+        following = replace(first, count=first.count + len(payloads), at=now - behind, place=place)
+        self.tip = self.tip if behind else now
+        ended = not answer.get("NextShardIterator") or (shard.closed and not records and not behind)
+        if ended:
+            self.stream = self.describe()
+            following = following.end()
+        elif not records and following.at - first.at <= _RENEWED:
+            following = first
+        if following != first or not (behind or at_tip):
+            self.position = following
+            self._put(ShardRecords(self, first, following, payloads, at, behind))
+        return not behind
+
+    def _shard(self) -> Shard:
+        """The shard as the stream lists it; all keys are its own where it is not listed any
+        more.
+        """
+        return self.stream.shards.get(self.name) or Shard(
+            self.name, (), closed=True, first_hash=0, last_hash=2**128 - 1
+        )
+
+    def _put(self, records: ShardRecords) -> None:
+        while not self.stop.is_set():
+            try:
+                self.out.put(records, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def _check_retention(self) -> None:
+        """Raise RetentionError where records may have been deleted before they were read."""
+        age = clock.now_micros() // 1000 - self.position.at
+        if self.position.at and age > self.stream.retention:
+            raise self._lost(
+                replace(self.position, at=clock.now_micros() // 1000, place=FIRST), age
+            )
+
+    def _is_gone(self) -> bool:
+        """Whether the stream does not have the shard any more, and it was read to its end."""
+        self.stream = self.describe()
+        if self.name in self.stream.shards:
+            return False
+        read = max(self.position.at, self.tip)
+        age = clock.now_micros() // 1000 - read
+        if not read or age > self.stream.retention:
+            raise self._lost(self.position.end(), age)
+        _LOG.warning(
+            "%s has no shard %s any more; it was read to its end %.1f s ago, so it counts as "
+            "closed",
+            self.spec,
+            self.name,
+            age / 1000,
+        )
+        first, self.position = self.position, self.position.end()
+        self._put(ShardRecords(self, first, self.position))
+        return True
+
+    def _lost(self, position: ShardPosition, age: int) -> RetentionError:
+        read = (
+            f"was read last {age / 3_600_000:,.1f} h ago" if self.position.at else "was never read"
+        )
+        return RetentionError(
+            str(self.spec),
+            self.name,
+            wanted=self.position.count,
+            first=self.position.count,
+            position=position.encoded(),
+            lost=1,
+            why=(
+                f"it {read}, and records are kept for {self.stream.retention / 3_600_000:,.0f} h: "
+                "what arrived between may have been deleted"
+            ),
+        )
+
+
+_IN_USE: Final = "ResourceInUseException"
+
+NOT_FOUND: Final = "ResourceNotFoundException"
+
+_ENDS: Final = (NOT_FOUND, _IN_USE, "InternalFailureException")
+
+_PAUSE: Final = 1.0  # seconds between two subscriptions; one lasts for five minutes
+
+# seconds in which the first one must be answered; later the service may be away for longer
+_FIRST: Final = 20.0
+
+
+def consumer_arn(client: AwsClient, spec: KinesisStream, stream_arn: str) -> str | None:
+    """The ARN of a stream's consumer; None where it names none.
+
+    Raises:
+        ConnectError: the consumer is not registered with the stream, or not active.
+    """
+    if spec.consumer is None:
+        return None
+    by_arn = spec.consumer.startswith("arn:")
+    request = (
+        {"ConsumerARN": spec.consumer}
+        if by_arn
+        else {"StreamARN": stream_arn, "ConsumerName": spec.consumer}
+    )
+    try:
+        found = client.call("describe_stream_consumer", request, expected=[NOT_FOUND])[
+            "ConsumerDescription"
+        ]
+    except AwsRefusedError as error:
+        registered = client.call("list_stream_consumers", {"StreamARN": stream_arn})["Consumers"]
+        raise ConnectError(
+            f"{spec} has no registered consumer {spec.consumer!r}. Register it (aws kinesis "
+            f"register-stream-consumer --stream-arn {stream_arn} --consumer-name NAME), or leave "
+            "consumer= out to poll; "
+            f"{nearest(spec.consumer, [item['ConsumerName'] for item in registered])}"
+        ) from error
+    if found["ConsumerStatus"] == "DELETING":
+        raise ConnectError(
+            f"{spec}: its consumer {spec.consumer!r} is being deleted; register another one, or "
+            "leave consumer= out to poll"
+        )
+    return str(found["ConsumerARN"])
+
+
+def pushed(
+    client: AwsClient,
+    spec: KinesisStream,
+    request: Answer,
+    position: Callable[[], StartingPosition],
+    stop: threading.Event,
+) -> Iterator[Answer]:
+    """What a shard pushes from a position on, in the form of answers of GetRecords, until its end
+    or `stop`.
+
+    A subscription ends after five minutes, or where another process takes the shard over; then the
+    next one begins at `position`.
+
+    Args:
+        request: the consumer and the shard. position: from where to read on.
+
+    Raises:
+        AwsRefusedError: the shard or the consumer does not exist any more.
+        ConnectError: no subscription is possible.
+    """
+    patience: float | None = _FIRST
+    while not stop.is_set():
+        try:
+            subscription = client.events(
+                "subscribe_to_shard",
+                {**request, "StartingPosition": position()},
+                "EventStream",
+                expected=_ENDS,
+                patience=patience,
+            )
+            for event in subscription:
+                patience = None
+                answer = event["SubscribeToShardEvent"]
+                ended = answer.get("ChildShards") or not answer.get("ContinuationSequenceNumber")
+                yield {
+                    **answer,
+                    "NextShardIterator": None if ended else answer["ContinuationSequenceNumber"],
+                }
+                if ended or stop.is_set():
+                    return
+        except AwsRefusedError as error:
+            if error.code == NOT_FOUND:
+                raise
+        except ConnectError as error:
+            if patience is None:
+                raise
+            text = " ".join(str(error).split())  # a page of HTML, from an emulator
+            raise ConnectError(
+                f"{spec}: the consumer {spec.consumer!r} cannot subscribe to a shard: {text}. Its "
+                "policy needs kinesis:SubscribeToShard; an emulator may not have it. Leave "
+                "consumer= out to poll"
+            ) from error
+        stop.wait(_PAUSE)
+
+
+_MAGIC: Final = b"\xf3\x89\x9a\xc2"
+
+_DIGEST: Final = 16  # bytes
+
+_KEYS, _HASHES, _RECORDS = 1, 2, 3  # fields of an AggregatedRecord
+
+_KEY_INDEX, _HASH_INDEX, _DATA = 1, 2, 3  # fields of its Record
+
+
+def payloads_of(data: bytes, first_hash: int, last_hash: int) -> list[bytes]:
+    """The payloads in a record of the stream: itself, or those of the users' records whose hash
+    keys are of the shard.
+
+    An aggregate may have been made for the shard as it was before a split. Its producer sends the
+    records of other shards again, so they are left out here.
+
+    Args:
+        data: of the record. first_hash, last_hash: of the hash keys that the shard gets.
+
+    Source: the message `AggregatedRecord` of the Kinesis Producer Library: four magic bytes,
+    Protobuf, an MD5 digest of the Protobuf.
+
+    >>> payloads_of(b'{"user": 7}', 0, 2**128 - 1)
+    [b'{"user": 7}']
+    """
+    body = data[len(_MAGIC) : -_DIGEST]
+    if (
+        not data.startswith(_MAGIC)
+        or hashlib.md5(body, usedforsecurity=False).digest() != data[-_DIGEST:]
+    ):
+        return [data]
+    keys, hashes, records = list[bytes](), list[bytes](), list[bytes]()
+    for number, value in _fields(body):
+        if isinstance(value, bytes):
+            {_KEYS: keys, _HASHES: hashes, _RECORDS: records}.get(number, []).append(value)
+    payloads = []
+    for record in records:
+        fields = dict(_fields(record))
+        key, explicit, payload = (
+            fields.get(_KEY_INDEX, 0),
+            fields.get(_HASH_INDEX),
+            fields.get(_DATA, b""),
+        )
+        digest = hashlib.md5(keys[int(key)], usedforsecurity=False).digest()
+        hashed = int(hashes[explicit]) if isinstance(explicit, int) else int.from_bytes(digest)
+        if first_hash <= hashed <= last_hash:
+            payloads.append(bytes(payload))
+    return payloads
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a Protobuf message that are numbers or bytes, in their order."""
+    at = 0
+    while at < len(message):
+        tag, at = _number(message, at)
+        if tag & 7 == 2:
+            size, at = _number(message, at)
+            yield tag >> 3, message[at : at + size]
+            at += size
+        elif tag & 7 == 0:
+            value, at = _number(message, at)
+            yield tag >> 3, value
+        else:
+            at += {1: 8, 5: 4}[tag & 7]
+
+
+def _number(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+
+
+FIRST, ENDED = "first", "ended"
+
+StartingPosition = Mapping[str, object]
+"""As requests of Kinesis name a position."""
+
+
+@dataclass(frozen=True)
+class ShardPosition:
+    """A place in a shard.
+
+    count: how many records were read before it. at: by when all that had arrived was read,
+    milliseconds; 0 where that is not known.
+    place: FIRST, "@" and the milliseconds of the first arrival to read, the sequence number of the
+    last record that was read, or ENDED.
+    stream: when the stream was created, milliseconds; another stream of its name has other sequence
+    numbers.
+
+    >>> ShardPosition(7, 1000, "4956", 12).encoded()
+    b'7 1000 4956 12'
+    >>> ShardPosition.decoded(b"7 1000 4956 12").place
+    '4956'
+    """
+
+    count: int
+    at: int
+    place: str
+    stream: int
+
+    def encoded(self) -> Position:
+        return f"{self.count} {self.at} {self.place} {self.stream}".encode()
+
+    @staticmethod
+    def decoded(position: Position) -> ShardPosition:
+        count, at, place, stream = position.decode().split(" ")
+        return ShardPosition(int(count), int(at), place, int(stream))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the shard is closed, and was read to its end."""
+        return self.place == ENDED
+
+    @property
+    def starting(self) -> StartingPosition:
+        """From where a subscription reads on."""
+        if self.place == FIRST:
+            return {"Type": "TRIM_HORIZON"}
+        if self.place.startswith("@"):
+            return {"Type": "AT_TIMESTAMP", "Timestamp": int(self.place[1:]) / 1000}
+        return {"Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": self.place}
+
+    def end(self) -> ShardPosition:
+        """The end of the shard."""
+        return replace(self, place=ENDED)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that the stream lists. closed: whether it gets no more records. first_hash,
+    last_hash: of the keys that it gets.
+    """
+
+    name: str
+    parents: Sequence[str]
+    closed: bool
+    first_hash: int
+    last_hash: int
+
+
+@dataclass(frozen=True)
+class StreamDescription:
+    """created: when, milliseconds. retention: how long records are kept, milliseconds. shards: by
+    name, in their order. arn: its own.
+    """
+
+    created: int
+    retention: int
+    shards: Mapping[str, Shard]
+    arn: str = ""
+
+
+def connected(spec: KinesisStream, *, patience: float = 300.0) -> AwsClient:
+    """A client for a stream.
+
+    Raises:
+        MissingExtraError: boto3 is not installed. ConnectError: no region or credentials.
+            UsageError: the environment lacks a variable.
+    """
+    url = spec.endpoint_url
+    return AwsClient(
+        "kinesis",
+        spec.region,
+        secret(url.name) if isinstance(url, Env) else url,
+        patience=patience,
+        connections=128,
+    )
+
+
+def described(
+    client: AwsClient, spec: KinesisStream, *, patience: float | None = None
+) -> StreamDescription:
+    """How a stream is configured, and its shards, also closed ones that it still has records of.
+
+    Raises:
+        ConnectError: no answer, access refused, or the stream does not exist.
+    """
+    try:
+        summary = client.call(
+            "describe_stream_summary",
+            {"StreamName": spec.stream},
+            expected=[NOT_FOUND],
+            patience=patience,
+        )["StreamDescriptionSummary"]
+        answers = [client.call("list_shards", {"StreamName": spec.stream}, expected=[NOT_FOUND])]
+        while token := answers[-1].get("NextToken"):
+            answers.append(client.call("list_shards", {"NextToken": token}, expected=[NOT_FOUND]))
+    except AwsRefusedError as error:
+        raise ConnectError(
+            f"{spec} does not exist at {client.endpoint_url} in the region {client.region}: it "
+            "was deleted, or region= or the account of the credentials is another one; "
+            f"{_others(client, spec)}"
+        ) from error
+    shards = sorted(
+        (_shard(item) for answer in answers for item in answer["Shards"]),
+        key=lambda shard: shard.name,
+    )
+    return StreamDescription(
+        round(summary["StreamCreationTimestamp"].timestamp() * 1000),
+        int(summary["RetentionPeriodHours"]) * 3_600_000,
+        {shard.name: shard for shard in shards},
+        str(summary.get("StreamARN", "")),
+    )
+
+
+def _others(client: AwsClient, spec: KinesisStream) -> str:
+    return nearest(spec.stream, client.call("list_streams", {})["StreamNames"])
+
+
+def _shard(item: Answer) -> Shard:
+    parents = [item[name] for name in ("ParentShardId", "AdjacentParentShardId") if item.get(name)]
+    keys = item["HashKeyRange"]
+    closed = "EndingSequenceNumber" in item["SequenceNumberRange"]
+    return Shard(
+        item["ShardId"], parents, closed, int(keys["StartingHashKey"]), int(keys["EndingHashKey"])
+    )

@@ -11,8 +11,7 @@ import numpy as np
 from headwater import clock
 from headwater.aws import AwsClient
 from headwater.definitions.kinesis_stream import KinesisStream
-from headwater.ingestion.sources.kinesis_aggregated import payloads_of
-from headwater.ingestion.sources.kinesis_shards import Shard, connected, described
+from headwater.ingestion.sources.kinesis import Shard, connected, described, payloads_of
 from headwater.ingestion.sources.topic_sample import TopicSample
 
 # seconds: a stream is only read forwards, so from a minute ago, then from longer ago
