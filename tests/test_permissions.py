@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater import permissions
+from headwater import disk
 from headwater.engine.local.spill import split
 from headwater.jobs.materialize import materialize_view
 from headwater.journal.serving_log_rows import EntryContext, RowEntry
@@ -131,7 +131,7 @@ def test_looser_files_are_made_private_when_they_are_opened(home, tmp_path, capl
     (home / "models" / "churn").mkdir(parents=True)
     for place in [home, *home.rglob("*")]:
         place.chmod(0o777 if place.is_dir() else 0o666)
-    monkeypatch.setattr(permissions, "_opened", set())  # as another process
+    monkeypatch.setattr(disk, "_opened", set())  # as another process
     with caplog.at_level(logging.WARNING):
         with closing(hw.operations.open_store(f"lmdb:{home}/online?size=1GB")) as store:
             Flow([streaming_view()], store, home)
@@ -159,7 +159,7 @@ def test_a_link_is_not_followed(tmp_path):
     (tmp_path / "outside").touch(0o644)
     (own := tmp_path / "own").mkdir(0o755)
     (own / "link").symlink_to(tmp_path / "outside")
-    assert permissions.tighten(own) == 1
+    assert disk.tighten(own) == 1
     assert stat.S_IMODE((tmp_path / "outside").stat().st_mode) == 0o644
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from headwater import permissions, settings
+from headwater import disk, settings
 from headwater.catalog.entry import Applied, CatalogEntry, CatalogState, EntryKey, Kind
 from headwater.connectors import postgres_tables
 from headwater.errors import CatalogError, UsageError
@@ -151,8 +151,8 @@ class Catalog:
     def _writing(self) -> Iterator[sa.Connection]:
         if self._sqlite:
             try:
-                permissions.make_folder(Path(str(self._url.database)).parent)
-                permissions.create(Path(str(self._url.database)))
+                disk.make_folder(Path(str(self._url.database)).parent)
+                disk.create(Path(str(self._url.database)))
             except OSError as error:
                 raise CatalogError(
                     f"the folder of the catalog {self} cannot be made: {error}"

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater import clock, permissions, settings
+from headwater import clock, disk, settings
 from headwater.cli import options
 from headwater.cli.command import Arguments, Verb, option, switch
 from headwater.cli.projects import load
@@ -26,7 +26,7 @@ def run(args: Arguments, screen: Screen) -> None:
     their pages.
     """
     # reports, and a store of predictions
-    folder = permissions.own_folder(options.output(args.output, "--output", folder=True))
+    folder = disk.own_folder(options.output(args.output, "--output", folder=True))
     began, computed = clock.stopwatch(), clock.processor_seconds()
     with settings.data_folder(folder):
         until = _run(args, screen, folder)

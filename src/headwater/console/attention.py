@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from headwater import permissions
+from headwater import disk
 from headwater.console.console_context import ConsoleContext
 from headwater.console.kept_decisions import delivered, records, result_of
 from headwater.console.page_types import ConsoleRequest, Done
@@ -85,8 +85,8 @@ def acknowledge(context: ConsoleContext, request: ConsoleRequest) -> Done:
         }
         path = _path(context.data_dir)
         try:
-            permissions.own_folder(path.parent)
-            permissions.replace_file(
+            disk.own_folder(path.parent)
+            disk.replace_file(
                 path,
                 msgspec.json.encode(
                     {**acknowledged, key: Acknowledged(request.who, context.now())}

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.console.console_context import ConsoleContext
 from headwater.console.page_types import ConsoleRequest, Done, NotShown
 from headwater.definitions.level import AS_DEFINED
@@ -210,8 +210,8 @@ def _noted(context: ConsoleContext, request: ConsoleRequest, sentence: str) -> D
         + b"\n"
     )
     try:
-        permissions.own_folder(path.parent)
-        with _LOCK, permissions.open_private(path, "ab") as file:
+        disk.own_folder(path.parent)
+        with _LOCK, disk.open_private(path, "ab") as file:
             file.write(line)
     except OSError as error:
         raise DataError(

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.errors import HeadwaterError
 
 T = TypeVar("T")
@@ -156,8 +156,8 @@ class Summaries:
 
     def _write(self, name: str, content: Mapping[str, object]) -> None:
         try:
-            permissions.own_folder(self._folder)
-            permissions.replace_file(self._path(name), msgspec.json.encode(content))
+            disk.own_folder(self._folder)
+            disk.replace_file(self._path(name), msgspec.json.encode(content))
         except OSError as error:
             _LOG.warning(
                 "%s cannot be written: %s; after a restart the console computes it again",

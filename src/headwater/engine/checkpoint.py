@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from headwater import permissions, settings
+from headwater import disk, settings
 from headwater.errors import ConnectError, HeadwaterError, StoreError, UsageError
 
 
@@ -40,7 +40,7 @@ def workplace(query: str, state: str) -> Iterator[Path]:
             for other in root.iterdir():
                 if other.is_dir() and other.name != state:
                     shutil.rmtree(other, ignore_errors=True)
-            permissions.make_folder(root / state)
+            disk.make_folder(root / state)
             try:
                 yield root / state
             except (StoreError, ConnectError):
@@ -90,7 +90,7 @@ def renamed(path: Path) -> Iterator[Path]:
 def write_json(path: Path, document: Mapping[str, object]) -> None:
     """A note, whole or not at all."""
     with renamed(path) as draft:
-        permissions.create(draft).write_text(json.dumps(document), encoding="utf-8")
+        disk.create(draft).write_text(json.dumps(document), encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, object] | None:
@@ -107,9 +107,9 @@ def _locked(root: Path) -> IO[bytes]:
     the process does.
     """
     while True:
-        permissions.make_folder(root)
+        disk.make_folder(root)
         try:
-            file = permissions.open_private(root / "lock", "ab")
+            file = disk.open_private(root / "lock", "ab")
         except FileNotFoundError:  # removed in between, with its folder
             continue
         if not lock(file):

@@ -22,7 +22,7 @@ from typing import IO, Final
 
 import msgspec
 
-from headwater import clock, permissions, settings
+from headwater import clock, disk, settings
 from headwater.disk import sync
 from headwater.errors import StoreError
 from headwater.ingestion.archive_objects import content, put
@@ -154,7 +154,7 @@ class ErasureJournal:
             return
         draft = self.path.with_suffix(".draft")
         try:
-            with permissions.open_private(draft, "wb") as file:
+            with disk.open_private(draft, "wb") as file:
                 file.write(json.dumps(self.receipt.to_dict(), indent=1).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -216,7 +216,7 @@ class ErasureJournal:
             return
         draft = path.with_suffix(".draft")
         try:
-            with permissions.open_private(draft, "wb") as file:
+            with disk.open_private(draft, "wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -305,8 +305,8 @@ def _secret(erasures: Path) -> bytes:
     path = erasures / _HMAC_KEY
     try:
         if not path.exists():
-            draft = permissions.own_folder(erasures) / f"{_HMAC_KEY}-{secrets.token_hex(4)}"
-            with permissions.open_private(draft, "wb") as file:
+            draft = disk.own_folder(erasures) / f"{_HMAC_KEY}-{secrets.token_hex(4)}"
+            with disk.open_private(draft, "wb") as file:
                 file.write(secrets.token_bytes(_HMAC_KEY_BYTES))
                 file.flush()
                 os.fsync(file.fileno())

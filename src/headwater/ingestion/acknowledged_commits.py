@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from headwater import permissions
+from headwater import disk
 from headwater.definitions.connectors import Pushed
 from headwater.definitions.source import Source
 
@@ -54,7 +54,7 @@ class AcknowledgedCommits:
             return
         # one write of one length: a killed process leaves it whole
         line = b"%020d %020d\n" % (commit, offset)
-        permissions.make_folder(self._path.parent)
+        disk.make_folder(self._path.parent)
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.pwrite(file, line, 0)

@@ -21,7 +21,7 @@ from typing import IO, Protocol
 
 import polars as pl
 
-from headwater import permissions
+from headwater import disk
 from headwater.disk import sync
 
 SEQUENCE = "headwater_sequence"
@@ -130,15 +130,15 @@ class ParquetArchive:
         path = (
             self.place / f"headwater_date={day:%Y-%m-%d}" / file_name(self.partition, first, last)
         )
-        permissions.make_folder(path.parent)
+        disk.make_folder(path.parent)
         durable(rows, path)
         return path
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """See `Archive`."""
-        permissions.own_folder(self.place.parent)
-        with permissions.open_private(permissions.make_folder(self.place) / ".lock", "ab") as file:
+        disk.own_folder(self.place.parent)
+        with disk.open_private(disk.make_folder(self.place) / ".lock", "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             drop_drafts(self.place)
             yield
@@ -265,7 +265,7 @@ def durable(frame: pl.DataFrame, path: Path) -> None:
     """
     draft = path.with_suffix(".draft")
     try:
-        with permissions.open_private(draft, "wb") as file:
+        with disk.open_private(draft, "wb") as file:
             write_rows(frame, file)
             file.flush()
             os.fsync(file.fileno())

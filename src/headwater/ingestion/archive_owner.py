@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from headwater import permissions
+from headwater import disk
 from headwater.errors import UsageError
 from headwater.ingestion.archive import unwritable
 from headwater.stores import OnlineStore
@@ -31,7 +31,7 @@ def claim_folder(folder: Path, store: OnlineStore) -> None:
     )
     try:
         if not file.exists():
-            permissions.replace_file(permissions.make_folder(folder) / _NAME, f"{mine}\n".encode())
+            disk.replace_file(disk.make_folder(folder) / _NAME, f"{mine}\n".encode())
             return
         theirs = file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:

@@ -31,7 +31,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from headwater import clock, permissions, settings
+from headwater import clock, disk, settings
 from headwater.definitions.checks import micros
 from headwater.definitions.definition import Readable
 from headwater.definitions.feature_view import FeatureView
@@ -325,7 +325,7 @@ class _LostCommits:
         again.
         """
         if self.kept.height:
-            permissions.make_folder(self.rescued.parent)
+            disk.make_folder(self.rescued.parent)
             durable(self.kept, self.rescued)
 
     def commit_again(self, told: AcknowledgedCommits) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
-from headwater import clock, permissions, settings
+from headwater import clock, disk, settings
 from headwater.definitions.checks import Duration, Spelled, micros
 from headwater.definitions.connectors import KafkaTopic
 from headwater.definitions.definition import Readable
@@ -180,7 +180,7 @@ class SourceIngestor:
         self.acceptance.warm()
         if folder is not None:
             for name in FOLDERS.values():
-                permissions.own_if_there(folder / name)
+                disk.own_if_there(folder / name)
             if settings.archive_url() is None:
                 claim_folder(
                     folder / FOLDERS[keyspace.ARCHIVE] / self.acceptance.source.name, store

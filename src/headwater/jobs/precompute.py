@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.definitions.checks import DAY, Duration
 from headwater.definitions.definition import Readable
 from headwater.definitions.level import ModelVariant
@@ -291,7 +291,7 @@ class _ScoringRun:
                 continue
             scores = self._scores(keys[number * size : (number + 1) * size])
             with renamed(path) as draft:
-                scores.write_parquet(permissions.create(draft))
+                scores.write_parquet(disk.create(draft))
             count += 1
         self._say("scoring", len(files), len(files))
         return files, count

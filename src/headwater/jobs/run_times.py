@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from headwater import permissions
+from headwater import disk
 from headwater.jobs.materialize import Materialized
 
 RUNS = "runs.jsonl"
@@ -68,14 +68,14 @@ def record(folder: Path, results: Sequence[Materialized]) -> None:
     if not lines:
         return
     path = folder / "jobs" / RUNS
-    permissions.make_folder(path.parent)
+    disk.make_folder(path.parent)
     if path.exists() and path.stat().st_size > _MOST:
         recent = path.read_bytes()[-_MOST // 2 :].partition(b"\n")[2]
         temporary = path.with_suffix(".new")
-        with permissions.open_private(temporary, "wb") as file:
+        with disk.open_private(temporary, "wb") as file:
             file.write(recent)
         temporary.replace(path)
-    with permissions.open_private(path, "ab") as file:
+    with disk.open_private(path, "ab") as file:
         file.write(b"".join(lines))
 
 

@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 import polars as pl
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.disk import sync
 from headwater.engine.checkpoint import lock
 from headwater.errors import StoreError
@@ -126,9 +126,9 @@ def _convert_file(folder: Path, kind: RecordKind, path: Path) -> None:
             damaged,
         )
     frames = _served(folder, path, data) if kind is SERVED_ROWS else _responses(path, data)
-    permissions.own_folder(path.parents[2])
+    disk.own_folder(path.parents[2])
     for target, frame in frames:
-        permissions.make_folder(target.parent)
+        disk.make_folder(target.parent)
         durable(frame, target)
         if kind is SERVED_ROWS:
             shipping_queue.add(folder, target)
@@ -217,7 +217,7 @@ def _alone(folder: Path, until: float) -> Iterator[None]:
     Raises:
         StoreError: one goes on.
     """
-    with permissions.open_private(folder / "lock", "ab") as file:
+    with disk.open_private(folder / "lock", "ab") as file:
         while not lock(file):
             if clock.stopwatch() >= until:
                 raise StoreError(

@@ -42,7 +42,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from headwater import permissions
+from headwater import disk
 from headwater.engine.checkpoint import lock
 from headwater.events.columns import status_name
 from headwater.ingestion.archive_files import durable
@@ -89,10 +89,10 @@ def update(folder: Path, most: int | None = None) -> int:
     pending = list(_pending(root, target))
     if not pending:
         return 0
-    permissions.own_folder(folder)
-    permissions.make_folder(target)
+    disk.own_folder(folder)
+    disk.make_folder(target)
     done = 0
-    with permissions.open_private(target / "lock", "ab") as file:
+    with disk.open_private(target / "lock", "ab") as file:
         if not lock(file):
             return 0
         for day, counted, new in pending:

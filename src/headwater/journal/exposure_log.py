@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 
 import polars as pl
 
-from headwater import permissions, settings
+from headwater import disk, settings
 from headwater.definitions.checks import Size, in_bytes
 from headwater.errors import StoreError
 from headwater.journal import format as records
@@ -74,7 +74,7 @@ class ExposureLog:
         self._groups: dict[tuple[str, int], RecordGroup] = {}
         self.worker = self._writer.worker
         weakref.finalize(self, self._writer.close)  # where `close` is not called
-        permissions.own_if_there(self.folder)
+        disk.own_if_there(self.folder)
         close_abandoned(journal_files(Path(folder), records.EXPOSURES))
 
     def __enter__(self) -> Self:
@@ -104,7 +104,7 @@ class ExposureLog:
         Raises:
             OSError: it cannot be made.
         """
-        permissions.own_folder(self.folder)
+        disk.own_folder(self.folder)
 
     def put(self, experiment: str, version: int, exposures: Sequence[Exposure]) -> None:
         """Log exposures of a version of an experiment. It never waits for the disk."""

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater import permissions
+from headwater import disk
 from headwater.engine.checkpoint import lock
 from headwater.errors import DataError, UsageError
 from headwater.ingestion.archive_files import durable
@@ -69,13 +69,13 @@ def fetch(folder: Path, url: str, *, since: date | None = None) -> FetchedLogs:
         ):
             _check(name, frame, url)
             path = _path(folder, name)
-            permissions.make_folder(path.parent)
+            disk.make_folder(path.parent)
             if path.suffix == CLOSED:
-                permissions.replace_file(path, b"".join(frame["bytes"]))
+                disk.replace_file(path, b"".join(frame["bytes"]))
                 fetched.exposures += name.startswith(EXPOSURES)
                 fetched.outcomes += name.startswith(OUTCOMES)
             elif path.parent.name == RATES:
-                permissions.replace_file(path, repr(float(frame.item())).encode())
+                disk.replace_file(path, repr(float(frame.item())).encode())
             else:
                 durable(frame, path)
                 fetched.rows += frame.height
@@ -127,8 +127,8 @@ def _path(folder: Path, name: str) -> Path:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    permissions.own_folder(folder)
-    with closing(permissions.open_private(folder / "fetching.lock", "ab")) as file:
+    disk.own_folder(folder)
+    with closing(disk.open_private(folder / "fetching.lock", "ab")) as file:
         if not lock(file):
             raise UsageError(f"another process fetches logs into {folder}; wait until it has ended")
         yield

@@ -21,7 +21,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.connectors import remote
 from headwater.definitions.connectors import SCHEMES, ParquetFiles
 from headwater.errors import DataError, DefinitionError, UsageError, nearest
@@ -59,7 +59,7 @@ class LogDestination:
             remote.write(file, frame)
             return
         try:
-            permissions.make_folder(Path(file.path).parent)
+            disk.make_folder(Path(file.path).parent)
             durable(frame, Path(file.path))
         except OSError as error:
             raise DataError(f"{file} cannot be written: {error.strerror}") from error

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from headwater import clock, permissions, settings
+from headwater import clock, disk, settings
 from headwater.definitions.definition import cut
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.project import Project
@@ -106,8 +106,8 @@ class Outcomes:
         self._outcomes_folder = self.folder / OUTCOMES / labels.name
         self._rules: Rules = rules(labels, keys)
         try:
-            permissions.own_folder(self._outcomes_folder.parent)
-            permissions.make_folder(self._outcomes_folder)
+            disk.own_folder(self._outcomes_folder.parent)
+            disk.make_folder(self._outcomes_folder)
         except OSError as error:
             raise StoreError(
                 f"{self._outcomes_folder} cannot be made: {error.strerror}; name another folder"

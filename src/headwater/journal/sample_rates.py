@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater import permissions
+from headwater import disk
 from headwater.errors import DataError
 from headwater.journal.serving_log_files import read
 from headwater.journal.serving_log_rows import REQUEST
@@ -34,8 +34,8 @@ def write_rate(root: Path, process: str, rate: float) -> None:
     """
     if not 0 < rate < 1:
         return
-    path = permissions.make_folder(root / RATES) / process
-    with permissions.open_private(path, "wb") as file:
+    path = disk.make_folder(root / RATES) / process
+    with disk.open_private(path, "wb") as file:
         file.write(repr(rate).encode())
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.definitions.checks import Duration, Size, in_bytes, micros
 from headwater.definitions.definition import cut
 from headwater.errors import HeadwaterError, UsageError
@@ -163,7 +163,7 @@ class ServedLog:
                 "0 to 1"
             )
         self.folder = Path(folder) / SERVED
-        permissions.own_if_there(self.folder)
+        disk.own_if_there(self.folder)
         self._limit = round(sample * _WHOLE)
         self._memory, most = in_bytes(memory, "memory"), in_bytes(segment, "segment")
         seconds = micros(every, "the serving log: every") / 1e6

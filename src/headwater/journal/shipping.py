@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 import polars as pl
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.engine.checkpoint import lock
 from headwater.errors import ConnectError, DataError, StoreError
 from headwater.journal import shipping_queue
@@ -122,7 +122,7 @@ def ship(folder: Path, url: str, *, most: int, wait: float = 0.0) -> ShippingSta
             state.error = state.failing_since = None
         finally:
             shipment.shorten(most)
-            permissions.replace_file(folder / SHIPPING / _STATE, msgspec.json.encode(state))
+            disk.replace_file(folder / SHIPPING / _STATE, msgspec.json.encode(state))
     return state
 
 
@@ -213,7 +213,7 @@ class _Shipment:
 @contextmanager
 def _alone(folder: Path, until: float) -> Iterator[bool]:
     """Whether no other process ships from this folder."""
-    with permissions.open_private(folder / SHIPPING / "lock", "ab") as file:
+    with disk.open_private(folder / SHIPPING / "lock", "ab") as file:
         while not (locked := lock(file)) and clock.stopwatch() < until:
             sleep(_LOOK)
         yield locked

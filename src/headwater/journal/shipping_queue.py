@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from headwater import permissions
+from headwater import disk
 from headwater.disk import sync
 from headwater.journal.serving_log_files import SERVED
 
@@ -23,8 +23,8 @@ _UP: Final = "../../"
 def begin(folder: Path) -> None:
     """Queue each file that is converted in a data directory from now on."""
     if not (queue := folder / SHIPPING / _QUEUE).is_dir():
-        permissions.own_folder(folder)
-        permissions.make_folder(queue)
+        disk.own_folder(folder)
+        disk.make_folder(queue)
 
 
 def add_all(folder: Path) -> None:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.disk import sync
 from headwater.journal.journal_files import CLOSED, OPEN
 
@@ -38,11 +38,9 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path, self.size, self.since = path.with_suffix(OPEN), 0, clock.stopwatch()
-        permissions.make_folder(path.parent)
+        disk.make_folder(path.parent)
         new = path.with_suffix(".new")
-        self.number = os.open(
-            new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, permissions.FILE
-        )
+        self.number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, disk.FILE)
         try:
             fcntl.flock(self.number, fcntl.LOCK_EX)
             new.rename(self.path)

@@ -21,7 +21,7 @@ from typing import Literal
 
 import msgspec
 
-from headwater import permissions
+from headwater import disk
 from headwater.disk import sync
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.registry import EXPERIMENTS, ModelRegistry
@@ -180,7 +180,7 @@ class ExperimentStore:
         """
         folder = self._version_folder(plan.experiment, plan.version)
         try:
-            permissions.make_folder(folder)
+            disk.make_folder(folder)
             # of two starts at the same time, the second one finds the first
             with _locked(folder.parent):
                 return self._started(plan, folder, at, by)
@@ -203,7 +203,7 @@ class ExperimentStore:
                 )
             if started.plan.version == plan.version:
                 return started
-        permissions.replace_file(
+        disk.replace_file(
             folder / PLAN,
             msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1) + b"\n",
         )
@@ -327,7 +327,7 @@ class ExperimentStore:
 
     def _append(self, folder: Path, change: ExperimentChange) -> None:
         try:
-            with _locked(folder), permissions.open_private(folder / CHANGES, "a+b") as file:
+            with _locked(folder), disk.open_private(folder / CHANGES, "a+b") as file:
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)  # what a kill cut off
                 file.write(msgspec.json.encode(change) + b"\n")

@@ -19,7 +19,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
-from headwater import permissions
+from headwater import disk
 from headwater.errors import DataError
 from headwater.models.registry import ModelRegistry
 from headwater.results.drift_result import DriftResult
@@ -99,5 +99,5 @@ def read_json(path: Path) -> dict[str, object] | None:
 
 def write_json(path: Path, data: dict[str, object]) -> Path:
     """Replace a file of the registry, atomically and durably."""
-    permissions.replace_file(path, msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n")
+    disk.replace_file(path, msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n")
     return path

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from headwater import permissions
+from headwater import disk
 from headwater.errors import DataError
 
 CURRENT = "current"
@@ -56,7 +56,7 @@ def read_pointer(folder: Path) -> Pointer | None:
 
 def write_pointer(folder: Path, pointer: Pointer, like: Path) -> None:
     """Replace the pointer, durably. like: the folder whose readers may read it."""
-    permissions.replace_file(folder / CURRENT, msgspec.json.encode(pointer), like)
+    disk.replace_file(folder / CURRENT, msgspec.json.encode(pointer), like)
 
 
 def stamp_of(folder: Path) -> Stamp | None:
@@ -73,6 +73,6 @@ def stamp_of(folder: Path) -> Stamp | None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Only one process at a time changes the pointer; the lock ends with its process."""
-    with permissions.open_private(folder / ".lock", "ab") as lock:
+    with disk.open_private(folder / ".lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

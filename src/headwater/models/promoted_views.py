@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headwater import permissions
+from headwater import disk
 from headwater.definitions.level import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.view_versions import Versions
@@ -217,10 +217,10 @@ class PromotedViews:
     def _made(self, view: str) -> Path:
         folder = self._pointer_folder(view)
         try:
-            permissions.make_folder(self._registry.folder)
-            permissions.make_folder(folder)
+            disk.make_folder(self._registry.folder)
+            disk.make_folder(folder)
             for path in (folder.parent.parent, folder.parent, folder):
-                permissions.share_like(path, self._registry.folder, below=False)
+                disk.share_like(path, self._registry.folder, below=False)
         except OSError as error:
             raise DataError(
                 f"the model registry at {self._registry.folder} cannot be written: {error}"

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from headwater import clock, permissions, settings
+from headwater import clock, disk, settings
 from headwater.definitions.definition import Readable, cut
 from headwater.definitions.level import AS_DEFINED, at_level
 from headwater.definitions.model import Model
@@ -82,7 +82,7 @@ class ModelRegistry:
         )
         self._is_default = folder is None
         if self._is_default:
-            permissions.own_if_there(self.folder)
+            disk.own_if_there(self.folder)
 
     def __repr__(self) -> str:
         return f"ModelRegistry({cut(str(self.folder), 80)!r})"
@@ -112,7 +112,7 @@ class ModelRegistry:
             )  # from Python 3.12 on, mkdtemp gives an absolute path
             try:
                 write(staging)
-                permissions.share_like(staging, self.folder)
+                disk.share_like(staging, self.folder)
                 _sync(staging)
                 version = self._numbered(staging, model, level)
             except BaseException:
@@ -275,10 +275,10 @@ class ModelRegistry:
 
     def _make_folder(self, path: Path) -> None:
         """Make the folder of a model and level, as readable as the registry."""
-        (permissions.own_folder if self._is_default else permissions.make_folder)(self.folder)
-        permissions.make_folder(path)
+        (disk.own_folder if self._is_default else disk.make_folder)(self.folder)
+        disk.make_folder(path)
         for folder in (path.parent, path):
-            permissions.share_like(folder, self.folder, below=False)
+            disk.share_like(folder, self.folder, below=False)
 
     def _point(self, folder: Path, number: int) -> None:
         pointer = read_pointer(folder)

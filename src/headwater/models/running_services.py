@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import msgspec
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.models.registry import RUNNING_SERVICES, Version
 
 _POLL = 0.05  # seconds
@@ -88,13 +88,13 @@ class ServiceRecord:
             return
         with suppress(OSError):
             if self._lock is None:
-                permissions.make_folder(self._path.parent)
-                permissions.share_like(self._path.parent, self._registry, below=False)
-                lock = permissions.open_private(self._path.with_suffix(".lock"), "wb")
+                disk.make_folder(self._path.parent)
+                disk.share_like(self._path.parent, self._registry, below=False)
+                lock = disk.open_private(self._path.with_suffix(".lock"), "wb")
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                permissions.share_like(self._path.with_suffix(".lock"), self._registry)
+                disk.share_like(self._path.with_suffix(".lock"), self._registry)
                 self._lock = lock
-            permissions.replace_file(self._path, msgspec.json.encode(now), self._registry)
+            disk.replace_file(self._path, msgspec.json.encode(now), self._registry)
             self._written = now
 
     def close(self) -> None:

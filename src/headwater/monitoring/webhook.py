@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.definitions.checks import timestamp_text
 from headwater.definitions.definition import fingerprint_of
 from headwater.errors import DataError, UsageError
@@ -131,8 +131,8 @@ def notify(
     _post(webhook, msgspec.json.encode(body), pause)
     resolved = {fired.alert.fingerprint for fired in ended}
     still_firing = [entry for mark, entry in reported.items() if mark not in resolved]
-    permissions.own_folder(folder)
-    permissions.replace_file(
+    disk.own_folder(folder)
+    disk.replace_file(
         folder / STATE,
         msgspec.json.format(msgspec.json.encode([*still_firing, *began]), indent=1) + b"\n",
     )

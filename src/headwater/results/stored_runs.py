@@ -24,7 +24,7 @@ from typing import Final, TypeVar, cast
 
 import msgspec
 
-from headwater import clock, permissions, settings
+from headwater import clock, disk, settings
 from headwater.definitions.connectors import Frame
 from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.model import Model
@@ -91,13 +91,13 @@ class StoredRuns:
             DataError: the folder cannot be written.
         """
         try:
-            permissions.own_folder(self.folder.parent)
-            permissions.make_folder(self.folder)
+            disk.own_folder(self.folder.parent)
+            disk.make_folder(self.folder)
             self._take_away_abandoned()
             staging = Path(tempfile.mkdtemp(prefix=_WRITING, dir=self.folder))
             try:
                 for name, content in ((_RECORD, record.to_dict()), (_RESULT, result)):
-                    with permissions.open_private(staging / name, "wb") as file:
+                    with disk.open_private(staging / name, "wb") as file:
                         file.write(msgspec.json.encode(content))
                 staging.rename(self.folder / record.id)
             except BaseException:

@@ -41,7 +41,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater import clock, permissions
+from headwater import clock, disk
 from headwater.definitions.checks import in_bytes
 from headwater.definitions.definition import cut
 from headwater.errors import FencedError, NoStoreError, StoreError
@@ -106,7 +106,7 @@ class LmdbStore:
             )
         try:
             if not readonly:
-                permissions.own_folder(folder)
+                disk.own_folder(folder)
             self._unlocked = readonly and not _lockable(folder)
             self._env = _open_environment(folder, size, readonly=readonly, lock=not self._unlocked)
             self._file = file_identity(folder / "data.mdb")
@@ -301,10 +301,10 @@ class LmdbStore:
     def backup(self, to: Path) -> None:
         if to.exists():
             raise StoreError(f"{to} is there already; give a folder that is not")
-        permissions.make_folder(to)
+        disk.make_folder(to)
         try:
             self._env.copy(str(to), compact=True)
-            permissions.tighten(to)
+            disk.tighten(to)
         except (lmdb.Error, OSError) as error:
             shutil.rmtree(to, ignore_errors=True)
             raise StoreError(
@@ -321,7 +321,7 @@ class LmdbStore:
 
     def _lease_file(self, name: str) -> IO[Any]:
         try:
-            return permissions.open_private(self.folder / f"{name}.lease", "ab")
+            return disk.open_private(self.folder / f"{name}.lease", "ab")
         except OSError as error:
             raise StoreError(
                 f"the lease {name!r} in {self.folder} cannot be taken: {error}. {_remedy(error)}"
@@ -346,7 +346,7 @@ def _open_environment(folder: Path, size: int, *, readonly: bool, lock: bool) ->
     """LMDB's environment. A reader takes room for a store that grows, or `size` where it may not
     have so much.
     """
-    mode = permissions.FILE
+    mode = disk.FILE
 
     def opened(room: int) -> lmdb.Environment:
         return lmdb.open(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
-from headwater import permissions
+from headwater import disk
 from headwater.errors import UsageError
 
 DATASETS: Final = "datasets"
@@ -28,7 +28,7 @@ def folder_of_notes(home: Path) -> Path:
     """
     folder = home / DATASETS
     try:
-        permissions.own_folder(folder)
+        disk.own_folder(folder)
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
@@ -45,7 +45,7 @@ def remember_manifest(home: Path, manifest: Path) -> None:
     path = str(manifest.absolute())
     folder = folder_of_notes(home)
     note = folder / f"{hashlib.sha256(path.encode()).hexdigest()[:16]}.json"
-    permissions.create(note).write_text(json.dumps({"manifest": path}), encoding="utf-8")
+    disk.create(note).write_text(json.dumps({"manifest": path}), encoding="utf-8")
 
 
 def erasure_of(manifest: Mapping[str, object]) -> str | None:

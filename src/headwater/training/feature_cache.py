@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater import permissions, settings
+from headwater import disk, settings
 from headwater.connectors.table_fingerprint import state
 from headwater.definitions.definition import Readable, canonical
 from headwater.definitions.feature_view import Feature
@@ -73,7 +73,7 @@ class Cache(Readable):
         # whether it has changed would take as long to say as to compute
         if query.source.table.is_remote:
             return compute(query, requests, run)
-        permissions.own_if_there(self.folder)
+        disk.own_if_there(self.folder)
         files, reach = self._files(query, requests)
         cached = {
             position: [_read(path, f.name) for path, f in zip(row, query.features, strict=True)]
@@ -239,8 +239,8 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file atomically: a reader never sees, and a killed process never leaves, half of
     one.
     """
-    permissions.make_folder(path.parent)
-    draft = permissions.create(path.with_name(f"{path.name}.{os.getpid()}"))
+    disk.make_folder(path.parent)
+    draft = disk.create(path.with_name(f"{path.name}.{os.getpid()}"))
     try:
         write(draft)
         draft.replace(path)

@@ -37,7 +37,7 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater import permissions
+from headwater import disk
 from headwater.connectors.table_fingerprint import state
 from headwater.definitions.checks import size_text
 from headwater.definitions.definition import fingerprint_of
@@ -317,7 +317,7 @@ class _SpillJob:
     def _answer(self, unit: _WorkUnit, folder: Path) -> None:
         unit_requests = [r.take(rows) for r, rows in zip(self.requests, unit.rows, strict=True)]
         answers = local.answer(self.query, self._events(unit), unit_requests, self.run)
-        permissions.make_folder(folder.parent)
+        disk.make_folder(folder.parent)
         with renamed(folder) as draft:
             for of, by_time in enumerate(answers):
                 for time, values in enumerate(by_time):
@@ -340,14 +340,14 @@ class _SpillJob:
 
 def _write_values(values: FeatureValues, folder: Path) -> None:
     """A file for each field."""
-    permissions.make_folder(folder)
+    disk.make_folder(folder)
     known = pl.DataFrame() if values.known_at is None else pl.DataFrame({KNOWN: values.known_at})
     for name, frame in (
         ("values", values.values),
         ("statuses", values.statuses),
         ("known_at", known),
     ):
-        frame.write_ipc(permissions.create(folder / f"{name}.arrow"))
+        frame.write_ipc(disk.create(folder / f"{name}.arrow"))
 
 
 def _read_values(folder: Path) -> FeatureValues:
@@ -603,7 +603,7 @@ def split(
     """
     if on_progress is not None:
         frame = frame.map_batches(_with_progress(on_progress), streamable=True)
-    permissions.make_folder(folder)
+    disk.make_folder(folder)
     parts = pl.PartitionBy(folder, key=BUCKET, include_key=False, approximate_bytes_per_file=None)
     dealt = frame.with_columns(bucket.cast(pl.UInt32).alias(BUCKET))
     try:
@@ -614,7 +614,7 @@ def split(
             row_group_size=_GROUP,
             mkdir=True,
         )
-        permissions.tighten(folder)
+        disk.tighten(folder)
     except PolarsError as error:  # polars has one error for what it reads and what it writes
         if f"os error {errno.ENOSPC}" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error

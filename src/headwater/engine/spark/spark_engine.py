@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from headwater import permissions
+from headwater import disk
 from headwater.connectors.spark import open_session, spark_errors
 from headwater.engine.checkpoint import read_json, renamed, workplace, write_json
 from headwater.engine.local.compute import answer
@@ -218,13 +218,13 @@ def _states(
         deal = Deal(types, job.buckets)
         task = MakeStates(replace(query, source=job.reading.source), deal, job.memory)
         with renamed(folder) as draft:
-            permissions.make_folder(draft)
+            disk.make_folder(draft)
             events = {}
             for blob in job.blobs(mapped(job.events(deal).repartition("bucket"), task)):
                 if blob.kind == COUNT:
                     events[str(blob.bucket)] = int(blob.payload)
                     continue
-                with permissions.open_private(draft / str(blob.bucket), "ab") as file:
+                with disk.open_private(draft / str(blob.bucket), "ab") as file:
                     file.write(blob.payload)
             write_json(draft / left_out.name, dict(run.notes.left_out))
             write_json(draft / counts.name, events)

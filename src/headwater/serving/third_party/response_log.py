@@ -17,7 +17,7 @@ from typing import Final
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater import permissions
+from headwater import disk
 from headwater.definitions.checks import Size, in_bytes
 from headwater.definitions.http_features import HttpFeatures
 from headwater.errors import HeadwaterError
@@ -48,7 +48,7 @@ class AnswerLog:
     def __init__(self, data_dir: Path, *, memory: Size = "64MB") -> None:
         self._data_dir, self._memory = data_dir, in_bytes(memory, "memory")
         self.folder = data_dir / "answers"
-        permissions.own_if_there(self.folder)
+        disk.own_if_there(self.folder)
         self._writer = JournalWriter(RESPONSES.most, RESPONSES.every, self._look)
         self._groups: dict[str, RecordGroup] = {}
         self._converted = self.dropped = 0
