@@ -31,7 +31,7 @@ import headwater as hw
 from bench.measure import peak_mb
 from bench.streams import BEGIN, DAY, WINDOWS, batch
 from headwater.events.columns import STATUSES
-from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.validate import Acceptance
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.state.view_state import State, encoded, schema_bytes

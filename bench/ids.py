@@ -22,7 +22,7 @@ import polars as pl
 
 from bench.measure import child
 from bench.streams import BEGIN, DAY, shard, views
-from headwater.ingestion.dedup_index import DedupIndex
+from headwater.ingestion.ids import DedupIndex
 from headwater.state.view_state import Progress
 from headwater.stores import keyspace, open_store
 

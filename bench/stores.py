@@ -21,7 +21,7 @@ from bench.measure import peak_mb
 from bench.servers import StoreServer, server
 from bench.streams import KEYS, batch, cover, payments, shard, views
 from headwater.cli.ingest import seldom_collected
-from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.commit import PartitionWriter
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.stores import OnlineStore, keyspace, open_store
 

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 import headwater as hw
-from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
 from headwater.state.view_state import State, encoded, schema_bytes

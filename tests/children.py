@@ -8,7 +8,7 @@ import polars as pl
 
 import headwater as hw
 from headwater.engine.local import local_engine
-from headwater.ingestion import archive, archive_files
+from headwater.ingestion import archive
 from headwater.jobs import materialize, precompute
 from headwater.jobs.materialize import materialize_view
 from headwater.models.feature_encoding import fit_encoding
@@ -145,7 +145,7 @@ def roll_and_say(pipe, url, folder):
     """Roll the archive once, and say when the file is written, whole, in its place, and when the
     blocks are gone.
     """
-    real = archive_files.durable
+    real = archive.durable
 
     def told(frame, path):
         pipe.send("before")
@@ -153,7 +153,7 @@ def roll_and_say(pipe, url, folder):
         pipe.send("file")
         time.sleep(0.3)
 
-    archive_files.durable = told
+    archive.durable = told
     with closing(hw.operations.open_store(url)) as store:
         archive.Roller(store, keyspace.ARCHIVE, Path(folder), "events").roll()
         pipe.send("deleted")

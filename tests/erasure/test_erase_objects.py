@@ -14,9 +14,8 @@ import headwater as hw
 from headwater.cli import main
 from headwater.erasure.receipt import ErasureJournal, read_receipt
 from headwater.errors import ConnectError
-from headwater.ingestion import archive_objects
-from headwater.ingestion.archive_files import SEQUENCE
-from headwater.ingestion.archive_objects import ArchiveObject, ObjectArchive, every_object
+from headwater.ingestion import archive as archive_objects
+from headwater.ingestion.archive import SEQUENCE, ArchiveObject, ObjectArchive, every_object
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.erasure.test_erase import (
     KILLED,

@@ -10,7 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import StoreError
-from headwater.ingestion import archive_files
+from headwater.ingestion import archive
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.stores import Capabilities, keyspace
 from headwater.stores.lmdb import LmdbStore
@@ -107,14 +107,14 @@ def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
 @pytest.fixture
 def slow(monkeypatch):
     """Files are begun, and made when the test says so."""
-    begun, go, real = threading.Event(), threading.Event(), archive_files.durable
+    begun, go, real = threading.Event(), threading.Event(), archive.durable
 
     def durable(frame, path):
         begun.set()
         assert go.wait(30)
         real(frame, path)
 
-    monkeypatch.setattr(archive_files, "durable", durable)
+    monkeypatch.setattr(archive, "durable", durable)
     yield begun, go
     go.set()
 
@@ -183,7 +183,7 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
     mine = roller(store, tmp_path)
     for sequence in (1, 2):
         put(store, sequence, [sequence])
-    real, commit = archive_files.durable, store.commit
+    real, commit = archive.durable, store.commit
     monkeypatch.setattr(store, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         mine.roll()
@@ -195,7 +195,7 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
     assert numbers(mine) == [1, 2, 3]
     assert len(list(tmp_path.rglob("*.parquet"))) == 2
     monkeypatch.setattr(
-        archive_files,
+        archive,
         "durable",
         lambda frame, path: (real(frame, path), path.rename(path.with_suffix(".draft")))[0],
     )
@@ -204,7 +204,7 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         mine.roll()
     monkeypatch.setattr(store, "commit", commit)
-    monkeypatch.setattr(archive_files, "durable", real)
+    monkeypatch.setattr(archive, "durable", real)
     assert numbers(mine) == [1, 2, 3, 4]  # a draft is not a file
     put(store, 5, [5])
     mine.roll()

@@ -10,7 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import HeadwaterError
-from headwater.ingestion.archive_columns import as_today
+from headwater.ingestion.archive import as_today
 from headwater.monitoring.parity import check_view
 from tests.flow import Flow, at, clock, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
 

@@ -15,9 +15,8 @@ import pytest
 import headwater as hw
 from headwater import settings
 from headwater.errors import ConnectError, MissingExtraError, StoreError, UsageError
-from headwater.ingestion import archive_objects
-from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller
-from headwater.ingestion.archive_objects import ObjectArchive
+from headwater.ingestion import archive as archive_objects
+from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, ObjectArchive, Roller
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
 from headwater.stores import keyspace

@@ -8,7 +8,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import UsageError
-from headwater.ingestion.archive_owner import claim_folder
+from headwater.ingestion.archive import claim_folder
 from headwater.stores.backup import restore
 from headwater.stores.keyspace import developing, make_own, scoped
 from tests.flow import Flow, home, streaming_view  # noqa: F401 (a fixture)

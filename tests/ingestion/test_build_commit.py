@@ -14,17 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.ingestion.build_commit import CommitBatch, Skip, build_commit
-from headwater.ingestion.dedup_index import WIDTH
-from headwater.ingestion.held_events import waiting
+from headwater.ingestion.commit import CommitBatch, Skip, WriterRules, WriterState, build_commit
+from headwater.ingestion.ids import WIDTH
 from headwater.ingestion.sources.stream_reader import (
     RecordBatch,
     between,
     integer_position,
     offset_at,
 )
-from headwater.ingestion.validate import Acceptance
-from headwater.ingestion.writer_state import WriterRules, WriterState
+from headwater.ingestion.validate import Acceptance, waiting
 from headwater.stores import keyspace
 from tests.effort import FULL
 

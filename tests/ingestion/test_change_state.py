@@ -10,8 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.ingestion import fill_views
-from headwater.ingestion.change_state import OLDER, PASSED
-from headwater.ingestion.record_outcomes import ACCEPTED, COPY, HELD
+from headwater.ingestion.change_state import ACCEPTED, DUPLICATE, HELD, OLDER, PASSED
 from headwater.ingestion.replay import replay_views
 from headwater.jobs.drop_view import forget_view
 from headwater.monitoring.explain import explain_feature
@@ -125,7 +124,7 @@ def test_a_change(commits, restarts, store, tmp_path, clock):
         assert sums(view, store, now) == expected
         assert check_view(view, store, tmp_path, at=micros(now)).mismatches == []
     record_outcomes = flow.send(sent, now)[0].record_outcomes[0]
-    assert set(record_outcomes.tolist()) == {COPY}
+    assert set(record_outcomes.tolist()) == {DUPLICATE}
     assert sums(view, store, now) == expected
 
 
@@ -319,7 +318,7 @@ def test_what_is_put_aside_says_why(store, tmp_path, clock):
     view = view_with()
     flow = Flow([view], store, tmp_path)
     made = flow.send([after(10, 5.0), after(20, 7.0), after(20, 7.0)], 30)[0]
-    assert made.record_outcomes[0].tolist() == [ACCEPTED, ACCEPTED, COPY]
+    assert made.record_outcomes[0].tolist() == [ACCEPTED, ACCEPTED, DUPLICATE]
     flow.send([after(15, 6.0)], 40)
     kept = refused(store, project_of(view), "events", tmp_path)
     assert sorted(kept["reason"]) == sorted([OLDER, PASSED, "a duplicate of an accepted event"])

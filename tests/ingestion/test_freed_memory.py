@@ -15,7 +15,7 @@ import sys
 import polars as pl
 
 import headwater as hw
-from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.validate import Acceptance
 from headwater.stores import open_store
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.ingestion.held_events import DUE, HeldEvents, waiting
+from headwater.ingestion.validate import DUE, HeldEvents, waiting
 from headwater.stores import keyspace
 from tests.effort import tries
 from tests.flow import Flow, at, frame, home, store, streaming_view  # noqa: F401 (fixtures)

@@ -7,8 +7,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.ingestion.dedup_blocks import IdBlocks
-from headwater.ingestion.dedup_index import DedupIndex
+from headwater.ingestion.ids import DedupIndex, IdBlocks
 from headwater.stores import keyspace
 from tests.effort import tries
 from tests.flow import Flow, home, store, streaming_view  # noqa: F401 (fixtures)

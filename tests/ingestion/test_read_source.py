@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from headwater import clock
-from headwater.ingestion import read_source
-from headwater.ingestion.read_source import CommitQueue, PolledBatch, SourceReader
+from headwater.ingestion import ingest
+from headwater.ingestion.ingest import CommitQueue, PolledBatch, SourceReader
 from headwater.ingestion.source_ingestor import IngestLimits
 
 LONG = 30.0  # seconds that no test waits
@@ -16,8 +16,8 @@ LONG = 30.0  # seconds that no test waits
 
 @pytest.fixture
 def reader(monkeypatch):
-    monkeypatch.setattr(read_source, "_GATHER", LONG)
-    monkeypatch.setattr(read_source, "_PERIOD", 0.0)
+    monkeypatch.setattr(ingest, "_GATHER", LONG)
+    monkeypatch.setattr(ingest, "_PERIOD", 0.0)
     return SourceReader(SimpleNamespace(limits=IngestLimits()), threading.Event())
 
 
@@ -57,13 +57,13 @@ def test_it_ends_before_the_commit_by_the_time_that_decoding_takes(reader):
 def test_records_that_wait_for_their_commit_are_joined_by_others(reader, monkeypatch):
     reader.work.put(PolledBatch(0))
     assert 0.19 < gathered(reader, meanwhile=reader.work.get) < LONG / 2
-    monkeypatch.setattr(read_source, "_GATHER", 0.3)
+    monkeypatch.setattr(ingest, "_GATHER", 0.3)
     reader.work.put(PolledBatch(0))
     assert 0.29 < gathered(reader) < LONG  # and not for ever
 
 
 def test_commits_do_not_begin_one_right_after_the_other(reader, monkeypatch):
-    monkeypatch.setattr(read_source, "_PERIOD", 0.3)
+    monkeypatch.setattr(ingest, "_PERIOD", 0.3)
     reader.began = clock.stopwatch()
     assert 0.29 < gathered(reader) < LONG / 2
 

@@ -13,8 +13,7 @@ import headwater_spark
 from headwater.errors import LostError
 from headwater.ingestion.archive import Roller
 from headwater.ingestion.clock_check import ClockCheck
-from headwater.ingestion.commit_source import commit_all
-from headwater.ingestion.read_source import SourceReader
+from headwater.ingestion.ingest import SourceReader, commit_all
 from headwater.ingestion.rewind import rewind
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.http_inbox import PARTITION, Inbox

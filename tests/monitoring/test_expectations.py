@@ -11,8 +11,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DefinitionError, HeadwaterWarning
-from headwater.ingestion.acceptance_rules import rules_of
-from headwater.ingestion.validate import Acceptance
+from headwater.ingestion.validate import Acceptance, rules_of
 from headwater.serving.metrics.ingest_metrics import IngestMetrics
 from headwater.training.history_expectations import check_history
 from tests.flow import SCHEMA, Flow, at, home, store, streaming_view  # noqa: F401 (fixtures)

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
 from headwater.online.feature_reader import OnlineFeatures

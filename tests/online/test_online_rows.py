@@ -11,7 +11,7 @@ import headwater as hw
 from headwater.errors import DataError, StaleError
 from headwater.events.columns import STATUSES
 from headwater.events.read_events import TIME
-from headwater.ingestion.partition_writer import Progress
+from headwater.ingestion.commit import Progress
 from headwater.state.record import with_section
 from headwater.state.view_state import Cut, State, ViewTiles, encoded, schema_bytes
 from headwater.stores import keyspace

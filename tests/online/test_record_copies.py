@@ -12,7 +12,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import HeadwaterError
-from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
 from headwater.online.feature_reader import OnlineFeatures

@@ -38,7 +38,7 @@ from headwater.erasure.key_match import ErasedKey, StreamRows, as_text
 from headwater.erasure.receipt import ErasureJournal, Receipt
 from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import FOLDERS, Roller, every_part, repeatable
-from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.source_ingestor import streamed
 from headwater.ingestion.validate import Acceptance
 from headwater.journal.exposure_log import EXPOSURES

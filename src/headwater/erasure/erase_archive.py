@@ -12,9 +12,7 @@ from headwater import settings
 from headwater.definitions.source import Source
 from headwater.erasure.erase_stream import StreamState
 from headwater.erasure.receipt import ErasureJournal
-from headwater.ingestion.archive import FOLDERS, Roller, every_part
-from headwater.ingestion.archive_files import ParquetFile
-from headwater.ingestion.archive_objects import ArchiveObject
+from headwater.ingestion.archive import FOLDERS, ArchiveObject, ParquetFile, Roller, every_part
 from headwater.stores import OnlineStore
 
 

@@ -27,9 +27,9 @@ from headwater.errors import FencedError, LostError
 from headwater.events.read_events import IDENT, ROW, TIME
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.change_state import tokens_of
-from headwater.ingestion.dedup_index import WIDTH, words
-from headwater.ingestion.partition_writer import PartitionWriter
-from headwater.ingestion.past_events import history_before
+from headwater.ingestion.commit import PartitionWriter
+from headwater.ingestion.fill_views import history_before
+from headwater.ingestion.ids import WIDTH, words
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.arrays import Bool
 from headwater.monitoring.orphans import spelt

@@ -25,7 +25,7 @@ import msgspec
 from headwater import clock, disk, settings
 from headwater.disk import sync
 from headwater.errors import StoreError
-from headwater.ingestion.archive_objects import content, put
+from headwater.ingestion.archive import content, put
 
 ERASURES: Final = "erasures"
 _HMAC_KEY: Final = "secret"  # the file

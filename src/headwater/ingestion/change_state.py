@@ -5,6 +5,10 @@ It stores, per event, the change images with the latest known_at and the event's
 view. These images define the event in any order of arrival; duplicates and images superseded by a
 later one change nothing. Tiles that hold retracted events are recomputed from the events that
 remain. An event is dropped when no window can reach it any more.
+
+What a commit may read: the values that the store holds, and nothing that changes them.
+
+What became of a record.
 """
 
 from __future__ import annotations
@@ -12,9 +16,10 @@ from __future__ import annotations
 import bisect
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -22,10 +27,8 @@ from numpy.typing import NDArray
 
 from headwater.events.change_images import MergedImages, folded
 from headwater.events.read_events import BEFORE, IDENT, KNOWN, ROW, TIME
-from headwater.ingestion import record_outcomes
-from headwater.ingestion.dedup_index import words
+from headwater.ingestion.ids import words
 from headwater.ingestion.sources.stream_reader import RecordBatch
-from headwater.ingestion.stored_values import StoredValues
 from headwater.ingestion.validate import COPY, Acceptance, Arrived, copies
 from headwater.kernel.arrays import I64, Bool
 from headwater.state import change_codec as kept
@@ -34,7 +37,9 @@ from headwater.state.view_state import Stretch, ViewTiles
 from headwater.stores import keyspace
 
 OLDER = "a change that a later one of the same event came before"
+
 PASSED = "a change that a later one in the same commit replaced"
+
 _LET_GO = 2  # blocks in one commit at most, so that none takes long
 
 
@@ -351,7 +356,7 @@ class ImageMerge:
             rows = batch.arrived.events[ROW].to_numpy()
             mine = slice(first_row, first_row := first_row + len(rows))
             batch.record_outcomes[batch.arrived.kept[rows]] = np.where(
-                again[mine] | older[mine], record_outcomes.COPY, record_outcomes.ACCEPTED
+                again[mine] | older[mine], DUPLICATE, ACCEPTED
             )
             outcome.rows.append(batch.arrived.rows[rows[archived[mine]]])
             outcome.counts[batch.counted] += int(archived[mine].sum())
@@ -435,3 +440,24 @@ def _cut(tokens: bytes) -> list[bytes]:
 
 def _due_of(block: bytes) -> int:
     return int(struct.unpack(">Q", block[-16:-8])[0])
+
+
+class StoredValues(Protocol):
+    """The stored keys and values as of the writer's last commit: an online store, or a dictionary
+    in tests.
+    """
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The value of each key."""
+        ...
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every key that begins with `prefix`, rising, with its value."""
+        ...
+
+    def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
+        """As `scan`, with the bytes of each value instead of the value."""
+        ...
+
+
+FILTERED, ACCEPTED, DUPLICATE, HELD, REFUSED = range(5)

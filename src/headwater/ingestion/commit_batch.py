@@ -27,9 +27,8 @@ from headwater.definitions.source import Source
 from headwater.definitions.spark_stream import SparkStream
 from headwater.engine.spark.worker_tasks import check_versions, versions
 from headwater.errors import ClockError, DataError, FencedError, LostError, UsageError
-from headwater.ingestion.build_commit import Adopt, Skip
 from headwater.ingestion.clock_check import ClockCheck
-from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.commit import Adopt, PartitionWriter, Skip
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.spark_batch import BatchPosition, Piece, SparkBatch
 from headwater.ingestion.sources.stream_reader import RecordBatch

@@ -21,10 +21,16 @@ from headwater.definitions.project import Project, stored
 from headwater.definitions.source import Source
 from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, Roller
-from headwater.ingestion.change_state import OLDER, PASSED
+from headwater.ingestion.change_state import (
+    ACCEPTED,
+    DUPLICATE,
+    FILTERED,
+    HELD,
+    OLDER,
+    PASSED,
+    REFUSED,
+)
 from headwater.ingestion.committed import Committed
-from headwater.ingestion.record_outcomes import ACCEPTED, FILTERED, HELD, REFUSED
-from headwater.ingestion.record_outcomes import COPY as DUPLICATE
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import COPY, DEAD_SCHEMA, OFFSET, PARTITION, Acceptance

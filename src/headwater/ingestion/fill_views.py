@@ -11,6 +11,23 @@ the archive does not hold all that was accepted.
 A fill is made of parts, each of them one commit, which also says how many are done. A process that
 is killed goes on behind the last one. The stream may go on meanwhile: what it brings is in the
 archive too, and is filled in as well, until the commit that makes the view whole.
+
+Rules of a source that changed: what was received before is judged again, so that views are
+filled with what these rules accept.
+
+Every record of a stream is stored: accepted rows in the archive, rows that the filter left out in
+the filtered log, refused records in the dead letters. Those that today's rules accept are added to
+the archive by a commit of its own, with the time at which they became known, and the ids of events
+are found again. Where some of it was not kept, or cannot be judged again, the source's progress
+says so, and views that are filled from here on are incomplete until their longest window has
+passed. Change images are not judged again: the archive holds those that had an effect by the old
+rules, and views are filled with them again.
+
+The past of a source's stream: events of the history that it goes on from, and the records that
+headwater kept of it.
+
+Fills make records of it, parity and explanations compare with it, and erasure looks for a key in
+it: all read the same.
 """
 
 from __future__ import annotations
@@ -22,30 +39,43 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 
 import msgspec
 import numpy as np
 import polars as pl
 
+from headwater.definitions.checks import micros
+from headwater.definitions.connectors import Pushed
 from headwater.definitions.feature_view import FeatureView
-from headwater.errors import FencedError, LostError
+from headwater.definitions.source import Source
+from headwater.engine.engines import open_engine
+from headwater.engine.query import EngineRun, EventQuery
+from headwater.errors import DataError, FencedError, LostError
 from headwater.events.change_images import folded
-from headwater.events.read_events import IDENT, ROW, TIME
-from headwater.ingestion.archive import Roller
+from headwater.events.read_events import BEFORE, IDENT, KNOWN, ROW, TIME, Reach
+from headwater.ingestion.archive import KNOWN_AT, Roller, stamped
 from headwater.ingestion.change_state import ChangeState, entries_of, latest_of, tokens_of
-from headwater.ingestion.judge_again import judge_again
-from headwater.ingestion.partition_writer import PartitionWriter
-from headwater.ingestion.past_events import (
-    ROWS,
-    Accepted,
-    Logs,
-    first_ids,
-    history_before,
-    images_before,
-    overlap,
+from headwater.ingestion.commit import PartitionWriter
+from headwater.ingestion.ids import WIDTH, DedupIndex
+from headwater.ingestion.validate import (
+    AT,
+    COPY,
+    DUE,
+    OFFSET,
+    PARTITION,
+    PAYLOAD,
+    Acceptance,
+    altered,
+    changed_of,
+    conformed,
+    content_of,
+    rules_of,
+    waiting,
 )
+from headwater.kernel.arrays import I64, Bool
+from headwater.state import record
 from headwater.state.record import KeyRecords, stored_sections, with_section
 from headwater.state.view_state import (
     Filling,
@@ -58,14 +88,18 @@ from headwater.state.view_state import (
     read_part,
     schema_bytes,
 )
-from headwater.stores import Changes, keyspace
+from headwater.stores import Changes, OnlineStore, keyspace
 from headwater.stores.keyspace import has_moved
 from headwater.stores.log_first import REBUILD
 
 _LOG = logging.getLogger(__name__)
+
 _EVENTS = 100_000  # with their images
+
 _RECORDS = 10_000  # of one commit
+
 _TURN = 0.005  # seconds for commits of the stream between two parts
+
 _REWIND = (
     "Nothing was written. `headwater store rewind --dry-run` says what is lost, and without "
     "--dry-run it sets archive and store right"
@@ -540,3 +574,440 @@ class ChangeHistory:
                 b"",
             )
             yield events, changes
+
+
+_IN_COMMIT = 200_000  # rows that one commit adds to the archive
+
+_AT_ONCE = 10_000  # keys that one commit takes out
+
+
+def judge_again(writer: PartitionWriter, logs: Logs, T: int, first: First = None) -> int:
+    """Have the writer go on by the rules of its definitions; how many rows that were not accepted
+    before are in the archive now.
+    """
+    rules, progress = rules_of(writer.acceptance), writer.progress
+    if progress.rules == rules:
+        return 0
+    if not progress.sequence:
+        writer.note(msgspec.structs.replace(progress, rules=rules), {}, writer.unmoved())
+        return 0
+    changed = changed_of(progress.rules, rules)
+    # a store of an older format does not say its rules
+    lost = bool(progress.rules) and _is_lost(writer, logs, changed)
+    candidates = (
+        _Candidates(writer, logs, first, T)
+        if writer.acceptance.source.changes is None and writer.archive and changed
+        else None
+    )
+    changes: dict[bytes, bytes | None] = _held(writer) if changed & {"types", "select"} else {}
+    views, counts = progress.views, dict(progress.counts)
+    rows = pl.DataFrame()
+    if candidates is not None:
+        rows, lost = candidates.accepted, lost or candidates.lost
+        if rows.height or "ids" in changed or (lost and "types" in changed):
+            changes |= candidates.ids()
+            views = {}
+    elif writer.acceptance.source.changes is not None and progress.rules and changed - {"keys"}:
+        views = {}
+        _forget_images(writer)
+    sequence = progress.sequence
+    # those that are in the archive are not found again
+    for start in range(0, rows.height, _IN_COMMIT):
+        chunk, sequence = rows.slice(start, _IN_COMMIT), sequence + 1
+        known = chunk[KNOWN_AT]
+        block = stamped(chunk.drop(KNOWN_AT), sequence, 0).with_columns(known)
+        counts["rejudged"] = counts.get("rejudged", 0) + chunk.height
+        stepped = msgspec.structs.replace(
+            writer.progress, sequence=sequence, views={}, counts=dict(counts)
+        )
+        writer.note(
+            stepped,
+            {keyspace.block(keyspace.ARCHIVE, writer.name, sequence): record.frame_bytes(block)},
+            writer.unmoved(),
+        )
+    done = msgspec.structs.replace(
+        writer.progress, rules=rules, views=views, lost=max(T if lost else 0, progress.lost)
+    )
+    writer.note(done, changes, writer.unmoved())
+    writer.load(own=False)
+    return rows.height
+
+
+def _is_lost(writer: PartitionWriter, logs: Logs, changed: set[str]) -> bool:
+    """Whether something that these rules might accept was not kept, or is not judged again."""
+    counts = writer.progress.counts
+    left_out = counts.get("filtered", 0) if changed & {"filter", "select", "types"} else 0
+    refused = counts.get("dead", 0) + counts.get("copies", 0) if changed else 0
+    if writer.acceptance.source.changes is not None:
+        return (
+            bool(left_out)
+            or (
+                changed - {"keys"}
+                and any(counts.get(name, 0) for name in ("dead", "copies", "superseded"))
+            )
+            or ("types" in changed and altered(logs.accepted, writer.acceptance))
+        )
+    if not writer.archive:
+        return bool(left_out or refused)
+    if "types" in changed and altered(logs.accepted, writer.acceptance):
+        return True
+    if "ids" in changed and isinstance(writer.source.stream, Pushed) and counts.get("copies", 0):
+        return True  # whether one was a copy by its id or by the key of its request is not known
+    erased = counts.get("erased", 0)
+    return left_out - erased > logs.count(logs.filtered) or refused - erased > logs.count(logs.dead)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Rows that were left out or refused, judged again."""
+
+    writer: PartitionWriter
+    logs: Logs
+    first: First
+    T: int
+
+    @cached_property
+    def accepted(self) -> pl.DataFrame:
+        """Those that are accepted: the stream's columns, where they came from, and when they became
+        known.
+        """
+        return self._rows.filter(pl.Series(self._verdicts[0], dtype=pl.Boolean)).select(
+            *self._columns
+        )
+
+    @property
+    def lost(self) -> bool:
+        """Whether some would be accepted that are of the future, which only a stream's own records
+        wait for.
+        """
+        events = self.writer.acceptance.sound_events(self._all)
+        return bool((events[TIME] >= self.T).any())
+
+    def ids(self) -> dict[bytes, bytes | None]:
+        """The changes of the store that make its ids those of the events that are accepted."""
+        prefix = keyspace.IDS + keyspace.name(self.writer.name)
+        changes: dict[bytes, bytes | None] = {
+            key: None for key, _ in self.writer.store.scan(prefix)
+        }
+        block = self._verdicts[1]
+        return (
+            {**changes, keyspace.block(keyspace.IDS, self.writer.name, 0): block}
+            if block
+            else changes
+        )
+
+    @property
+    def _columns(self) -> list[str]:
+        return [*self.writer.acceptance.schema, PARTITION, OFFSET, AT, KNOWN_AT]
+
+    @cached_property
+    def _verdicts(self) -> tuple[Bool, bytes]:
+        return Accepted(self.writer.acceptance, self.logs.accepted, self.first).verdicts(
+            self._rows, self.T
+        )
+
+    @cached_property
+    def _rows(self) -> pl.DataFrame:
+        events = self.writer.acceptance.sound_events(self._all)
+        return self._all[events.filter(pl.col(TIME) < self.T)[ROW]]
+
+    @cached_property
+    def _all(self) -> pl.DataFrame:
+        acceptance = self.writer.acceptance
+        none = pl.DataFrame(
+            schema={
+                **acceptance.schema,
+                PARTITION: pl.String,
+                OFFSET: pl.Int64,
+                AT: _UTC,
+                KNOWN_AT: _UTC,
+            }
+        )
+        kept = [
+            conformed(frame, acceptance).select(none.columns).collect()
+            for frame in self.logs.filtered.lazy_parts()
+        ]
+        dead = [self._decoded(frame.collect()) for frame in self.logs.dead.lazy_parts()]
+        rows = pl.concat([none, *kept, *dead])
+        there = [frame.select(PARTITION, OFFSET) for frame in self.logs.accepted]
+        return (
+            rows.join(
+                pl.concat(there).collect(),
+                on=[PARTITION, OFFSET],
+                how="anti",
+                maintain_order="left",
+            )
+            if there
+            else rows
+        )
+
+    def _decoded(self, dead: pl.DataFrame) -> pl.DataFrame:
+        source = self.writer.acceptance.source
+        if isinstance(source.stream, Pushed):
+            dead = dead.filter(pl.col("reason") != COPY)
+        decoded = self.writer.acceptance.decode(dead["payload"].to_list())
+        return pl.concat(
+            [decoded.frame, dead.select(PARTITION, OFFSET, AT, KNOWN_AT)[decoded.rows]],
+            how="horizontal",
+        ).select(self._columns)
+
+
+_UTC = pl.Datetime("us", "UTC")
+
+
+def _forget_images(writer: PartitionWriter) -> None:
+    """Delete the per-event state of the old rules. The mark that views are complete goes first, so
+    a killed run refills them.
+    """
+    writer.note(msgspec.structs.replace(writer.progress, views={}), {}, writer.unmoved())
+    keys = [
+        key
+        for space in (keyspace.IMAGE, keyspace.DUE)
+        for key, _ in writer.store.sizes(space + keyspace.name(writer.name))
+    ]
+    for start in range(0, len(keys), _AT_ONCE):
+        writer.store.commit(dict.fromkeys(keys[start : start + _AT_ONCE]), writer.unmoved())
+
+
+def _held(writer: PartitionWriter) -> dict[bytes, bytes | None]:
+    """The changes of the store that give held events the columns that the stream has today, and the
+    times that they have by today's rules.
+
+    The rest of these rules judges them when they are released.
+    """
+    changes: dict[bytes, bytes | None] = {}
+    for key, value in writer.store.scan(keyspace.HELD + keyspace.name(writer.name)):
+        held = waiting(value, writer.progress.at)
+        rows = conformed(held.lazy(), writer.acceptance, DUE, PAYLOAD).collect()
+        events = writer.acceptance.events_of(rows.drop(DUE, PAYLOAD, strict=False)).drop_nulls(TIME)
+        due = rows[DUE].to_numpy(writable=True)
+        due[events[ROW].to_numpy()] = np.maximum(events[TIME].to_numpy(), writer.progress.at)
+        changes[key] = (
+            record.frame_bytes(rows.with_columns(pl.Series(DUE, due))) if rows.height else None
+        )
+    return changes
+
+
+ROWS = 500_000  # of the archive that are read together
+
+_MORE = "headwater_more"
+
+First = tuple[pl.Series, int] | None
+"""The ids of a history that a stream goes on from, and when they were known."""
+
+
+def history_before(
+    view: FeatureView, first: int | None, until: int, also: frozenset[str] = frozenset()
+) -> pl.DataFrame:
+    """The events of a view's history that had happened and were known by `until`, when its stream
+    began; from `first` on at least.
+
+    also: further columns of the source to read.
+    """
+    return _known_by(
+        view.source, view.keys, sorted((view.read_columns | also) - set(view.keys)), first, until
+    )
+
+
+def _known_by(
+    source: Source, keys: Sequence[str], columns: Sequence[str], first: int | None, until: int
+) -> pl.DataFrame:
+    events = open_engine().events(
+        EventQuery(source, keys, columns, Reach(first, until, until)), EngineRun()
+    )
+    late = source.delay if KNOWN not in events.columns and source.window_on == "timestamp" else 0
+    return events.filter(pl.col(TIME) + late <= until)
+
+
+def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
+    """Of a history that headwater did not write: from when on the stream is to be read,
+    microseconds, and the ids that both may hold.
+    """
+    if source.history is None or source.id_field is None:
+        return None
+    horizon = micros(source.id_horizon, "id_horizon")
+    if source.changes is not None:
+        known = images_before(Acceptance(source, (), 0), now)[KNOWN]
+        return (int(known.max()) - horizon, pl.Series(dtype=pl.Int64)) if len(known) else None  # type: ignore[arg-type]
+    events = _known_by(source, [], [], None, now)
+    if not events.height:
+        return None
+    last = int(events[TIME].max())  # type: ignore[arg-type]
+    return last - horizon, events.filter(pl.col(TIME) >= last - 2 * horizon)[IDENT]
+
+
+def images_before(acceptance: Acceptance, until: int) -> pl.DataFrame:
+    """The images of a source's history that were known by `until`, as `Acceptance.events_in` gives
+    them, without those of later events.
+
+    Raises:
+        DataError: an image without an id, or not said to be before or after a change.
+    """
+    source = acceptance.source
+    images = acceptance.events_in(source).filter(
+        pl.col(KNOWN) <= until,
+        pl.col(BEFORE) | (pl.col(TIME) >= until).not_().fill_null(value=True),
+    )
+    for name, called in ((IDENT, source.id_field), (BEFORE, source.changes)):
+        if images[name].null_count():
+            raise DataError(
+                f"source {source.name!r}: {images[name].null_count()} rows have no {called!r}; "
+                "fill it in select, or filter them out"
+            )
+    return images
+
+
+def first_ids(store: OnlineStore, source: Source) -> First:
+    """The ids of the history that a source's stream goes on from, and when they were known; None
+    where there are none.
+    """
+    value = store.get([keyspace.begun(source.name)])[0]
+    if value is None or source.id_field is None or source.changes is not None:
+        return None
+    until = msgspec.msgpack.decode(value, type=StreamStart).until
+    shared = overlap(source, until)
+    return None if shared is None else (shared[1], until)
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The stored records of one writer of a stream: archive, filtered log and dead letters; a fill
+    commits `part` of its rows together.
+    """
+
+    archive: Roller
+    filtered: Roller
+    dead: Roller
+    part: int = ROWS
+
+    @cached_property
+    def accepted(self) -> list[pl.LazyFrame]:
+        """The archive, by the columns that the stream had."""
+        return self.archive.lazy_parts()
+
+    def count(self, roller: Roller, since: int = -1, upto: int | None = None) -> int:
+        """How many rows are there, of commits as of `Roller.lazy_parts`."""
+        return sum(
+            int(frame.select(pl.len()).collect().item()) for frame in roller.lazy_parts(since, upto)
+        )
+
+
+class Accepted:
+    """The events of an archive that the rules accept, in the order in which they became known; a
+    copy counts once.
+
+    archive: of one partition or of several. first: ids of a history, and when they were known, that
+    copies in the archive are copies of.
+    also: further columns of its rows that are read. distinct: it holds no copies by the rules of
+    today.
+    """
+
+    def __init__(
+        self,
+        acceptance: Acceptance,
+        archive: Sequence[pl.LazyFrame],
+        first: First = None,
+        also: Sequence[str] = (),
+        *,
+        distinct: bool = False,
+    ) -> None:
+        self.acceptance, self.archive, self.first, self.also = acceptance, archive, first, also
+        source = acceptance.source
+        self.ordered = source.id_field is not None and source.changes is None and not distinct
+
+    def parts(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Events as of `Acceptance.events_of`, and the rows that they are among."""
+        return ((events, rows) for events, _, rows in self.judged())
+
+    def judged(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]:
+        """As `parts`, with the events that are copies of others second."""
+        ids = self._ids()
+        for rows in self._rows(self.archive):
+            events, known = self._sound(rows)
+            copies = events.clear()
+            if self.ordered and events.height:
+                checked = ids.accept(events[IDENT], content_of(events), known)
+                accepted = pl.Series(checked.accepted)
+                ids, events, copies = (
+                    checked.index,
+                    events.filter(accepted),
+                    events.filter(~accepted),
+                )
+            yield events, copies, rows
+
+    def verdicts(self, more: pl.DataFrame, T: int) -> tuple[Bool, bytes]:
+        """Which further rows are accepted in addition to those of the archive, bool (n); and the
+        ids accepted within a horizon of T.
+        """
+        ids, blocks, accepted = self._ids(), [], np.zeros(more.height, np.bool_)
+        for rows in self._rows(
+            [*(self.archive if self.ordered else []), more.with_row_index(_MORE).lazy()],
+            sort=self.ordered,
+        ):
+            events, known = self._sound(rows)
+            fresh = np.ones(events.height, np.bool_)
+            if self.ordered and events.height:
+                checked = ids.accept(events[IDENT], content_of(events), known)
+                ids, fresh = checked.index, checked.accepted
+                block = np.frombuffer(checked.block, np.int64).reshape(-1, WIDTH)
+                blocks.append(block[known[fresh] > T - ids.horizon].tobytes())
+            accepted[
+                rows[_MORE]
+                .gather(events[ROW])
+                .filter(pl.Series(fresh, dtype=pl.Boolean))
+                .drop_nulls()
+                .to_numpy()
+            ] = True
+        return accepted, b"".join(blocks)
+
+    def _sound(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, I64]:
+        """The events of some rows, and when each became known in microseconds."""
+        own = rows.select(*self.acceptance.schema, PARTITION, OFFSET, AT)
+        events = (
+            self.acceptance.sound_events(own)
+            if self.acceptance.source.changes is None
+            else self.acceptance.events_of(own)
+        )
+        return events, rows[KNOWN_AT].dt.epoch("us").gather(events[ROW]).to_numpy()
+
+    def _ids(self) -> DedupIndex:
+        ids = DedupIndex(micros(self.acceptance.source.id_horizon, "id_horizon"))
+        if self.first is not None and self.ordered:
+            first_idents, known = self.first
+            return ids.accept(first_idents, np.zeros(len(first_idents), np.int64), known).index
+        return ids
+
+    def _rows(
+        self, frames: Sequence[pl.LazyFrame], *, sort: bool = False
+    ) -> Iterator[pl.DataFrame]:
+        if not frames:
+            return
+        rows = pl.concat(
+            [conformed(frame, self.acceptance, _MORE, *self.also) for frame in frames],
+            how="diagonal_relaxed",
+        )
+        if sort or (self.ordered and self._is_out_of_order()):
+            rows = rows.sort(KNOWN_AT, PARTITION, OFFSET, maintain_order=True).collect().lazy()
+        count = int(rows.select(pl.len()).collect().item())
+        for first in range(0, count, ROWS):
+            yield rows.slice(first, ROWS).collect()
+
+    def _is_out_of_order(self) -> bool:
+        """Whether rows were added to the archive that had become known before others that are in
+        it.
+        """
+        last = None
+        for frame in self.archive:
+            low, high, rising = (
+                frame.select(
+                    pl.col(KNOWN_AT).min().alias("low"),
+                    pl.col(KNOWN_AT).max().alias("high"),
+                    (pl.col(KNOWN_AT).diff() >= 0).all().alias("up"),
+                )
+                .collect()
+                .row(0)
+            )
+            if not rising or (last is not None and low is not None and low < last):
+                return True
+            last = high if high is not None else last
+        return False

@@ -1,28 +1,56 @@
-"""Ingestion: each source has a thread that reads and decodes its stream, and a thread that commits
+"""Ingestion: an event from its stream to the online store, top to bottom.
+
+Ingestion: each source has a thread that reads and decodes its stream, and a thread that commits
 what it brings in micro-batches.
+
+A thread for each source that reads its stream and decodes records, into a queue that its
+committer empties.
+
+A thread for each source that commits what its reader brings, so that no source waits for another
+one's commit.
 """
 
 from __future__ import annotations
 
+import logging
+import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
+import numpy as np
+
+from headwater import clock
 from headwater.definitions.checks import micros
-from headwater.definitions.connectors import Pushed
+from headwater.definitions.connectors import BrokerStream, Pushed
 from headwater.definitions.project import Project, stored
+from headwater.definitions.source import Source
 from headwater.definitions.spark_stream import SparkStream
-from headwater.errors import StoreError, UsageError
-from headwater.ingestion.broker_clock import BrokerClocks
-from headwater.ingestion.clock_check import ClockCheck
-from headwater.ingestion.commit_source import OnCommit, commit_all
-from headwater.ingestion.read_source import SourceReader
-from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
+from headwater.errors import (
+    ClockError,
+    FencedError,
+    LostError,
+    RecreatedError,
+    RetentionError,
+    StoreError,
+    UsageError,
+)
+from headwater.ingestion.clock_check import BrokerClocks, ClockCheck
+from headwater.ingestion.committed import Committed
+from headwater.ingestion.source_ingestor import (
+    IngestLimits,
+    SourceIngestor,
+    Turns,
+    stand_by,
+    streamed,
+)
 from headwater.ingestion.sources.http_inbox import Inbox
-from headwater.ingestion.stand_by import stand_by
+from headwater.ingestion.sources.stream_reader import Feed, RecordBatch
 from headwater.stores import OnlineStore, ingest_lease, keyspace
 from headwater.stores.keyspace import environment, own_views, scoped
 
@@ -188,3 +216,501 @@ def _reading(readers: list[SourceReader], stop: threading.Event) -> Iterator[lis
             while thread.is_alive():
                 reader.work.drain()
                 thread.join(0.05)
+
+
+_LOG = logging.getLogger(__name__)
+
+# seconds that a poll gathers in at most while earlier records are committed: it would have to wait
+# too
+_GATHER: Final = 0.02
+
+# seconds from the beginning of one commit to the next, at least, where there is always something to
+# commit
+_PERIOD: Final = 0.01
+
+IDLE = 1.0
+"""Seconds without records after which an empty commit is made."""
+
+_JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
+
+# seconds in which it takes them from a member that was killed; those of the living are theirs to
+# read to the end
+_GHOSTS = 60.0
+
+
+@dataclass(frozen=True)
+class PolledBatch:
+    """The records of one poll; `turns` are those of the partitions then; `known` as of
+    `PartitionWriter.apply`. Or none; or an error.
+    """
+
+    epoch: int
+    records: RecordBatch | None = None
+    known: int = 0
+    turns: Turns = field(default_factory=dict)
+    error: BaseException | None = None
+
+    @property
+    def events(self) -> int:
+        """How many records it has."""
+        return 0 if self.records is None else len(self.records.offset)
+
+
+class CommitQueue(queue.Queue[PolledBatch]):
+    """What waits for its commit, bounded by its records: many small polls may wait for a slow
+    commit, and all go into the next one.
+    """
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._waiting = 0
+
+    def _qsize(self) -> int:
+        return self._waiting
+
+    def _put(self, item: PolledBatch) -> None:
+        super()._put(item)
+        self._waiting += max(item.events, 1)
+
+    def _get(self) -> PolledBatch:
+        item: PolledBatch = super()._get()
+        self._waiting -= max(item.events, 1)
+        return item
+
+    def wait_until_taken(self, seconds: float) -> None:
+        """Wait until a commit has taken everything, so many seconds at most."""
+        with self.not_full:
+            self.not_full.wait_for(lambda: not self._waiting, seconds)
+
+    def wait_until_done(self, seconds: float) -> None:
+        """Wait until `done` was called for everything, so many seconds at most."""
+        with self.all_tasks_done:
+            self.all_tasks_done.wait_for(lambda: not self.unfinished_tasks, seconds)
+
+    def done(self, batches: Sequence[PolledBatch]) -> None:
+        """Say that these, which were taken, have been committed or dropped."""
+        for _ in batches:
+            self.task_done()
+
+    def drain(self) -> list[PolledBatch]:
+        """Take everything, so that no reader blocks."""
+        batches = []
+        try:
+            while True:
+                batches.append(self.get_nowait())
+        except queue.Empty:
+            self.done(batches)
+            return batches
+
+
+@dataclass
+class SourceReader:
+    """A thread that reads one source, and what it has brought."""
+
+    ingestor: SourceIngestor
+    stop: threading.Event
+    once: bool = False
+    work: CommitQueue = field(init=False)
+    # clear while the wall clock is wrong, or was not checked yet
+    go: threading.Event = field(default_factory=threading.Event)
+    epoch: int = 0  # incremented to reopen the stream at the stored offsets
+    fenced: bool = False  # another process has written what this one writes
+    lag: Mapping[str, int] = field(default_factory=dict)
+    thread: threading.Thread | None = None
+    skipped: threading.Event = field(default_factory=threading.Event)
+    began: float = -1.0  # when the last commit began, by `clock.stopwatch`
+    commit_seconds: float = 0.0  # that the one before took
+    ended: bool = False  # all that there was when it was read has been committed
+    # partitions may go to others: our remaining blocks are in files
+    rolled: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.work = CommitQueue(self.ingestor.limits.batch)
+
+    def start(self) -> None:
+        self.thread = threading.Thread(
+            target=self._run, name=f"read {self.ingestor.source.name}", daemon=True
+        )
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self.stop.is_set():
+                if self.go.wait(IDLE):
+                    with ExitStack() as lease:
+                        if self._is_writer(lease):
+                            self._write()
+        except BaseException as error:  # noqa: BLE001 (raised by the thread that commits)
+            self.work.put(PolledBatch(self.epoch, error=error))
+
+    def _is_writer(self, lease: ExitStack) -> bool:
+        """Whether this process may write; it stands by while another one holds the lease of the
+        source.
+
+        Raises:
+            HeldError: where ingestion is to end by itself, another process holds it for longer than
+                the limit.
+        """
+        limit = self.ingestor.limits.wait if self.once else None
+        return stand_by(
+            lease, self.ingestor.lease, self.stop, limit=limit, meanwhile=self._turn_away
+        )
+
+    def _turn_away(self) -> None:
+        """Tell those who push events here that they are not committed."""
+        if self.ingestor.inbox is not None:
+            self.ingestor.inbox.give_up(close=False, waiting=True)
+
+    def _write(self) -> None:
+        """Read, so that what is read is committed, until stopped, until another process writes, or
+        while the wall clock is right.
+        """
+        self.fenced = False
+        while (
+            not self.stop.is_set()
+            and self.go.is_set()
+            and not (self.fenced and self.ingestor.one_writer)
+        ):
+            try:
+                self._read(self.epoch)
+            except (RetentionError, RecreatedError) as error:
+                if not self.ingestor.limits.accept_loss:
+                    raise
+                self._lose(error)
+            except LostError:
+                raise
+            except FencedError as error:
+                if not self.ingestor.store.capabilities.multi_process:
+                    raise
+                # a view was being filled with its past
+                _LOG.warning("%s; reopening the stream", error)
+                self.reopen(fenced=True)
+        if self.ingestor.store.capabilities.multi_process and not self.stop.is_set():
+            self._give_up()  # others may write before this process does again
+
+    def reopen(self, *, fenced: bool = False) -> None:
+        """Read again from the stored positions; `fenced` where another process has written, so that
+        what it wrote is read first.
+        """
+        if fenced:
+            self.fenced = True
+            self._give_up()
+        self.epoch += 1
+
+    def _give_up(self) -> None:
+        self.ingestor.give_up([writer.partition for writer in self.ingestor.writers])
+
+    def _read(self, epoch: int) -> None:
+        """Read until stopped or reopened."""
+        since, idle, reading = clock.stopwatch(), 0.0, 0.0
+        feed = self.ingestor.open()
+        try:
+            while not self.stop.is_set() and epoch == self.epoch:
+                if not self.go.is_set():
+                    self.go.wait(IDLE)
+                    continue
+                if self.ingestor.inbox is None:  # who pushes waits for an answer
+                    self._gather(reading)
+                records, at = (
+                    feed.poll(self.ingestor.limits.batch, self.ingestor.limits.linger),
+                    clock.now_micros(),
+                )
+                self.lag = feed.lag()
+                if records is not None:
+                    begin, turns, known = (
+                        clock.stopwatch(),
+                        self.ingestor.turns,
+                        self._known(records, at),
+                    )
+                    decoded = self.ingestor.decoded(records)
+                    reading = clock.stopwatch() - begin
+                    self.work.put(PolledBatch(epoch, decoded, known, turns))
+                    self._acknowledge(feed)
+                elif self._at_end(feed, clock.stopwatch() - since) and (
+                    self.once or clock.stopwatch() - idle > IDLE
+                ):
+                    idle = clock.stopwatch()
+                    self.work.put(PolledBatch(epoch, None, at))
+                    if self.once:
+                        self.stop.wait()
+            if self.stop.is_set():
+                self.rolled.wait()
+        finally:
+            feed.close()
+
+    def _gather(self, reading: float) -> None:
+        """Wait while earlier records are committed, until about as long before its end as it takes
+        to decode, `reading` seconds.
+
+        A poll that came sooner would leave to the commit after the next what arrives until then.
+        """
+        until = clock.stopwatch() + _GATHER
+        self.work.wait_until_taken(_GATHER)
+        rest = min(self.began + max(self.commit_seconds - reading, 0.0), until) - clock.stopwatch()
+        if rest > 0:
+            self.work.wait_until_done(rest)
+        rest = min(self.began + _PERIOD - reading, until) - clock.stopwatch()
+        if rest > 0:
+            time.sleep(rest)
+
+    def _at_end(self, feed: Feed, seconds: float) -> bool:
+        """Whether nothing is left to read; `seconds` ago the stream was opened."""
+        if self.once and seconds < _GHOSTS and feed.elsewhere():
+            return False
+        assigned = (
+            self.lag
+            or not isinstance(self.ingestor.source.stream, BrokerStream)
+            or seconds > _JOINING
+        )
+        return bool(assigned) and not any(self.lag.values())
+
+    def _known(self, records: RecordBatch, at: int) -> int:
+        """What was received by then has been read, with these records."""
+        behind = [n for n, name in enumerate(records.partitions) if self.lag.get(name, 0)]
+        if not any(self.lag.values()) or not len(records.at):
+            return at if not any(self.lag.values()) else 0
+        mine = records.at[np.isin(records.partition, behind)] if behind else records.at
+        return int(mine.max()) if len(mine) else 0
+
+    def _acknowledge(self, feed: Feed) -> None:
+        positions = {
+            name: position
+            for writer in self.ingestor.writers
+            for name, position in writer.positions.items()
+            if name in self.lag
+        }
+        if positions:
+            feed.acknowledge(positions)
+
+    def _lose(self, error: RetentionError | RecreatedError) -> None:
+        """Have the expired records counted as lost, and wait for that commit."""
+        self.skipped.clear()
+        self.work.put(PolledBatch(self.epoch, error=error))
+        while not self.stop.is_set() and not self.skipped.wait(0.1):
+            pass
+
+
+_REMIND = 60.0  # seconds after which a wrong clock is logged again
+
+OnCommit = Callable[[Source, Committed, Mapping[str, int]], None]
+"""Called after each commit, with what the feed still has to read by partition."""
+
+
+@dataclass(eq=False)
+class SourceCommitter:
+    """Commits the records of one source in micro-batches, until all are committed or `reader.stop`
+    is set.
+
+    check: whether the wall clock can be right, for all sources. committed: when the store was last
+    committed to, microseconds.
+    on_commit: called in this thread. failure: what ended it; None where nothing went wrong.
+    """
+
+    reader: SourceReader
+    check: ClockCheck
+    committed: Callable[[], int]
+    on_commit: OnCommit | None = None
+    failure: BaseException | None = None
+    thread: threading.Thread | None = None
+
+    def start(self, ended: queue.SimpleQueue[SourceCommitter]) -> None:
+        """Begin; puts itself into `ended` when it has ended."""
+
+        def run() -> None:
+            try:
+                self._run()
+            except BaseException as error:  # noqa: BLE001 (raised by `commit_all`)
+                self.failure = error
+                inbox = self.reader.ingestor.inbox
+                if inbox is not None and isinstance(error, LostError):
+                    inbox.give_up(close=True, lost=error)
+            finally:
+                ended.put(self)
+
+        self.thread = threading.Thread(
+            target=run, name=f"commit {self.reader.ingestor.source.name}"
+        )
+        self.thread.start()
+
+    def join(self) -> None:
+        """Wait until it has ended."""
+        if self.thread is not None:
+            self.thread.join()
+
+    def _run(self) -> None:
+        reader = self.reader
+        why = self._refusal([])
+        if why is not None:
+            self._wait_for_clock([], why)
+        reader.go.set()
+        while not reader.stop.is_set() and not reader.ended:
+            polled = self._next()
+            try:
+                self._settle(polled)
+            finally:
+                reader.work.done(polled)
+
+    def _settle(self, polled: Sequence[PolledBatch]) -> None:
+        """Commit what was polled, once the wall clock can be right; or nothing, where it was
+        not.
+        """
+        why = self._refusal(polled)
+        if why is not None:
+            self._wait_for_clock(polled, why)
+            return
+        due = self.reader.ingestor.due()
+        if polled or (due is not None and due < clock.now_micros()):
+            self.reader.began = clock.stopwatch()
+            self._take(polled)
+            self.reader.commit_seconds = clock.stopwatch() - self.reader.began
+
+    def _next(self) -> list[PolledBatch]:
+        """What was polled, in order, as much as goes into a commit; nothing where a held event's
+        time comes first.
+        """
+        reader, due = self.reader, self.reader.ingestor.due()
+        wait = (
+            IDLE / 2
+            if due is None
+            else min(IDLE / 2, max(due - clock.now_micros(), 0) / 1e6 + 1e-6)
+        )
+        polled: list[PolledBatch] = []
+        try:
+            polled.append(reader.work.get(timeout=wait))
+            while sum(batch.events for batch in polled) < reader.ingestor.limits.batch:
+                polled.append(reader.work.get_nowait())
+        except queue.Empty:
+            pass
+        return polled
+
+    def _refusal(self, polled: Sequence[PolledBatch]) -> str | None:
+        received = max(
+            (batch.records.received for batch in polled if batch.records is not None), default=0
+        )
+        return self.check.refusal(self.committed(), received)
+
+    def _wait_for_clock(self, polled: Sequence[PolledBatch], why: str) -> None:
+        """Commit nothing until the wall clock is right. Then all is read again from the stored
+        positions, and stamped by the right clock.
+
+        Raises:
+            ClockError: where ingestion is to end by itself, it does not wait.
+        """
+        reader = self.reader
+        if reader.once:
+            raise ClockError(why)
+        wrong: str | None = why
+        left, last_logged = list(polled), -_REMIND
+        reader.go.clear()
+        reader.epoch += 1
+        try:
+            while wrong is not None and not reader.stop.is_set():
+                if clock.stopwatch() - last_logged >= _REMIND:
+                    _LOG.error("%s", wrong)
+                    last_logged = clock.stopwatch()
+                for batch in [*left, *reader.work.drain()]:
+                    if isinstance(batch.error, RetentionError | RecreatedError):
+                        reader.skipped.set()  # it is met again
+                    elif batch.error is not None:
+                        raise batch.error
+                left = []
+                if reader.ingestor.inbox is not None:
+                    reader.ingestor.inbox.give_up(close=False, waiting=True)
+                reader.stop.wait(IDLE)
+                wrong = self._refusal([])
+        finally:
+            reader.go.set()
+
+    def _take(self, polled: Sequence[PolledBatch]) -> None:
+        """Commit what was polled, and raise what went wrong with reading."""
+        reader = self.reader
+        fresh = [batch for batch in polled if batch.error is None and batch.epoch == reader.epoch]
+        if fresh or not polled:
+            self._commit(fresh)
+        for batch in polled:
+            if (
+                isinstance(batch.error, RetentionError | RecreatedError)
+                and reader.ingestor.limits.accept_loss
+            ):
+                _LOG.warning("%s; going on without what was lost", batch.error)
+                reader.ingestor.skip(batch.error, clock.now_micros())
+                reader.skipped.set()
+            elif batch.error is not None:
+                raise batch.error
+        reader.ended |= reader.once and any(batch.records is None for batch in fresh)
+
+    def _commit(self, polled: Sequence[PolledBatch]) -> None:
+        reader, ingestor = self.reader, self.reader.ingestor
+        records = [(batch.records, batch.turns) for batch in polled if batch.records is not None]
+        try:
+            known = max((batch.known for batch in polled), default=0)
+            commits = ingestor.commit(records, clock.now_micros(), known)
+            if records and len(records) < len(polled) and not ingestor.one_writer:
+                # all was read, also of partitions without records here
+                commits += ingestor.commit([], clock.now_micros(), known)
+        except LostError:
+            raise
+        except FencedError as error:
+            if not ingestor.store.capabilities.multi_process:
+                raise
+            _LOG.warning("%s; reading on from what the store holds", error)
+            reader.reopen(fenced=True)
+            return
+        if any(committed.misplaced for committed in commits):
+            _LOG.info(
+                "source %s: records do not follow the stored positions; reopening the stream there",
+                ingestor.source.name,
+            )
+            reader.reopen()
+        for committed in commits:
+            if self.on_commit is not None:
+                self.on_commit(ingestor.source, committed, reader.lag)
+        ingestor.roll(least=ingestor.limits.roll, background=True)
+
+
+def commit_all(
+    readers: Sequence[SourceReader],
+    check: ClockCheck,
+    stop: threading.Event,
+    on_commit: OnCommit | None,
+) -> None:
+    """Commit what readers bring, each source in a thread of its own; returns when all have ended.
+
+    The first error ends all of them after the commit under way, and is raised. on_commit: called in
+    one thread at a time.
+    """
+    turn = threading.Lock()
+
+    def committed() -> int:
+        return max(reader.ingestor.committed() for reader in readers)
+
+    def one_at_a_time(source: Source, result: Committed, lag: Mapping[str, int]) -> None:
+        if on_commit is not None:
+            with turn:
+                on_commit(source, result, lag)
+
+    ended: queue.SimpleQueue[SourceCommitter] = queue.SimpleQueue()
+    committers = [SourceCommitter(reader, check, committed, one_at_a_time) for reader in readers]
+    failed: SourceCommitter | None = None
+    try:
+        for committer in committers:
+            committer.start(ended)
+        failed = next(
+            (
+                committer
+                for committer in (ended.get() for _ in committers)
+                if committer.failure is not None
+            ),
+            None,
+        )
+    finally:
+        stop.set()
+        for committer in committers:
+            committer.join()
+    if failed is not None and failed.failure is not None:
+        if len(committers) > 1:
+            _LOG.error(
+                "source %s: ingestion ends, also that of other sources",
+                failed.reader.ingestor.source.name,
+            )
+        raise failed.failure

@@ -40,16 +40,20 @@ from headwater.definitions.source import Source
 from headwater.definitions.spark_stream import SparkStream
 from headwater.errors import LostError, UsageError, nearest
 from headwater.events.read_events import IDENT, ROW, TIME
-from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
-from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller, every_part, repeatable
-from headwater.ingestion.archive_files import durable
-from headwater.ingestion.build_commit import Skip
-from headwater.ingestion.dedup_index import WIDTH, words
-from headwater.ingestion.held_events import DUE, waiting
-from headwater.ingestion.judge_again import judge_again
-from headwater.ingestion.partition_writer import PartitionWriter
-from headwater.ingestion.past_events import Logs, first_ids
-from headwater.ingestion.source_ingestor import LEFT, IngestLimits, streamed
+from headwater.ingestion.archive import (
+    FOLDERS,
+    KNOWN_AT,
+    SEQUENCE,
+    AcknowledgedCommits,
+    Roller,
+    durable,
+    every_part,
+    repeatable,
+)
+from headwater.ingestion.commit import PartitionWriter, Skip
+from headwater.ingestion.fill_views import Logs, first_ids, judge_again
+from headwater.ingestion.ids import WIDTH, words
+from headwater.ingestion.source_ingestor import LEFT, IngestLimits, streamed, writer_lease
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.stream_reader import (
     RecordBatch,
@@ -57,8 +61,7 @@ from headwater.ingestion.sources.stream_reader import (
     integer_position,
     offset_at,
 )
-from headwater.ingestion.stand_by import writer_lease
-from headwater.ingestion.validate import AT, OFFSET, PARTITION, Acceptance, content_of
+from headwater.ingestion.validate import AT, DUE, OFFSET, PARTITION, Acceptance, content_of, waiting
 from headwater.kernel.arrays import I64
 from headwater.state import record
 from headwater.state.view_state import StreamStart, progresses, read_part

@@ -1,14 +1,18 @@
 """One source's way into the online store: writers that commit its records, and files that its
 archive is rolled into.
+
+The lease of a source's writer, and waiting for a lease that another process holds, to go on in
+its place when that ends.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,15 +34,11 @@ from headwater.errors import (
     RetentionError,
     UsageError,
 )
-from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
-from headwater.ingestion.archive import FOLDERS, Roller
-from headwater.ingestion.archive_owner import claim_folder
-from headwater.ingestion.build_commit import Adopt, Skip
+from headwater.ingestion.archive import FOLDERS, AcknowledgedCommits, Roller, claim_folder
+from headwater.ingestion.commit import Adopt, PartitionWriter, Skip
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.consumer_group import group_of
-from headwater.ingestion.fill_views import Fill, clear_generation, remedy
-from headwater.ingestion.partition_writer import PartitionWriter
-from headwater.ingestion.past_events import Logs
+from headwater.ingestion.fill_views import Fill, Logs, clear_generation, remedy
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
 from headwater.ingestion.sources.stream_reader import (
@@ -51,10 +51,9 @@ from headwater.ingestion.sources.stream_reader import (
     offset_at,
     open_feed,
 )
-from headwater.ingestion.stand_by import writer_lease
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.state.view_state import misses, progresses, read_parts
-from headwater.stores import OnlineStore, keyspace
+from headwater.stores import HeldError, OnlineStore, keyspace
 from headwater.stores.keyspace import (
     PlacedGenerations,
     begin_generation,
@@ -68,10 +67,15 @@ from headwater.stores.keyspace import (
 from headwater.stores.server import LEASE
 
 _LOG = logging.getLogger(__name__)
+
 LEFT: Final = 2 * LEASE  # seconds to wait for the lease that a killed process has left
+
 _POLLS = 2  # whose records are as many events as one part of a fill
+
 _LOOK = 1.0  # seconds between two looks whether a generation is whole in every partition
+
 _READ = 10.0  # seconds that a read takes at most
+
 _HOUR = 3_600_000_000  # microseconds of stream time between two retention checks
 
 
@@ -707,3 +711,68 @@ def _in_background(work: Sequence[Callable[[], object]]) -> Future[None]:
 
     threading.Thread(target=run, name="roll").start()
     return done
+
+
+_SLICE: Final = 1.0  # seconds of a wait, between two looks whether to stop
+
+Lease = Callable[[float], AbstractContextManager[None]]
+"""Holds a lease while its context lasts, after so many seconds of waiting at most; raises
+HeldError.
+"""
+
+
+def stand_by(
+    stack: ExitStack,
+    lease: Lease,
+    stop: threading.Event,
+    *,
+    limit: float | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> bool:
+    """Hold a lease until `stack` is closed; that another process holds it is logged at once. False
+    where it was stopped during the wait.
+
+    Args:
+        stack: the context of the lease.
+        lease: what to hold.
+        stop: ends the wait.
+        limit: seconds to wait at most; None waits until it is stopped.
+        meanwhile: called every second of the wait.
+
+    Raises:
+        HeldError: another process still holds it after the limit.
+    """
+    until, logged = clock.stopwatch() + (math.inf if limit is None else limit), False
+    while not stop.is_set():
+        left = until - clock.stopwatch()
+        try:
+            stack.enter_context(lease(max(0.0, min(left, _SLICE if logged else 0.0))))
+        except HeldError as error:
+            if left <= 0:
+                raise
+            if not logged:
+                plan = (
+                    "Standing by" if limit is None else f"Waiting up to {limit:g} s for it to end"
+                )
+                _LOG.warning("%s. %s, to go on in its place", str(error).partition("; ")[0], plan)
+            logged = True
+            meanwhile()
+        else:
+            return True
+    return False
+
+
+def writer_lease(store: OnlineStore, source: Source, wait: float) -> AbstractContextManager[None]:
+    """Be the one process that writes a source, while the context lasts; nothing where every process
+    may, or holds the store.
+
+    The commits of a process that has lost it are refused: they expect what the store held when it
+    wrote last. source: as the store names it.
+
+    Raises:
+        StoreError: another process still holds it after `wait` seconds.
+    """
+    multi_process = store.capabilities.multi_process
+    if not multi_process or not has_one_writer(source, multi_process=multi_process):
+        return nullcontext()
+    return store.lease(f"writer of {source.name}", wait=wait)

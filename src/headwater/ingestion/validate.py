@@ -1,48 +1,79 @@
 """From records to accepted events: decoded, selected, checked. Every rejected record has a
 reason.
+
+The unit in which a source reads event times that are numbers, and what it says of numbers in
+another unit.
+
+Events that break an expectation of their source: counted, and rejected where the definition says
+so.
+
+Events held until their time comes, ordered by due time: a commit reads those that are due,
+however many wait behind them.
+
+What decides which records of a stream become events, and rows that were kept under other rules
+than today's.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import polars as pl
 
 from headwater.definitions.checks import text
 from headwater.definitions.connectors import Frame, push
+from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.source import Source
-from headwater.errors import DataError
+from headwater.definitions.source import Expect, Source, bottom_of, output_name, root_columns
+from headwater.errors import DataError, HeadwaterError
 from headwater.events.columns import beyond_float, beyond_int64, is_wide, reads_exactly
-from headwater.events.read_events import BEFORE, IDENT, KNOWN, ROW, TIME, arrived, collect, declared
-from headwater.ingestion.archive import KNOWN_AT
-from headwater.ingestion.expected_events import ExpectedEvents
-from headwater.ingestion.held_events import DUE, PAYLOAD
+from headwater.events.expected_values import breaks
+from headwater.events.read_events import (
+    BEFORE,
+    IDENT,
+    KNOWN,
+    ROW,
+    TIME,
+    arrived,
+    collect,
+    declared,
+    timestamp_micros,
+)
+from headwater.ingestion.archive import KNOWN_AT, SEQUENCE
+from headwater.ingestion.serde.json import EXAMPLE, LATEST
 from headwater.ingestion.sources.stream_reader import (
     FEW,
     Decoded,
     RecordBatch,
     decoder,
+    needed_columns,
     stream_schema,
 )
-from headwater.ingestion.time_numbers import TimeNumber
 from headwater.kernel.arrays import I64, NOTHING
+from headwater.state import record
 from headwater.state.view_state import ViewTiles
 
 PARTITION, OFFSET, AT = "headwater_partition", "headwater_offset", "headwater_received_at"
-UTC = pl.Datetime("us", "UTC")
+
+INSTANT = pl.Datetime("us", "UTC")
+
 _EVER = 2**62
+
 COPY = "a duplicate of an accepted event"
+
 DEAD_SCHEMA: Mapping[str, pl.DataType] = {
     "reason": pl.String(),
     PARTITION: pl.String(),
     OFFSET: pl.Int64(),
-    AT: UTC,
-    KNOWN_AT: UTC,
+    AT: INSTANT,
+    KNOWN_AT: INSTANT,
     "payload": pl.Binary(),
 }
 
@@ -120,7 +151,7 @@ class Acceptance:
             rows, kept, refused = decoded.frame, decoded.rows, decoded.refused
         partitions = pl.Series(PARTITION, list(records.partitions), pl.String)[records.partition]
         places = pl.DataFrame(
-            [partitions, pl.Series(OFFSET, records.offset), pl.Series(AT, records.at).cast(UTC)]
+            [partitions, pl.Series(OFFSET, records.offset), pl.Series(AT, records.at).cast(INSTANT)]
         )
         rows = pl.concat(
             [rows, places[kept] if len(kept) < places.height else places], how="horizontal"
@@ -427,6 +458,7 @@ class Acceptance:
 
 NONE = pl.DataFrame(schema={name: dtype for name, dtype in DEAD_SCHEMA.items() if name != KNOWN_AT})
 """No refused rows."""
+
 _NO_REASON = pl.Series("reason", [None], pl.String)
 
 
@@ -506,3 +538,454 @@ def content_of(events: pl.DataFrame) -> I64:
     return (
         events.drop(ROW, IDENT, strict=False).hash_rows(seed=0).reinterpret(signed=True).to_numpy()
     )
+
+
+UNITS: Final = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+"""Microseconds of each unit that a time may be counted in."""
+
+# microseconds: an event that was sent in another unit happened about when it was received
+_NEAR: Final = 366 * 86_400_000_000
+
+# microseconds: now as a number of one unit, read in a smaller one, is before April 1970
+_EARLY: Final = 10_000_000_000_000
+
+_PROBES: Final = (1_000_000_000, 2_000_000_000)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class TimeNumber:
+    """An event time that records write as a number.
+
+    column: of the record. unit: in which the source reads it, a key of `UNITS`.
+    """
+
+    column: str
+    unit: str
+
+    @staticmethod
+    def of(source: Source, schema: Mapping[str, pl.DataType]) -> TimeNumber | None:
+        """That of a source whose records have these columns; None where it is none, or made of
+        several columns.
+
+        >>> from headwater.definitions.connectors import push
+        >>> millis = [pl.from_epoch("ts", time_unit="ms").dt.replace_time_zone("UTC").alias("at")]
+        >>> TimeNumber.of(
+        ...     Source("a", timestamp_field="at", select=millis, stream=push(schema={"ts": int})),
+        ...     {"ts": pl.Int64()},
+        ... )
+        TimeNumber(column='ts', unit='ms')
+        """
+        source = bottom_of(source)
+        name, item, roots = (
+            source.timestamp_field,
+            _item(source, source.timestamp_field),
+            made_of(source, source.timestamp_field),
+        )
+        if len(roots) != 1 or not roots <= schema.keys() or source.stream is None:
+            return None
+        (column,) = roots
+        if isinstance(schema[column], pl.Datetime):
+            return (
+                None
+                if source.stream.timestamps == "iso"
+                else TimeNumber(column, source.stream.timestamps)
+            )
+        if not schema[column].is_numeric():
+            return None
+        with suppress(HeadwaterError, pl.exceptions.PolarsError):
+            made = pl.DataFrame(pl.Series(column, _PROBES, schema[column], strict=False)).select(
+                item
+            )
+            micros = (
+                made.select(timestamp_micros(name, made.schema, source.timezone, ""))
+                .to_series()
+                .to_list()
+            )
+            for unit, length in UNITS.items():
+                if micros == [probe * length for probe in _PROBES]:
+                    return TimeNumber(column, unit)
+        return None
+
+    @property
+    def described(self) -> str:
+        """What a value of the column has to be, with an example."""
+        return f"a timestamp in {self.unit} since 1970, such as {self.number(EXAMPLE)}"
+
+    def number(self, when: datetime) -> int:
+        """A time as the number that records write."""
+        micros = (when - _EPOCH) // timedelta(microseconds=1)
+        return micros * 1000 if self.unit == "ns" else micros // int(UNITS[self.unit])
+
+    def numbers(self, rows: pl.DataFrame) -> pl.Series:
+        """The numbers that records wrote; of a timestamp, those of its unit."""
+        column = rows[self.column]
+        return (
+            column.dt.epoch("us") // int(UNITS[self.unit])
+            if isinstance(column.dtype, pl.Datetime)
+            else column
+        )
+
+    def are_usual(self, numbers: pl.Series) -> bool:
+        """Whether no number can be one of another unit: all are times after April 1970, and before
+        the year 10000.
+        """
+        low, high, length = numbers.min(), numbers.max(), UNITS[self.unit]
+        return (
+            isinstance(low, int | float)
+            and isinstance(high, int | float)
+            and low * length > _EARLY
+            and high * length < LATEST
+        )
+
+    def in_other_unit(self, numbers: pl.Series, received: pl.Series) -> dict[int, str]:
+        """Which of n numbers are of another unit, and why: in that one they are about when the
+        record was received.
+
+        Args:
+            numbers: as of `numbers`, (n).
+            received: when each record was taken in, int64 (n), microseconds.
+        """
+        reasons: dict[int, str] = {}
+        for unit, length in UNITS.items():
+            if unit != self.unit:
+                for n in ((numbers.cast(pl.Float64) * length - received).abs() < _NEAR).arg_true():
+                    reasons[n] = self._reason(int(numbers[n]), unit)
+        return reasons
+
+    def _reason(self, number: int, unit: str) -> str:
+        own, sent = UNITS[self.unit], UNITS[unit]
+        right = number * round(sent / own) if sent > own else number // round(own / sent)
+        micros = number * own
+        read = (
+            f"{_EPOCH + timedelta(microseconds=micros):%Y-%m-%dT%H:%M:%SZ}"
+            if abs(micros) <= LATEST
+            else "beyond the year 9999"
+        )
+        return (
+            f"{self.column} was sent in {unit} since 1970, and is read in {self.unit}: {number} "
+            f"is {read}; send {right}"
+        )
+
+
+def made_of(source: Source, name: str) -> frozenset[str]:
+    """The columns of a record that a column of a source is made of."""
+    return root_columns(_item(source, name))
+
+
+def _item(source: Source, name: str) -> str | pl.Expr:
+    return next((item for item in source.select or () if output_name(item) == name), name)
+
+
+UNEXPECTED = "unexpected"
+"""The count of events that break an expectation; "unexpected: " and the expectation for each of
+them.
+"""
+
+
+@dataclass(frozen=True)
+class ExpectedEvents:
+    """The expectations that an event alone can break."""
+
+    expectations: tuple[Expect, ...]
+
+    @staticmethod
+    def of(source: Source) -> ExpectedEvents | None:
+        """Those of a source; None without any, which costs nothing."""
+        alone = tuple(
+            e
+            for e in source.expectations
+            if isinstance(e, Expect) and breaks(e, pl.Null()) is not None
+        )
+        return ExpectedEvents(alone) if alone else None
+
+    @property
+    def columns(self) -> list[str]:
+        """What they are of."""
+        return sorted({expected.column for expected in self.expectations})
+
+    def judged(
+        self, values: pl.DataFrame, reasons: pl.Series
+    ) -> tuple[pl.Series, Mapping[str, int]]:
+        """The reasons why events are rejected, and how many of the others break each expectation.
+
+        values: the columns, a row an event. reasons: why each is rejected already, or null.
+        """
+        sound = reasons.is_null()
+        broken = values.select(
+            breaks(expected, values.schema[expected.column]) for expected in self.expectations
+        )
+        counts = {
+            UNEXPECTED: int((broken.select(pl.any_horizontal(pl.all())).to_series() & sound).sum())
+        }
+        for expected, column in zip(self.expectations, broken.get_columns(), strict=True):
+            wrong = column & sound
+            counts[f"{UNEXPECTED}: {column.name}"] = int(wrong.sum())
+            if expected.on_violation == "reject" and wrong.any():
+                reasons = reasons.set(wrong & reasons.is_null(), f"unexpected {column.name}")
+        return reasons, {name: count for name, count in counts.items() if count}
+
+
+DUE, PAYLOAD = "headwater_due", "headwater_payload"
+"""Columns of held rows: when an event happens, microseconds; and its record as it came, null where
+it came as a row.
+"""
+
+_MERGED = 16  # blocks of one level that become one of the next
+
+_LARGEST = 1 << 16  # rows of a block that is merged no more
+
+
+@dataclass(frozen=True, eq=False)
+class _HeldBlock:
+    """The rows of one key of the store, rising by DUE; those before `start` have been released."""
+
+    key: bytes
+    rows: pl.DataFrame
+    due: I64
+    start: int = 0
+
+    @property
+    def first(self) -> int:
+        """When the next of its events is due."""
+        return int(self.due[self.start])
+
+    @property
+    def left(self) -> pl.DataFrame:
+        return self.rows.slice(self.start)
+
+    @property
+    def level(self) -> int:
+        """How often blocks of one event would have been merged to give as many."""
+        size, level = len(self.due) - self.start, 0
+        while size >= _MERGED:
+            size, level = size // _MERGED, level + 1
+        return level
+
+
+@dataclass(frozen=True, eq=False)
+class HeldEvents:
+    """The held events of one partition writer, an immutable value.
+
+    A block stays in the store as it is until its last event is released: an event is released by
+    the first commit whose time is later than its own, so the time of the last commit says which
+    events of a block still wait. Blocks of similar size are merged, so `n` events held by `n`
+    commits lie in O(log n) blocks.
+
+    spent: keys whose events have all been released; the next commit deletes them.
+    looked_at: how many events have been read or moved so far: the work done.
+
+    >>> changes, held = HeldEvents().put(b"a", pl.DataFrame({"n": [1, 2], DUE: [50, 10]}))
+    >>> held.due, held.latest
+    (10, 50)
+    >>> released, held = held.release(20)
+    >>> [rows["n"].to_list() for rows in released], held.due
+    ([[2]], 50)
+    """
+
+    _blocks: tuple[_HeldBlock, ...] = ()
+    spent: tuple[bytes, ...] = ()
+    looked_at: int = 0
+
+    @staticmethod
+    def load(blocks: Mapping[bytes, bytes], at: int) -> HeldEvents:
+        """Those in the values of the store by key, as `put` made them; at: the time of the last
+        commit, microseconds.
+        """
+        found = [_sorted(key, record.frame_of(value)) for key, value in blocks.items()]
+        return _held([replace(block, start=int(np.searchsorted(block.due, at))) for block in found])
+
+    def __len__(self) -> int:
+        return sum(len(block.due) - block.start for block in self._blocks)
+
+    @cached_property
+    def due(self) -> int | None:
+        """When the first event happens, microseconds; None where none is held."""
+        return min((block.first for block in self._blocks), default=None)
+
+    @property
+    def latest(self) -> int:
+        """When the last event happens, microseconds; 0 where none is held."""
+        return max((int(block.due[-1]) for block in self._blocks), default=0)
+
+    @property
+    def blocks(self) -> int:
+        """How many keys of the store hold them."""
+        return len(self._blocks)
+
+    def release(self, now: int) -> tuple[list[pl.DataFrame], HeldEvents]:
+        """The events whose time is before `now`, in the order of their times, one frame for each
+        schema; and those that are left.
+        """
+        if self.due is None or self.due >= now:
+            return [], self
+        released, blocks = [], []
+        for block in self._blocks:
+            stop = int(np.searchsorted(block.due, now))
+            if stop > block.start:
+                released.append(block.rows.slice(block.start, stop - block.start))
+            blocks.append(replace(block, start=stop) if stop > block.start else block)
+        return list(_alike(released)), _held(
+            blocks, self.spent, self.looked_at + sum(rows.height for rows in released)
+        )
+
+    def put(
+        self, key: bytes, rows: pl.DataFrame | None
+    ) -> tuple[dict[bytes, bytes | None], HeldEvents]:
+        """Hold more rows under a new key; the changes of the store, including those of events
+        released before, and the new held events.
+        """
+        changes: dict[bytes, bytes | None] = dict.fromkeys(self.spent)
+        if rows is None:
+            return changes, replace(self, spent=()) if self.spent else self
+        block, blocks, moved = _sorted(key, rows), list(self._blocks), 0
+        while others := _to_merge(blocks, block):
+            changes |= dict.fromkeys(other.key for other in others)
+            blocks = [other for other in blocks if not any(other is merged for merged in others)]
+            block = _sorted(key, pl.concat([*(other.left for other in others), block.rows]))
+            moved += block.rows.height
+        return {**changes, key: record.frame_bytes(block.rows)}, _held(
+            [*blocks, block], (), self.looked_at + moved
+        )
+
+
+def _held(
+    blocks: Sequence[_HeldBlock], spent: Iterable[bytes] = (), looked_at: int = 0
+) -> HeldEvents:
+    """The held events of these blocks; those whose events have all been released are added to the
+    spent ones.
+    """
+    done = (block.key for block in blocks if block.start == len(block.due))
+    return HeldEvents(
+        tuple(block for block in blocks if block.start < len(block.due)), (*spent, *done), looked_at
+    )
+
+
+def _to_merge(blocks: Sequence[_HeldBlock], block: _HeldBlock) -> list[_HeldBlock]:
+    """The blocks that are of the level and schema of a new one, if they are so many that they
+    become one.
+    """
+    if block.rows.height >= _LARGEST:
+        return []
+    alike = [
+        other
+        for other in blocks
+        if other.level == block.level and other.rows.schema == block.rows.schema
+    ]
+    return alike if len(alike) >= _MERGED - 1 else []
+
+
+def waiting(value: bytes, at: int) -> pl.DataFrame:
+    """The events of one block of the store that still wait after a commit at `at`, microseconds."""
+    rows = record.frame_of(value)
+    return rows.filter(pl.col(DUE) >= at)
+
+
+def _sorted(key: bytes, rows: pl.DataFrame) -> _HeldBlock:
+    due = rows[DUE].to_numpy()
+    if len(due) > 1 and (due[1:] < due[:-1]).any():
+        order = np.argsort(due, kind="stable")
+        rows, due = rows[order], due[order]
+    return _HeldBlock(key, rows, due)
+
+
+def _alike(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Frames of one schema joined, and sorted by DUE."""
+    by: dict[tuple[tuple[str, pl.DataType], ...], list[pl.DataFrame]] = {}
+    for frame in frames:
+        by.setdefault(tuple(frame.schema.items()), []).append(frame)
+    for same in by.values():
+        yield pl.concat(same).sort(DUE, maintain_order=True) if len(same) > 1 else same[0]
+
+
+_POSITION = (PARTITION, OFFSET, AT, KNOWN_AT, SEQUENCE)
+
+
+def rules_of(acceptance: Acceptance) -> dict[str, str]:
+    """The parts of the rules, most as digests: the columns and their types, the select, filter,
+    ids, and keys of views.
+    """
+    source = acceptance.source
+    columns = needed(acceptance)
+    own = (
+        source.timestamp_field,
+        source.known_at_field,
+        source.changes,
+        source.timezone,
+        source.window_on,
+    )
+    stream = source.stream
+    parts = {
+        "types": [
+            {name: str(dtype) for name, dtype in columns.items()},
+            getattr(stream, "format", ""),
+            getattr(stream, "timestamps", ""),
+        ],
+        "select": [source.select, own],
+        "filter": source.filter,
+        "ids": [source.id_field, source.id_horizon if source.id_field else None],
+    }
+    digests = {name: fingerprint_of(rule) for name, rule in parts.items()}
+    return {**digests, "keys": json.dumps(sorted({tuple(view.keys) for view in acceptance.views}))}
+
+
+def changed_of(old: Mapping[str, str], new: Mapping[str, str]) -> set[str]:
+    """Which parts of the rules may accept records that were not accepted before."""
+    changed = {name for name in new if old.get(name) != new[name]}
+    keys = [json.loads(rules.get("keys", "[]")) for rules in (new, old)]
+    return changed - {"keys"} if all(view_keys in keys[1] for view_keys in keys[0]) else changed
+
+
+def needed(acceptance: Acceptance) -> Mapping[str, pl.DataType]:
+    """The columns of the stream that events are made of."""
+    read = frozenset().union(*(view.read_columns for view in acceptance.views))
+    names = set(
+        needed_columns(acceptance.source, sorted(read) if acceptance.source.select is None else ())
+    )
+    return {name: dtype for name, dtype in acceptance.schema.items() if name in names}
+
+
+def conformed(frame: pl.LazyFrame, acceptance: Acceptance, *also: str) -> pl.LazyFrame:
+    """Rows of an archive, or the like, with the columns and types that the stream has today; and
+    `also` these columns.
+    """
+    had = frame.collect_schema()
+    columns = [_cast(name, had.get(name), dtype) for name, dtype in acceptance.schema.items()]
+    return frame.select(*columns, *(name for name in (*_POSITION, *also) if name in had))
+
+
+def altered(frames: Iterable[pl.LazyFrame], acceptance: Acceptance) -> bool:
+    """Whether `conformed` cannot give what decoding would: a column that events are made of was not
+    kept, or its type was another.
+    """
+    columns = needed(acceptance)
+    return any(
+        not _is_exact(schema.get(name), dtype)
+        for schema in (frame.collect_schema() for frame in frames)
+        for name, dtype in columns.items()
+    )
+
+
+def _cast(name: str, had: pl.DataType | None, dtype: pl.DataType) -> pl.Expr:
+    if had is None:
+        return pl.lit(None, dtype).alias(name)
+    return pl.col(name) if had == dtype else pl.col(name).cast(dtype, strict=False)
+
+
+def _is_exact(had: pl.DataType | None, dtype: pl.DataType) -> bool:
+    """Whether values of one type are, cast, what a record would have been decoded to as the
+    other.
+    """
+    if had is None or had == dtype:
+        return had is not None
+    if had.is_integer() and dtype.is_integer():
+        mine, theirs = (
+            int(str(width).removeprefix("U").removeprefix("Int")) for width in (had, dtype)
+        )
+        if had.is_signed_integer() == dtype.is_signed_integer():
+            return mine <= theirs
+        return dtype.is_signed_integer() and mine < theirs
+    if had.is_integer() or had == pl.Float32:
+        return dtype == pl.Float64
+    return False

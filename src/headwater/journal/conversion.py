@@ -26,7 +26,7 @@ from headwater import clock, disk
 from headwater.disk import sync
 from headwater.engine.checkpoint import lock
 from headwater.errors import StoreError
-from headwater.ingestion.archive_files import durable
+from headwater.ingestion.archive import durable
 from headwater.journal import shipping_queue
 from headwater.journal.daily_statistics import prune_statistics, update
 from headwater.journal.format import KINDS, RESPONSES, SERVED_ROWS, RecordKind, scan

@@ -45,7 +45,7 @@ import polars as pl
 from headwater import disk
 from headwater.engine.checkpoint import lock
 from headwater.events.columns import status_name
-from headwater.ingestion.archive_files import durable
+from headwater.ingestion.archive import durable
 from headwater.journal.serving_log_files import SERVED
 from headwater.journal.serving_log_rows import AT, LATENCY, PREDICTION_HOW, VERSION, VIEWS
 from headwater.kernel.arrays import F64, I64

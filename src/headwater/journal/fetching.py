@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from headwater import disk
 from headwater.engine.checkpoint import lock
 from headwater.errors import DataError, UsageError
-from headwater.ingestion.archive_files import durable
+from headwater.ingestion.archive import durable
 from headwater.journal.daily_statistics import update
 from headwater.journal.exposure_log import EXPOSURES
 from headwater.journal.journal_files import CLOSED

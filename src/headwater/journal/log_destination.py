@@ -25,7 +25,7 @@ from headwater import clock, disk
 from headwater.connectors import remote
 from headwater.definitions.connectors import SCHEMES, ParquetFiles
 from headwater.errors import DataError, DefinitionError, UsageError, nearest
-from headwater.ingestion.archive_files import durable
+from headwater.ingestion.archive import durable
 
 if TYPE_CHECKING:
     import polars as pl

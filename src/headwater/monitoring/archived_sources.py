@@ -24,8 +24,13 @@ from headwater.definitions.model import Model
 from headwater.definitions.source import Source
 from headwater.errors import DataError
 from headwater.events.read_events import KNOWN, ROW, arrived, collect
-from headwater.ingestion.archive import KNOWN_AT, Roller, readable_parts
-from headwater.ingestion.archive_columns import as_today, broken_files_named
+from headwater.ingestion.archive import (
+    KNOWN_AT,
+    Roller,
+    as_today,
+    broken_files_named,
+    readable_parts,
+)
 from headwater.ingestion.validate import AT, Acceptance
 from headwater.state.view_state import progresses
 from headwater.stores import OnlineStore, keyspace

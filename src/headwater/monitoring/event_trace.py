@@ -30,11 +30,10 @@ from headwater.events.read_events import (
     arrived,
     collect,
 )
-from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
-from headwater.ingestion.archive_columns import as_today
+from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller, as_today
 from headwater.ingestion.change_state import OLDER, PASSED
-from headwater.ingestion.dedup_index import DedupIndex
-from headwater.ingestion.past_events import first_ids, images_before
+from headwater.ingestion.fill_views import first_ids, images_before
+from headwater.ingestion.ids import DedupIndex
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import COPY, Acceptance
 from headwater.kernel.arrays import LASTS

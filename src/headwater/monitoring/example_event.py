@@ -22,8 +22,7 @@ from headwater.errors import HeadwaterError
 from headwater.events.read_events import TIME
 from headwater.ingestion.serde.json import EXAMPLE
 from headwater.ingestion.sources.stream_reader import RecordBatch
-from headwater.ingestion.time_numbers import UNITS, TimeNumber, made_of
-from headwater.ingestion.validate import Acceptance
+from headwater.ingestion.validate import UNITS, Acceptance, TimeNumber, made_of
 
 # microseconds: an event whose time was read right is as old as that at most
 _NEAR: Final = 2 * 86_400_000_000

@@ -22,7 +22,7 @@ from headwater.definitions.view_versions import of_version
 from headwater.errors import UsageError, nearest
 from headwater.events.change_images import ANOTHER
 from headwater.events.read_events import GONE, KNOWN, ROW, TIME, Notes, arrived
-from headwater.ingestion.archive_columns import broken_files_named
+from headwater.ingestion.archive import broken_files_named
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.as_of import as_of
 from headwater.monitoring.event_trace import EventTrace

@@ -18,9 +18,8 @@ from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery
 from headwater.events.change_images import ended, in_force
 from headwater.events.read_events import KNOWN, ROW, Notes, Reach
-from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller
-from headwater.ingestion.archive_columns import as_today
-from headwater.ingestion.past_events import Accepted, first_ids, history_before, images_before
+from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller, as_today
+from headwater.ingestion.fill_views import Accepted, first_ids, history_before, images_before
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.as_of import NEVER

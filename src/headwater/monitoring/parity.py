@@ -29,7 +29,7 @@ from headwater.definitions.project import Project, StoredView, checked_call, cho
 from headwater.definitions.source import producers_rule
 from headwater.engine.engines import engine_name, open_engine
 from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet
-from headwater.ingestion.archive_columns import broken_files_named
+from headwater.ingestion.archive import broken_files_named
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.monitoring.agreement import agree
 from headwater.monitoring.history_parity import HistoryParity, compared_with_history

@@ -31,9 +31,8 @@ from headwater.definitions.project import (
 from headwater.definitions.source import Source, producers_rule
 from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import KNOWN_AT, Roller
-from headwater.ingestion.held_events import waiting
 from headwater.ingestion.partition_count import PARTITIONS_GREW, count_key, partition_count
-from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET
+from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET, waiting
 from headwater.kernel.as_of import as_of
 from headwater.models.latest_results import LATEST_DRIFT
 from headwater.models.promises import deliveries

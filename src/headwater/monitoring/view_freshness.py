@@ -17,7 +17,7 @@ from headwater import clock
 from headwater.definitions.project import Project, stored
 from headwater.definitions.source import Source
 from headwater.ingestion.archive import KNOWN_AT, Roller
-from headwater.ingestion.held_events import waiting
+from headwater.ingestion.validate import waiting
 from headwater.monitoring.status import standing
 from headwater.results.freshness_result import FreshnessResult, SourceFreshness, ViewFreshness
 from headwater.state.view_state import Progress

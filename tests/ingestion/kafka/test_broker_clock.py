@@ -13,8 +13,8 @@ import pytest
 import headwater as hw
 from headwater import clock
 from headwater.errors import ClockError, ConnectError
-from headwater.ingestion import broker_clock
-from headwater.ingestion.broker_clock import BrokerClocks
+from headwater.ingestion import clock_check
+from headwater.ingestion.clock_check import BrokerClocks
 from headwater.ingestion.ingest import ingest
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.sources.kafka_client import TOPIC, probe
@@ -347,7 +347,7 @@ def test_a_broker_that_does_not_answer_holds_nobody_up(store, wall, caplog, monk
         raise ConnectError("nobody answers")
 
     monkeypatch.setattr("headwater.ingestion.sources.kafka_client.probe", probe)
-    monkeypatch.setattr(broker_clock, "_BACKOFF", Backoff(0.02, 600))
+    monkeypatch.setattr(clock_check, "_BACKOFF", Backoff(0.02, 600))
     sources = [
         hw.Source(
             name,
@@ -371,7 +371,7 @@ def test_a_broker_that_does_not_answer_holds_nobody_up(store, wall, caplog, monk
 def test_an_old_look_says_nothing(store, wall, monkeypatch):
     stopwatch = [0.0]
     monkeypatch.setattr("headwater.clock.stopwatch", lambda: stopwatch[0])
-    found = broker_clock._Broker(hw.kafka("t", schema={"at": datetime}))
+    found = clock_check._Broker(hw.kafka("t", schema={"at": datetime}))
     from headwater.ingestion.sources.kafka_client import Seen
 
     found.seen, found.at = Seen(7 * MINUTE, clock.now_micros(), clock.steady_micros()), 0.0

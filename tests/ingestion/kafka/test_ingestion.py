@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import headwater as hw
-from headwater.ingestion.partition_writer import Progress
+from headwater.ingestion.commit import Progress
 from headwater.stores import keyspace
 from tests.figures import figure
 from tests.ingestion.world import LONG, World, said, wait_until

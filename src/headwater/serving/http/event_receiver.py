@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 
 from headwater.errors import UsageError, nearest
+from headwater.ingestion.change_state import ACCEPTED, DUPLICATE, FILTERED, HELD, REFUSED
 from headwater.ingestion.ingest import Receive
-from headwater.ingestion.record_outcomes import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.ingestion.sources.http_inbox import Inbox, Settled
 from headwater.serving.http.asgi import JSON, Read, Refused, RequestIds, Scope, Send
 from headwater.serving.http.auth import Access, Denied, is_loopback
@@ -203,7 +203,7 @@ def event_outcomes(settled: Settled) -> dict[str, object]:
     ]
     return {
         "accepted": count[ACCEPTED],
-        "copies": count[COPY],
+        "copies": count[DUPLICATE],
         "held": count[HELD],
         "filtered": count[FILTERED],
         "refused": refused,

@@ -22,8 +22,8 @@ from headwater.definitions.freshness import Streaming
 from headwater.definitions.project import Project, checked_call, stored
 from headwater.definitions.source import Source
 from headwater.errors import UsageError
-from headwater.ingestion.commit_source import OnCommit
 from headwater.ingestion.committed import Committed
+from headwater.ingestion.ingest import OnCommit
 from headwater.ingestion.ingest import ingest as run
 from headwater.ingestion.source_ingestor import IngestLimits, streamed
 from headwater.stores import OnlineStore, UnansweredError
