@@ -490,7 +490,11 @@ def _blocks(
         own(keyspace.HELD), pl.concat(records.to_hold) if records.to_hold else None
     )
     ids = b"".join(records.deduplication.blocks)
-    id_changes, id_blocks = state.id_blocks.put(own(keyspace.IDS), ids, now, state.stored.get)
+    id_changes, id_blocks = (
+        ({}, state.id_blocks)
+        if state.ids is None
+        else state.id_blocks.put(own(keyspace.IDS), ids, now, state.stored.get)
+    )
     changes = {**held_changes, **id_changes}
     if records.rows and rules.archive:
         changes[own(keyspace.ARCHIVE)] = record.frame_bytes(

@@ -408,10 +408,12 @@ def create_store(url: str) -> CreatedStore:
 def _module_of(url: str) -> ModuleType:
     """The module that opens the store of a URL."""
     scheme = urlsplit(url).scheme.partition("+")[0]
-    if scheme not in STORES:
+    try:
+        name = STORES[scheme]
+    except KeyError:
         shown = re.sub("//[^/]*@", "//", url)  # without a password
         raise UsageError(
             f"the online store {shown!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB, "
             "postgresql://HOST:PORT/DATABASE or dynamodb://TABLE"
-        )
-    return importlib.import_module(STORES[scheme])
+        ) from None
+    return importlib.import_module(name)

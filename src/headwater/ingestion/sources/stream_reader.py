@@ -320,13 +320,15 @@ def open_feed(
         MissingExtraError: its library is not installed.
     """
     stream = bottom_of(source).stream
-    if type(stream).__name__ not in FEEDS:
+    try:
+        module = FEEDS[type(stream).__name__]
+    except KeyError:
         raise DefinitionError(
             f"source {source.name!r}: {stream or 'it has no stream, which'} is not read from "
             "anywhere; `headwater ingest` receives pushed events"
-        )
+        ) from None
     more = (stored,) if isinstance(stream, BrokerStream | AppendedFiles) else ()
-    feed: Feed = importlib.import_module(FEEDS[type(stream).__name__]).open_feed(
+    feed: Feed = importlib.import_module(module).open_feed(
         bottom_of(source), assigned, revoked, origin_of, *more
     )
     return feed
