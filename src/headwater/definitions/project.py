@@ -228,7 +228,7 @@ class Project(Definition):
         """The levels, each as a `Level`."""
         return cast("Mapping[str, Level]", self.levels)
 
-    @property
+    @cached_property
     def views(self) -> tuple[FeatureView, ...]:
         """Every view that a model reads or finds candidates in, and those that events are enriched
         with.

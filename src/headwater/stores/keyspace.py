@@ -442,9 +442,11 @@ def developing(
 def _scoped_patiently(
     store: OnlineStore, project: str, *, write: bool = False, shared: bool = False
 ) -> OnlineStore:
-    """As `scoped`; whom the store belongs to is asked again while it is slow, and it is claimed
-    once.
+    """As `scoped`; whom a store across the network belongs to is asked again while it is slow,
+    and it is claimed once.
     """
+    if not store.capabilities.remote:
+        return scoped(store, project, write=write, shared=shared)
     seen = retry(
         lambda: scoped(store, project, shared=shared),
         on=UnansweredError,
