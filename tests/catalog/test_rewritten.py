@@ -21,7 +21,7 @@ def project(*, streamed=True, topic="clicks", **rules):
         "amount": float,
         "page": str,
         "id": str,
-        "at": hw.definitions.streams.datetime,
+        "at": hw.definitions.connectors.datetime,
     }
     stream = hw.kafka(topic, servers="127.0.0.1:1", schema=schema)
     clicks = source(**{"select": ["user", "amount"], **rules}, stream=stream)

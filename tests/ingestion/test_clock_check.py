@@ -148,7 +148,7 @@ def test_a_clock_that_is_right_again_is_accepted(clocks):
 def world(tmp_path):
     path = tmp_path / "events.ndjson"
     stream = hw.appended(
-        str(path), schema={"key": int, "amount": float, "at": hw.definitions.streams.datetime}
+        str(path), schema={"key": int, "amount": float, "at": hw.definitions.connectors.datetime}
     )
     view = streaming_view(source={"stream": stream}, windows=["1d"], freshness=hw.streaming("10s"))
 

@@ -749,7 +749,7 @@ def test_a_streaming_view_without_a_stream_is_warned_of_by_a_plan_and_refused_by
 def test_another_writer_of_a_stream_than_before_is_refused(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
-    schema = {"user": int, "id": int, "at": hw.definitions.streams.datetime}
+    schema = {"user": int, "id": int, "at": hw.definitions.connectors.datetime}
 
     def apply(**rules):
         pay = source(stream=hw.kafka("pay", schema=schema), select=["user"], **rules)

@@ -314,7 +314,7 @@ def has_one_writer(source: Source, *, multi_process: bool) -> bool:
     multi_process: whether several processes may write to the store at the same time.
 
     >>> import headwater as hw
-    >>> topic = hw.kafka("payments", schema={"id": int, "at": hw.definitions.streams.datetime})
+    >>> topic = hw.kafka("payments", schema={"id": int, "at": hw.definitions.connectors.datetime})
     >>> def ask(**more):
     ...     return has_one_writer(
     ...         hw.Source("payments", stream=topic, timestamp_field="at", **more),
@@ -333,7 +333,7 @@ def producers_rule(source: Source) -> str | None:
     own; None where nothing is to be kept.
 
     >>> import headwater as hw
-    >>> topic = hw.kafka("payments", schema={"id": int, "at": hw.definitions.streams.datetime})
+    >>> topic = hw.kafka("payments", schema={"id": int, "at": hw.definitions.connectors.datetime})
     >>> print(producers_rule(hw.Source("payments", stream=topic, timestamp_field="at", id_field="id", writers="partition")))
     equal 'id' must share a partition, as writers='partition' promises, or copies count twice. Produce records with 'id', or a column \
 that it determines, as their key; or leave writers out, and one process writes all partitions

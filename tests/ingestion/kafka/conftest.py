@@ -95,7 +95,7 @@ class Broker:
 
     def source(self, topic, **given):
         """A source of the topic, in a consumer group of its own unless one is given."""
-        schema = {"n": int, "at": hw.definitions.streams.datetime}
+        schema = {"n": int, "at": hw.definitions.connectors.datetime}
         given = {"group": uuid.uuid4().hex, "schema": schema, "servers": self.servers} | given
         return hw.Source("events", timestamp_field="at", stream=hw.kafka(topic, **given))
 

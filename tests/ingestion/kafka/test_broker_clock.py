@@ -356,7 +356,7 @@ def test_a_broker_that_does_not_answer_holds_nobody_up(store, wall, caplog, monk
         )
         for name in "ab"
     ]
-    scoped = hw.stores.ownership.scoped(store, "project", write=True)
+    scoped = hw.stores.keyspace.scoped(store, "project", write=True)
     with BrokerClocks(scoped, sources) as clocks:
         clocks.wait()
         wait_until(lambda: len(asked) == 2, "a second look")

@@ -13,7 +13,7 @@ from headwater.ingestion.sources.stream_reader import decoder, open_feed
 
 
 def source(path, **given):
-    given = {"schema": {"n": int, "s": str, "at": hw.definitions.streams.datetime}} | given
+    given = {"schema": {"n": int, "s": str, "at": hw.definitions.connectors.datetime}} | given
     return hw.Source("lines", timestamp_field="at", stream=hw.appended(path, **given))
 
 
