@@ -66,7 +66,7 @@ _SAMPLE = 10_000
 
 _LEAST = 300_000_000  # bytes that a split of any size takes: rows on their way from files to files
 
-_MOST_ASKED = 0.7  # of keys asked for: looking each up costs more than it saves
+_MOST = 0.7  # of keys asked for: looking each up costs more than it saves
 
 
 def compute(
@@ -226,7 +226,7 @@ class _SpillJob:
             [r.keys.select(key.alias("hash")) for r in self.requests]
         ).unique()["hash"]
         needed = uncertain(self.scan.source) | key.is_in(request_hashes.implode())
-        if self.sample.filter(needed).height > _MOST_ASKED * self.sample.height:
+        if self.sample.filter(needed).height > _MOST * self.sample.height:
             needed = pl.lit(True)  # noqa: FBT003 (a literal)
         bucket = pl.when(uncertain(self.scan.source)).then(within).otherwise(key % within)
         left_out = Notes()

@@ -506,7 +506,7 @@ def _part(key: bytes) -> int:
 GATES = 8
 
 # seconds after which a commit that has closed the gates, and is not decided, is given up
-_GATE_ABANDONED = 10.0
+_ABANDONED = 10.0
 
 _GATE_POLL = 0.02
 
@@ -581,7 +581,7 @@ class Gates:
         while gate is not None and "o" in gate and first is not None and gate["o"] == first["o"]:
             if "d" in gate:
                 finish(gate)
-            elif clock.stopwatch() - since > _GATE_ABANDONED:
+            elif clock.stopwatch() - since > _ABANDONED:
                 self.give_up(gate["o"]["B"])
             else:
                 time.sleep(_GATE_POLL)
