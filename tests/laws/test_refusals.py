@@ -5,6 +5,7 @@ names, values and alternatives, never a sentence, so that messages may be rewrit
 """
 
 import re
+import warnings
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -13,7 +14,14 @@ import pytest
 
 import headwater as hw
 import headwater_aws
-from headwater.errors import DataError, DefinitionError, HeadwaterError, LeakError, UsageError
+from headwater.errors import (
+    DataError,
+    DefinitionError,
+    HeadwaterError,
+    LeakError,
+    NoEventsWarning,
+    UsageError,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -784,3 +792,20 @@ def test_what_the_refusals_are_variations_of_is_accepted():
     assert hw.get_historical_features(ITEMS, LISTS.with_columns(pl.col("list").list.head(2)))[
         "basket__count_1d"
     ].to_list() == [[2, 1]]
+
+
+def test_rows_whose_keys_are_written_otherwise_are_warned_of():
+    """With a key of the rows and one of the source; a row that has events is enough for none."""
+    history = EVENTS.with_columns(user=pl.Series(["u1", "u1", "u2"]))
+
+    def said(users):
+        rows = pl.DataFrame({"user": users, "timestamp": [NOON] * len(users)})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ask(rows=rows, history=history)
+        return [str(one.message) for one in caught if one.category is NoEventsWarning]
+
+    (warned,) = said(["U1"] * 30)
+    assert "'U1'" in warned
+    assert "'u1'" in warned or "'u2'" in warned
+    assert said(["U1"] * 29 + ["u2"]) == []
