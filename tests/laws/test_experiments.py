@@ -274,3 +274,37 @@ def test_rankings_take_turns_in_an_interleaved_list(world):
     )
     assert set(served["headwater_arm"]) == {"team 0", "team 1"}
     assert logged(world, "lists", "interleaved") == 16
+
+
+def test_a_request_has_the_fields_that_any_arm_reads(world):
+    """Of another model, too: what one arm alone reads is neither refused nor required, and is
+    read.
+    """
+    wider = hw.Model(
+        "wider",
+        task="binary",
+        features=hw.FeatureService("wider_v1", [user, hw.RequestField("amount", float)]),
+        labels=labels("stayed", user=USER, amount=[n % 7 / 2 for n in range(60)]),
+        outcomes="independent",
+    )
+    registry = hw.operations.ModelRegistry(world.home / "models")
+    hw.train(wider, as_of=START).register(registry)
+    named = [hw.experiments.Arm("hourly", churn), hw.experiments.Arm("wider", wider)]
+    made = hw.Project(
+        "shop",
+        [churn, wider, feed],
+        levels={"nightly": NIGHTLY},
+        experiments=[hw.Experiment("models", named, unit="user")],
+    )
+    with world.running("models", made) as client:
+        seen = set()
+        for user_id in range(20):
+            row = {"user": user_id, "amount": 1.5}
+            answer = good(client.post("/v1/predict/churn", json={"row": row, "features": True}))
+            assert (answer["arm"] == "wider") == ("amount" in answer["prediction"]["features"])
+            several = good(client.post("/v1/predict/churn", json={"rows": [row, row]}))
+            assert [one["arm"] for one in several["arms"]] == [answer["arm"]] * 2
+            seen.add(answer["arm"])
+        assert seen == {"hourly", "wider"}
+        wrong = client.post("/v1/predict/churn", json={"row": {"user": 1, "amout": 1.5}})
+        assert (wrong.status_code, "amout" in wrong.text) == (422, True)
