@@ -103,10 +103,10 @@ levels = {
     "nightly, known in a day": hw.Level(nightly, known_after={disputes: "1d"}),
     "live, known in a day": hw.Level(live, known_after={disputes: "1d"}),
 }
-how = hw.Evaluation(
+evaluation = hw.Evaluation(
     split="2018-07-01T00:00Z", metrics=["average_precision", "precision@1%", "recall@1%", "auc"]
 )
-project = hw.Project("fraud", [fraud], levels=levels, evaluation=how)
+project = hw.Project("fraud", [fraud], levels=levels, evaluation=evaluation)
 
 if __name__ == "__main__":
     hw.backtest(fraud, project.levels, project.evaluation).write_html("report.html")

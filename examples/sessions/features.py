@@ -110,8 +110,8 @@ levels = {
     "session live": hw.Level(),  # as defined
     "all live": hw.Level(live),
 }
-how = hw.Evaluation(split="2024-03-15T00:00Z", metrics=["ndcg@10", "recall@5"])
-project = hw.Project("feed", [feed], levels=levels, evaluation=how)
+evaluation = hw.Evaluation(split="2024-03-15T00:00Z", metrics=["ndcg@10", "recall@5"])
+project = hw.Project("feed", [feed], levels=levels, evaluation=evaluation)
 
 if __name__ == "__main__":
     hw.backtest(feed, project.levels, project.evaluation).write_html("report.html")

@@ -17,7 +17,7 @@ import headwater as hw
 from headwater.assessing.lift import lift_of
 from headwater.assessing.network import network
 from headwater.assessing.questions import read_answers, with_effects, write_questions
-from headwater.assessing.request_time import Asked, at_request, lost_at, over_budget
+from headwater.assessing.request_time import TimeoutJob, at_request, lost_at, over_budget
 from headwater.cli.projects import load
 from headwater.errors import UsageError
 from headwater.journal.serving_log_rows import LATENCY
@@ -343,7 +343,7 @@ def test_the_lift_falls_as_more_calls_time_out():
     ]
     shares = (0.0, 0.2, 1.0)
     (found,) = at_request(
-        Asked(
+        TimeoutJob(
             stale,
             ("daily", LEVELS["daily"]),
             ("instant", LEVELS["instant"]),
@@ -384,7 +384,9 @@ def test_what_a_third_party_feeds_is_computed_of_its_fallback():
     ).models[0]
     levels = ("daily", LEVELS["daily"]), ("instant", LEVELS["instant"])
     log = pl.DataFrame({f"{LATENCY}__third party": [1_000] * 98 + [90_000] * 2})
-    function, http = at_request(Asked(model, *levels, hw.Evaluation(timeouts=(0.0, 1.0)), log=log))
+    function, http = at_request(
+        TimeoutJob(model, *levels, hw.Evaluation(timeouts=(0.0, 1.0)), log=log)
+    )
     # `seen` is lost with it, or the model would go by that
     assert http.timed_out[1].lift.delta < -0.3
     assert function.timed_out[1].lift.delta > http.timed_out[1].lift.delta
@@ -392,7 +394,8 @@ def test_what_a_third_party_feeds_is_computed_of_its_fallback():
     assert http.p50.value == pytest.approx(0.001)
     assert http.p99.value > 0.05
     assert (
-        "not called" in at_request(Asked(model, *levels, hw.Evaluation(timeouts=())))[1].p99.reason
+        "not called"
+        in at_request(TimeoutJob(model, *levels, hw.Evaluation(timeouts=())))[1].p99.reason
     )
 
 

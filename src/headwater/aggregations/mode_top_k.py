@@ -49,9 +49,13 @@ class _Frequent:
         sizes, values, counts = state
         rows = ragged.rows_of(sizes)  # type: ignore[arg-type]
         order = np.lexsort((values, -counts, rows))
-        kept = ragged.places(sizes) < _list_length(context)  # type: ignore[arg-type]
+        within_length = ragged.places(sizes) < _list_length(context)  # type: ignore[arg-type]
         return _answers(
-            ListColumn(np.arange(len(sizes)), _starts(rows[kept], len(sizes)), values[order][kept]),
+            ListColumn(
+                np.arange(len(sizes)),
+                _starts(rows[within_length], len(sizes)),
+                values[order][within_length],
+            ),
             context,
         )
 

@@ -24,7 +24,7 @@ from headwater.assessing.network import network
 from headwater.assessing.probes.request_probe import of_log
 from headwater.assessing.questions import Answers, checked
 from headwater.assessing.readiness import readiness
-from headwater.assessing.request_time import Asked, at_request
+from headwater.assessing.request_time import TimeoutJob, at_request
 from headwater.assessing.risks import risks
 from headwater.assessing.stages import staged
 from headwater.backtesting.attribution import attribution
@@ -291,4 +291,4 @@ def _at_request(
     stale = base if base in run.compared else names[0]
     fresh = level if level in run.compared and level != stale else names[-1]
     ends = (stale, run.compared[stale]), (fresh, run.compared[fresh])
-    return at_request(Asked(run.model, *ends, run.evaluation, run.resources, log))
+    return at_request(TimeoutJob(run.model, *ends, run.evaluation, run.resources, log))

@@ -44,7 +44,7 @@ _THIRD_PARTY = f"{LATENCY}__third party"
 
 
 @dataclass(frozen=True)
-class Asked:
+class TimeoutJob:
     """The request: the two levels of the lift (by name), how they are judged, and rows of the
     serving log.
     """
@@ -57,7 +57,7 @@ class Asked:
     log: pl.DataFrame | None = None
 
 
-def at_request(job: Asked) -> Sequence[AtRequest]:
+def at_request(job: TimeoutJob) -> Sequence[AtRequest]:
     """Every request feature and third party of the model; empty if it has none.
 
     A function is timed here, on labelled rows; a third party is never called, and its latency is
@@ -224,7 +224,7 @@ def _put(column: pl.Series, rows: pl.Series, value: object) -> pl.Series:
     return replacement.zip_with(rows, column).alias(column.name)
 
 
-def _trial(job: Asked) -> _Trial:
+def _trial(job: TimeoutJob) -> _Trial:
     """Train the stale and the fresh level, as a backtest would."""
     definition = job.model
     if definition.ranking is not None and definition.ranking.candidates:
@@ -291,7 +291,7 @@ def _with_inputs(service: FeatureService) -> FeatureService:
 
 
 def _timed_out(
-    feature: RequestFeature | HttpFeatures, trial: _Trial | Missing, job: Asked
+    feature: RequestFeature | HttpFeatures, trial: _Trial | Missing, job: TimeoutJob
 ) -> Sequence[TimedOut] | Missing:
     if isinstance(trial, Missing):
         return trial
@@ -319,7 +319,7 @@ def _timed_out(
     return [TimedOut(share, step) for share, step in zip(shares, steps, strict=True)]
 
 
-def _named(job: Asked, share: float) -> str:
+def _named(job: TimeoutJob, share: float) -> str:
     return f"{job.fresh[0]}, {100 * share:g} % time out"
 
 

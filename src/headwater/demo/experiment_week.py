@@ -65,14 +65,14 @@ def experiment(model: Model, levels: Mapping[str, Level], folder: Path) -> Exper
         value=late,
         base=outcome(warned, aggregation.count(), keys=[UNIT], within="7d"),
     )
-    found = ExperimentMetric("late_flights_warned_of", value=late, margin=0.05)
+    warned_late = ExperimentMetric("late_flights_warned_of", value=late, margin=0.05)
     plan = ExperimentPlan(duration="7d", looks=2, min_lift=0.1)
     return Experiment(
         NAME,
         [Arm(name, model, level) for name, level in levels.items()],
         unit=UNIT,
         metrics=[share],
-        guardrails=[found],
+        guardrails=[warned_late],
         plan=plan,
     )
 

@@ -128,7 +128,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return Encoding(self.features, self.categories, self.words, self.kinds)
 
 
-def read_manifest(text: bytes, where: object) -> Manifest:
+def read_manifest(text: bytes, origin: object) -> Manifest:
     """The manifest that a file holds.
 
     Raises:
@@ -147,7 +147,7 @@ def read_manifest(text: bytes, where: object) -> Manifest:
         return manifest
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{where} is not a model manifest that this version of headwater reads: {error}. "
+            f"{origin} is not a model manifest that this version of headwater reads: {error}. "
             "Train the model again"
         ) from error
 

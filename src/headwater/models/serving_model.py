@@ -33,7 +33,7 @@ class ServedModel:
     ) -> None:
         self.fitted = replace(fitted, estimator=native(fitted.estimator))
         self.manifest, self.version = manifest, version
-        self._one = (
+        self._score_row = (
             _frames(self.fitted) if fitted.takes_raw or fitted.frames else _rows(self.fitted)
         )
 
@@ -48,7 +48,7 @@ class ServedModel:
         Raises:
             DataError: another number of values, or a value of another type than in training.
         """
-        return self._one(values)
+        return self._score_row(values)
 
     def score(self, frame: pl.DataFrame) -> F64:
         """The score of each row, as `Fitted.score` gives it."""

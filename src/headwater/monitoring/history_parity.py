@@ -74,8 +74,10 @@ def compared_with_history(offline: Offline, T: int, K: int) -> HistoryParity:
         f"{clock.timestamp(last).isoformat()}"
     )
     if source.id_field is not None:
-        found = expected.join(offline.archived.select(pl.col(IDENT).unique()), on=IDENT, how="semi")
-        lacks, more = _fewer(view, found, expected), []
+        in_archive = expected.join(
+            offline.archived.select(pl.col(IDENT).unique()), on=IDENT, how="semi"
+        )
+        lacks, more = _fewer(view, in_archive, expected), []
     else:
         archived = offline.archived.filter(
             (pl.col(TIME) >= first - source.delay) & (pl.col(TIME) <= last - source.delay)

@@ -114,8 +114,12 @@ class Offline:
                 )
                 for read in roller.parts():
                     self.notes.update(as_today(read().filter(pl.col(SEQUENCE) <= last), columns)[1])
-                kept = (frame.filter(pl.col(SEQUENCE) <= last) for frame in roller.lazy_parts())
-                parts += [frame.with_columns(known.cast(pl.Int64).alias(KNOWN)) for frame in kept]
+                in_commits = (
+                    frame.filter(pl.col(SEQUENCE) <= last) for frame in roller.lazy_parts()
+                )
+                parts += [
+                    frame.with_columns(known.cast(pl.Int64).alias(KNOWN)) for frame in in_commits
+                ]
         accepted = Accepted(
             acceptance, parts, first_ids(self.store, self.view.source), also=(KNOWN,)
         )

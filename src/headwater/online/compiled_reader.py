@@ -315,12 +315,12 @@ class CompiledReader:
                 layout.record_keys_of_one([encode(request) for encode in self._encode])
                 for request in requests
             ]
-            heads, each = len(layout.version_keys), len(first) - len(layout.version_keys)
+            heads, per_request = len(layout.version_keys), len(first) - len(layout.version_keys)
             stored = self.store.get([*first, *(key for keys in others for key in keys[heads:])])
             versions = stored[:heads]
             return [
-                self._of_one(layout, versions + stored[at : at + each], t)
-                for at in range(heads, heads + count * each, each)
+                self._of_one(layout, versions + stored[at : at + per_request], t)
+                for at in range(heads, heads + count * per_request, per_request)
             ]
         read = self.read(
             {name: [request[name] for request in requests] for name in self.columns}, count, t

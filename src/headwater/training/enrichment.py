@@ -75,7 +75,7 @@ class Tables:
     def __init__(
         self, frames: CallFrames, resources: Resources, last: int, known: int, notes: Notes
     ) -> None:
-        self._frames, self._resources, self._last, self._known, self.notes = (
+        self._frames, self._resources, self._last, self._known_by, self.notes = (
             frames,
             resources,
             last,
@@ -178,7 +178,10 @@ class Tables:
 
     def _query(self, base: Source, columns: Sequence[str], start: int | None) -> EventQuery:
         return EventQuery(
-            base, columns, [], None if start == NOTHING else Reach(start, self._last, self._known)
+            base,
+            columns,
+            [],
+            None if start == NOTHING else Reach(start, self._last, self._known_by),
         )
 
     def _events(self, query: EventQuery) -> tuple[Requests, pl.Series | None]:

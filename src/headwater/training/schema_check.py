@@ -220,7 +220,7 @@ class _Check:
                     columns.all.schema[name],
                     f"{context}: the column {name!r}",
                 )
-        split, where = aggregation.secondary, aggregation.where
+        split, condition = aggregation.secondary, aggregation.where
         if split is not None and self.problems.look(columns, split.column, context):
             self.problems.attempt(
                 context,
@@ -228,9 +228,14 @@ class _Check:
                 _single_column(columns.schema[split.column]),
                 f"{context}: {split.column!r}",
             )
-        if where is not None and self.problems.look(columns, where, context):
+        if condition is not None and self.problems.look(columns, condition, context):
             self.problems.attempt(
-                context, check_where, aggregation.function, where, columns.schema[where], context
+                context,
+                check_where,
+                aggregation.function,
+                condition,
+                columns.schema[condition],
+                context,
             )
 
     def _dtypes(self, service: FeatureService) -> dict[str, pl.DataType | None]:

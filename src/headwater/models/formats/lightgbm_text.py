@@ -45,7 +45,7 @@ class Checked:
     outputs: int
 
 
-def checked(data: bytes, where: object) -> Checked:
+def checked(data: bytes, origin: object) -> Checked:
     r"""The text of a model, every index in it in range and every tree a tree.
 
     Raises:
@@ -59,7 +59,7 @@ def checked(data: bytes, where: object) -> Checked:
 
     def refuse(problem: str) -> DataError:
         return DataError(
-            f"{where} is not a readable LightGBM model: {problem}; save it again with "
+            f"{origin} is not a readable LightGBM model: {problem}; save it again with "
             "Booster.save_model"
         )
 

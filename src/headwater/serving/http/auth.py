@@ -114,7 +114,7 @@ class TokenFile:
             UsageError: no token, or several tokens, of that name.
         """
         revoked = self.find(token)
-        self._write([other for other in self.read() if other.id != revoked.id])
+        self._write([entry for entry in self.read() if entry.id != revoked.id])
         return revoked
 
     def find(self, token: str) -> Token:

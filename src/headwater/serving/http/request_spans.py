@@ -48,13 +48,13 @@ class _GivenIds(RandomIdGenerator):
     random ones elsewhere.
     """
 
-    given: tuple[int, int] | None = None
+    next_ids: tuple[int, int] | None = None
 
     def generate_trace_id(self) -> int:
-        return super().generate_trace_id() if self.given is None else self.given[0]
+        return super().generate_trace_id() if self.next_ids is None else self.next_ids[0]
 
     def generate_span_id(self) -> int:
-        return super().generate_span_id() if self.given is None else self.given[1]
+        return super().generate_span_id() if self.next_ids is None else self.next_ids[1]
 
 
 class _Ended(SpanProcessor):
@@ -171,7 +171,7 @@ class RequestSpans:
         about = call.trace
         if about is None:  # it arrived before requests were traced
             return
-        self._ids.given = about.ids
+        self._ids.next_ids = about.ids
         attributes: dict[str, str | int | float] = {
             "http.request.method": about.method,
             "http.route": call.route,
@@ -193,7 +193,7 @@ class RequestSpans:
         if call.status >= 500:
             span.set_status(trace.StatusCode.ERROR)
         span.end(ended * 1000)
-        self._ids.given = None
+        self._ids.next_ids = None
 
 
 def _parent(about: RequestTrace) -> Context:
