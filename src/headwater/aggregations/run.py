@@ -171,8 +171,8 @@ class _AnswerBuffer:
 
 
 def _shared(tasks: Sequence[_Task], specs: Sequence[FeatureSpec], threads: int) -> list[_Task]:
-    """The tasks with the heaviest first; those of more than their share, such as of a key with half
-    of all events, window by window.
+    """The tasks, the heaviest first. A task of more than its share, such as a key with half of all
+    events, is split by windows.
     """
     share = max(sum(task.load for task in tasks) // (2 * threads), 4 * _CHUNK)
     by_window: dict[Window, list[int]] = {}

@@ -208,8 +208,8 @@ class _AssessmentRun:
             return Missing(f"the backtest could not be run: {error}")
 
     def _with_withdrawals(self, result: BacktestResult) -> BacktestResult:
-        """A given backtest with what production delivered: it may be older than a withdrawal, or
-        than the promise that ended it.
+        """A given backtest with the deliveries of production, which may be newer: a withdrawal, or
+        the end of its promise.
         """
         current = known_deliveries(self.model.name, self.locations.models).on(
             result, self.evaluation.acknowledged

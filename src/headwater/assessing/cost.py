@@ -71,7 +71,7 @@ def cost(
 
 
 def costed(model: Model, values: Inputs, lift: Lift | None = None) -> Cost:
-    """The cost from given inputs, and that of each level of a backtest."""
+    """The cost from given inputs, and the cost of each level of a backtest."""
     x = plain(values.readings)
     ways = [way(name, values.readings) for name in WAYS]
     even: Reading = Missing(f"it needs {_list(s for s in _BREAK_EVEN if s not in x)}")

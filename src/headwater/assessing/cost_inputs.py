@@ -341,7 +341,7 @@ def _run_times(views: Sequence[FeatureView], folder: Path) -> dict[str, Reading]
 
 
 def plain(readings: Mapping[str, Reading]) -> dict[str, float]:
-    """The values of those that are not Missing."""
+    """The values of the readings that are not Missing."""
     return {
         name: reading.value
         for name, reading in readings.items()

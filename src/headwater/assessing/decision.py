@@ -38,8 +38,8 @@ _BY_MONEY = "what each level costs a day, and the worth of a decision"
 
 
 def judged_by_money(evidence: Evidence) -> Evidence:
-    """The evidence with its recommendation and its verdicts by break-even, where money is known; as
-    it is otherwise.
+    """The evidence with its recommendation and verdicts by break-even where money is known; else
+    unchanged.
     """
     lift = evidence.lift
     if isinstance(lift, Missing):

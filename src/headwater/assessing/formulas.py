@@ -47,7 +47,7 @@ def batch_writes(x: Values) -> float:
 
 
 def batch_storage(x: Values) -> float:
-    """Storage of those rows."""
+    """Storage of the rows of `batch`."""
     return x["U"] * x["b"] / GIGABYTE * x["p_gb"] / MONTH
 
 

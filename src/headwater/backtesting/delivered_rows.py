@@ -65,7 +65,7 @@ class DeliveredRows:
     groups: I64 | None = None
 
     def chosen(self, mask: Bool) -> DeliveredRows:
-        """Those of a mask, bool (n); what was left out stays as it is."""
+        """The rows of a mask, bool (n); the counts of left-out rows do not change."""
         rows = pl.Series(mask)
         return replace(
             self,
@@ -82,8 +82,8 @@ class DeliveredRows:
 
 @dataclass(frozen=True)
 class ServedAs:
-    """Which rows of a serving log count: those of a model at a level, by some of its versions
-    (None: by any), asked before `until`.
+    """Which rows of a serving log count: of a model at a level, by some of its versions (None: by
+    any), requested before `until`.
 
     since: and from then on, microseconds; None is from the first on.
     classes: of a multiclass model, in the order of its scores.
@@ -177,9 +177,7 @@ def _with_table(
     left_out: Counter[str],
     resources: Resources,
 ) -> tuple[pl.DataFrame, F64, Bool, Counter[str]]:
-    """The rows and outcomes with those of the labels' table, for rows whose outcome was not
-    posted.
-    """
+    """The rows and outcomes; rows without a posted outcome take theirs from the labels' table."""
     y, has_outcome = posted
     lacking = np.flatnonzero(~has_outcome)
     table = table_outcomes(served.model, rows[lacking], served.until, resources)

@@ -138,9 +138,7 @@ def watch(
 def _promise(
     model: Model, level: str, registry: ModelRegistry, promise: Promise | None
 ) -> tuple[Promise, list[Version]]:
-    """The promise, and the versions of the registry under it: those of the same definitions where
-    the promise was given.
-    """
+    """The promise, and the registry's versions under it, which have the same definitions."""
     if promise is not None:
         if promise.model != model.name:
             raise UsageError(

@@ -77,7 +77,7 @@ class Mixtures:
         )
 
     def train(self, sets: Iterable[Chosen]) -> None:
-        """Train those of these sets that were not yet."""
+        """Train the sets that are not trained yet."""
         new = [chosen for chosen in dict.fromkeys(sets) if chosen not in self._scores]
         if not new:
             return

@@ -61,7 +61,7 @@ class ScorableRows:
 
 
 def scorable_rows(model: Model, served: pl.DataFrame, scores: Sequence[F64]) -> ScorableRows:
-    """The rows whose outcome would be seen whichever of the levels had answered.
+    """The rows with an outcome that is seen whichever of the levels answers.
 
     Args:
         model: which says what its outcomes depend on.

@@ -66,7 +66,7 @@ class BlockSeries:
         return min(blocks - 1, max(FEWEST_WAVES, math.ceil(math.sqrt(blocks))))
 
     def inflation(self, draws: F64) -> float:
-        """The standard error over that of independent blocks; 1 where nothing varies.
+        """The standard error over the one of independent blocks; 1 where nothing varies.
 
         Args:
             draws: the metric on each resample, float64 (resamples,); NaN ones are left out.

@@ -113,7 +113,7 @@ class SignFlips:
 
     @property
     def p(self) -> float:
-        """The share of combinations of signs whose sum is at least as far from 0 as the value."""
+        """The share of combinations of signs with a sum at least as far from 0 as the value."""
         parts = self.influence + self.share * self.value
         sums = np.abs(_signs(len(parts)) @ parts)
         return float((sums >= abs(self.value) * (1 - 1e-12)).mean())

@@ -111,7 +111,7 @@ def _new_in_lists(model: Model, task: Ranking, rows: Requests, resources: Resour
 def _cold(
     name: str, says: str, view: FeatureView, fewer: int, rows: Requests, resources: Resources
 ) -> Slice:
-    """The rows whose key had fewer than so many events in the 30 days before them."""
+    """The rows with a key that had fewer than so many events in the 30 days before them."""
     history = FeatureView(
         "history",
         source=view.source,

@@ -101,7 +101,7 @@ def sweep_known_after(
 
 
 def _of_outcomes(model: Model) -> list[Source]:
-    """The sources whose events tell an outcome: those below an enriched one in its place."""
+    """The sources with events that tell an outcome; of an enriched source, the sources below it."""
     bottoms = {source.name: bottom_of(source) for source in model.features.sources}
     return [s for s in bottoms.values() if s.changes is None and (_names_columns(s, model.labels))]
 

@@ -70,7 +70,7 @@ class TableOutcomes:
 def table_outcomes(
     model: Model, served: pl.DataFrame, until: int, resources: Resources
 ) -> TableOutcomes:
-    """Match served rows with those of the labels' table; see the module.
+    """Match served rows with rows of the labels' table; see the module.
 
     Args:
         model: its labels have a column with the outcome.

@@ -179,7 +179,7 @@ def unjudged(
 
 def judged_again(step: Comparison, min_lift: float) -> Comparison:
     """A judged difference with another least lift worth having, such as a break-even of money;
-    others stay as they are.
+    other differences do not change.
 
     >>> found = Comparison("daily", "hourly", "auc", 0.029, 0.017, 0.041, 0.01, "LIFT", "", 0.001)
     >>> judged_again(found, 0.05).sentence
@@ -246,7 +246,7 @@ def verdict_of(low: float, high: float, min_lift: float) -> Verdict:
 
 @dataclass(frozen=True)
 class _Change:
-    """A difference as it is written: all numbers with the same decimals."""
+    """A difference in writing: all numbers with the same decimals."""
 
     relative: bool  # whether the unit of the metric may be of any size
     delta: float

@@ -80,7 +80,7 @@ def find_units(model: Model, stale: Level, fresh: Level, groups: Groups | None) 
 def unmeasured(
     measurability: Measurability, names: tuple[str, str], units: Sequence[Unit]
 ) -> dict[str, str]:
-    """The units none of whose views can tell the two levels apart, and why."""
+    """The units without a view that can tell the two levels apart, and why."""
     state = measurability.between(*names)
     if state is None:
         return {}
@@ -95,7 +95,7 @@ def unmeasured(
 
 
 def check_levels(model: Model, stale: Level, fresh: Level) -> None:
-    """Refuse levels whose difference is not one of views alone."""
+    """Refuse levels that differ in more than views."""
     for name, level in zip(("stale", "fresh"), (stale, fresh), strict=True):
         if level.precomputed(model) is not None:
             raise UsageError(

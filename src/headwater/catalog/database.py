@@ -1,5 +1,5 @@
-"""The catalog's tables, in SQLite or PostgreSQL. One writer at a time: it holds a lock from what it
-reads to what it commits.
+"""The catalog's tables, in SQLite or PostgreSQL. There is one writer at a time, which holds a lock
+from its read to its commit.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class CatalogWriter:
         self._connection, self._project = connection, project
 
     def put(self, entries: Sequence[CatalogEntry], version: int, at: datetime) -> None:
-        """Write entries in place of those of their kinds and names."""
+        """Write entries; entries of the same kinds and names are replaced."""
         for entry in entries:
             table = _OBJECTS.c
             same_object = (

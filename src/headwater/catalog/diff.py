@@ -38,7 +38,7 @@ class DefinitionChange(Readable):
 
     @property
     def key(self) -> EntryKey:
-        """The kind and name of what changes."""
+        """The kind and name of the changed definition."""
         return EntryKey(self.kind, self.name)
 
 
@@ -314,7 +314,7 @@ def _listed(entry: CatalogEntry) -> set[str]:
 
 
 def _lost_of_http(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]:
-    """The same of what a third party is asked for."""
+    """The same for a third party's requests."""
     features = old.definition["features"]
     assert isinstance(features, Mapping)
     full = {name: f"{old.name}__{name}" for name in features}

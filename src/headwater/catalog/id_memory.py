@@ -1,5 +1,5 @@
-"""What the ids of events need in memory where a stream is ingested: those of `id_horizon`, at the
-rate of the source's history.
+"""The memory that ids of events need where a stream is ingested: the ids of one `id_horizon`, at
+the rate of the source's history.
 """
 
 from __future__ import annotations

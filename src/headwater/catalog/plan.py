@@ -267,7 +267,7 @@ def compare(
     registry: ModelRegistry | None = None,
     store: str | None = None,
 ) -> Plan:
-    """As `plan`, of what no table has to be read for."""
+    """As `plan`, without reading tables."""
     opened = _catalog(catalog)
     return _plan(
         project,
@@ -358,8 +358,7 @@ def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, Ca
 def check_applied(
     project: Project, views: Iterable[FeatureView], catalog: CatalogLike | None = None
 ) -> None:
-    """Refuse to run views that were not applied, or whose stored state would be another than what
-    was applied.
+    """Refuse to run views that are not applied, or would store another state than the applied ones.
 
     Raises:
         UsageError: naming each of them.

@@ -12,9 +12,7 @@ from headwater.definitions.freshness import Streaming
 def rebuilds(
     held: CatalogState, new: Entries, differences: Sequence[DefinitionChange]
 ) -> dict[str, str]:
-    """By the name of each view whose records are filled from archive and history by the next
-    `headwater ingest`: why.
-    """
+    """By name, the views that the next `headwater ingest` fills from archive and history; why."""
     changed = {change.key: change for change in differences}
     reasons = {}
     for key, entry in new.items():

@@ -12,8 +12,8 @@ from headwater.definitions.source import Source, has_one_writer, other_writers, 
 
 
 def rewrites(held: CatalogState, new: Entries, sources: Iterable[Source]) -> dict[str, str]:
-    """By the name of each source whose stream a live view reads, and that others would write: why
-    ingestion refuses it, and what to do.
+    """By name, the sources with a live view that ingestion refuses since other writers would write,
+    and what to do.
 
     sources: those of streaming views, in a store that several processes may write to. A stream from
     elsewhere has a state of its own.

@@ -60,7 +60,7 @@ class Flag(click.Option):
 
     @property
     def flag(self) -> str:
-        """Its name as it is typed."""
+        """Its name on the command line."""
         return self.opts[0]
 
 

@@ -205,7 +205,7 @@ class _CommitCounter:
             self._shown = (now, self._counts["records"])
 
     def played(self, now: int, committed: Committed) -> None:
-        """Count a commit of a replay, whose clock says `now`."""
+        """Count a commit of a replay; `now` is the replay's time."""
         self._counts.update(committed.counts)
         self._counts["commits"] += 1
         if self._update is not None and clock.stopwatch() - self._shown[0] > _EVERY:

@@ -233,7 +233,7 @@ def pinned(args: Arguments, project: Project, model: Model) -> Model:
 
 
 def promoted_feature(project: Project, feature: str) -> str:
-    """A feature by its bare name as that of the promoted version of its view."""
+    """A feature by its bare name, in the promoted version of its view."""
     if not project.view_versions:
         return feature
     from headwater.definitions import view_versions
@@ -288,7 +288,7 @@ def shown_url(url: str, otherwise: str) -> str:
 
 
 def data_dir(args: Arguments) -> Path:
-    """The folder of archive and logs: that of the option, its variable or headwater.toml, else
+    """The folder of archive and logs: from the option, its variable or headwater.toml, else
     headwater's home.
     """
     named = getattr(args, "data_dir", None) or settings.data_dir() or args.file.get("data_dir")

@@ -57,7 +57,7 @@ class Screen:
             self.show("", data)
 
     def write(self, text: str) -> None:
-        """Print a text as it is, such as a script or a help page."""
+        """Print a text unchanged, such as a script or a help page."""
         STDOUT.write(text)
 
     def say(self, text: str) -> None:
@@ -135,7 +135,7 @@ class Screen:
             yield say
 
     def take_warnings(self, *, every: bool) -> None:
-        """Print headwater's own warnings as one line each, and those of libraries only with
+        """Print headwater's own warnings as one line each, and warnings of libraries only with
         --debug.
         """
 

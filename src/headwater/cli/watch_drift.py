@@ -1,4 +1,4 @@
-"""`headwater watch`: how far the served features are from those of training."""
+"""`headwater watch`: how far the served features are from the training features."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Item:
 
 
 def items(context: ConsoleContext) -> list[Item]:
-    """Everything that needs attention, the worst first, those that are acknowledged last."""
+    """Everything that needs attention, the worst first, acknowledged items last."""
     acknowledged = _read(context.data_dir)
     every = [
         *_withdrawn(context),

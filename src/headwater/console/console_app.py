@@ -451,7 +451,7 @@ async def _form(request: Request) -> Mapping[str, Sequence[str]]:
 
 
 def _inside(target: str) -> str:
-    """A path of the console; others become that of the overview.
+    """A path of the console; any other path becomes the overview's.
 
     >>> _inside("/console/runs?a=1"), _inside("//evil.example"), _inside("/console.evil.example")
     ('/console/runs?a=1', '/console', '/console')

@@ -33,7 +33,7 @@ _COLOURS: Final = 6  # series of the style sheet
 
 
 def decide(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
-    """The variables of the page on one model: that of the query, else the first with a run.
+    """The variables of the page on one model: the query's, else the first with a run.
 
     Raises:
         NotShown: no model of that name.

@@ -39,7 +39,7 @@ class ModelDrift(msgspec.Struct, frozen=True):
 
 
 def drift_of(context: ConsoleContext, feature: str, models: list[Model]) -> list[ModelDrift]:
-    """The drift of a feature in some models as they are defined."""
+    """The drift of a feature in some models at their defined freshness."""
     drifts = []
     for model in models:
         name = f"drift of {model.name}"

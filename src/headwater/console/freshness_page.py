@@ -39,7 +39,7 @@ _ORDER: Final = (
 
 
 def freshness_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
-    """Views, those that need attention first, and sources."""
+    """Views, first the ones that need attention, and sources."""
     refused = ""
     try:
         freshness = freshness_of(context)

@@ -1,4 +1,4 @@
-"""What kept runs say of a model: the latest of each kind, and what it comes to."""
+"""The latest kept runs of a model, by kind, and the decision that they lead to."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ModelDecision:
 def records(
     context: ConsoleContext, subject: str | None = None, kind: str | None = None
 ) -> list[RunRecord]:
-    """The records of kept runs, the latest first; those of a subject or a kind."""
+    """The records of kept runs, the latest first; of one subject or kind, if given."""
     return [
         record
         for record in context.runs().records

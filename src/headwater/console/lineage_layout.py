@@ -88,7 +88,7 @@ def lineage_picture(lineage: Lineage) -> LineagePicture:
 
 
 def _columns(lineage: Lineage) -> Mapping[str, int]:
-    """The column of each node: that of its kind, and right of all that feed it."""
+    """The column of each node: the column of its kind, and right of all its feeders."""
     columns = {node.id: _COLUMN[node.kind] for node in lineage.nodes}
     for _ in lineage.nodes:  # at most as many steps as a chain is long
         moved = False

@@ -1,5 +1,5 @@
-"""Logins: a token is exchanged for a cookie. Sessions are in memory only, and a revoked token ends
-those that it began.
+"""Logins: a token is exchanged for a cookie. Sessions are in memory only; a revoked token ends its
+sessions.
 """
 
 from __future__ import annotations

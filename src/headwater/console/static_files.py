@@ -1,6 +1,4 @@
-"""Style sheets and scripts. The console loads no others, and plotly's are those of the installed
-package.
-"""
+"""Style sheets and scripts. The console loads no others; plotly's are of the installed package."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ _CSS, _JS = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 
 @dataclass(frozen=True)
 class StaticFile:
-    """A file as it is sent.
+    """A file in the form in which it is sent.
 
     packed: its bytes, by gzip. digest: of its content, in its URL, so that browsers keep it for a
     year.

@@ -294,7 +294,7 @@ project = served_project(features.project, Path(__file__).parent, recommended={r
 
 
 def write_definitions(folder: Path, backtest: BacktestResult) -> Path:
-    """Write a project file of the model as it was served, for other commands; return its path."""
+    """Write a project file of the served model, for other commands; return its path."""
     path = folder / DEFINITIONS
     path.write_text(_WRITTEN.format(recommended=recommended_level(backtest)), encoding="utf-8")
     return path

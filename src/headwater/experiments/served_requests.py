@@ -91,7 +91,7 @@ def first_rows(rows: DeliveredRows) -> Bool:
 
 
 def with_outcome(rows: DeliveredRows) -> int:
-    """The requests whose outcome is known; of a ranking, that of every item."""
+    """The requests with a known outcome; of a ranking, the lists where every item has one."""
     if rows.groups is None:
         return int(rows.known.sum())
     return len(np.unique(rows.groups)) - len(np.unique(rows.groups[~rows.known]))

@@ -84,8 +84,7 @@ def fetch(folder: Path, url: str, *, since: date | None = None) -> FetchedLogs:
 
 
 def _check(name: str, frame: pl.DataFrame, url: str) -> None:
-    """Refuse a part whose columns are not those of its kind: in the folder, it would be an error of
-    every command.
+    """Refuse a part with columns of another kind: in the folder, every command would fail on it.
 
     Raises:
         DataError: naming the part and the column.

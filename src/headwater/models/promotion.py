@@ -1,5 +1,5 @@
-"""Promote a version of a model and roll back: only to what the definitions can serve, with what the
-running services make of it.
+"""Promote a version of a model, and roll back: only to versions that the definitions can serve,
+with the state of the running services.
 
 | definitions | running services | action |
 |---|---|---|

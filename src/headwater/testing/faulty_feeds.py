@@ -1,5 +1,5 @@
-"""Feeds of streams whose calls are seen by a `faults.Watch`: put in the table that plugins extend,
-in place of what opens them.
+"""Feeds of streams with calls that a `faults.Watch` sees; they replace the entries of the table
+that plugins extend.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def _subjects(model: Model, levels: Mapping[str, Level]) -> set[str]:
 
 
 def _sources(source: Source) -> Iterable[str]:
-    """A source and those that it enriches."""
+    """A source, and the sources that it enriches."""
     yield source.name
     while isinstance(source.history, Enriched):
         source = source.history.base
@@ -122,8 +122,8 @@ def check_after(
     model: Model,
     levels: Mapping[str, Level],
 ) -> None:
-    """Warn of an acknowledgement that answered no question of this backtest: what it was of is
-    gone, or is a LEAK.
+    """Warn of an acknowledgement that answered no question of this backtest: its finding is absent,
+    or is a LEAK.
     """
     for acknowledgement in acknowledged:
         answered = [

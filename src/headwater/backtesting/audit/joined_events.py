@@ -60,7 +60,7 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
 
 
 def _read(inputs: AuditInputs) -> dict[str, list[FeatureView]]:
-    """By source, the views of the level whose features the model reads."""
+    """By source, the level's views with features that the model reads."""
     views, level, _ = inputs.sampled
     sources: dict[str, list[FeatureView]] = defaultdict(list)
     for view in views:

@@ -49,8 +49,8 @@ class Spike:
 
     @property
     def excess(self) -> float:
-        """By how much the share exceeds that of other offsets; 0 where it may do so by chance, or
-        is below 1 %.
+        """By how much the share exceeds the share at other offsets; 0 if chance explains it, or
+        below 1 %.
         """
         excess = self.share - self.grid
         variance = sum(share * max(1 - share, 0.0) for share in (self.share, self.grid)) / max(
@@ -276,7 +276,7 @@ class OwnEvents:
         return last
 
     def values(self, column: str, event: I64) -> pl.Series:
-        """A column of the events at these positions; those of -1 are left out."""
+        """A column of the events at these positions, without positions of -1."""
         return self.table[column].gather(event[event >= 0])
 
 

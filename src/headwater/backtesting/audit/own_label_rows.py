@@ -288,7 +288,7 @@ class _Matched:
 
 
 def _matched(source: Source, labels: Labels) -> _Matched | None:
-    """The source's rows that are those of the labels' table; None where these are few.
+    """The rows that source and labels' table share; None where these are few.
 
     Rows are the same where all columns that both tables have are equal, and these tell rows apart.
     """
