@@ -303,8 +303,8 @@ class ExperimentRows:
         blocks: Blocks,
         row_blocks: RowBlocks | None = None,
     ) -> Judge:
-        """What judges the scores of these levels on the test rows; `row_blocks` are those that
-        `blocks` resamples, if others than usual.
+        """What judges the scores of these levels on the test rows. row_blocks: what `blocks`
+        resamples, if not the usual rows.
         """
         y, t, judged = self.outcomes.y[self.test], self.requests.t[self.test], self.judged
         baseline = self.evaluation.baseline or next(iter(levels))

@@ -81,8 +81,8 @@ def cold_slices(
     cold_start: int | tuple[FeatureView, int],
     resources: Resources,
 ) -> list[Slice]:
-    """The requests that little is known of: of a ranking those of new items and first events; else,
-    or if a view was named, cold keys.
+    """The requests about which little is known: in a ranking, new items and first events; else, or
+    if a view was named, cold keys.
     """
     rows = requests.take(np.flatnonzero(test))
     if model.ranking is not None and not isinstance(cold_start, tuple):

@@ -1,5 +1,5 @@
-"""How long exposures are kept: those of one version of an experiment go together, once nothing can
-be learnt of them any more.
+"""How long exposures are kept: the exposures of one version of an experiment go together, once
+nothing more can be learnt from them.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def bucket_count(history: UnitHistory, kind: Switchback) -> int:
 
 
 def bucket_sums(history: UnitHistory, measured: Outcome | str, kind: Switchback) -> F64:
-    """Sums by region and bucket of what comes after the washout, float64 (regions, buckets)."""
+    """Sums by region and bucket after the washout, float64 (regions, buckets)."""
     length, washout = (
         micros(kind.length, "Switchback: length"),
         micros(kind.washout, "Switchback: washout"),

@@ -1,5 +1,5 @@
-"""Served answers against those of another level on the same requests, by the rows that may judge
-both: `backtesting.outcome_rules`.
+"""Served answers against the answers of another level to the same requests, by the rows that may
+judge both: `backtesting.outcome_rules`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def level_gap(
     other: F64,
     levels: tuple[str | None, str] = (None, ""),
 ) -> LevelGap:
-    """How another level's answers differ from those that were served.
+    """How another level's answers differ from the served ones.
 
     Args:
         model: which.

@@ -1,5 +1,5 @@
-"""Units of a look: those whose outcomes are final, with the values of one metric, as every kind of
-experiment estimates a lift from.
+"""The units of a look with final outcomes and the values of one metric: every kind of experiment
+estimates a lift from them.
 """
 
 from __future__ import annotations

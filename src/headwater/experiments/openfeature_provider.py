@@ -435,7 +435,8 @@ def _plan_of(
 
 
 def _of_service(plan: Any) -> StartedExperiment:  # noqa: ANN401 (a running plan of `GET /v1/experiments`)
-    """A running experiment as a service describes it: what assignment needs, enrolled as it is now.
+    """A running experiment as a service describes it: what assignment needs, with its current
+    enrolment.
 
     Raises:
         GeneralError: the description is of another version of headwater.

@@ -22,8 +22,8 @@ _FEWEST = 20  # rows in which a chance order is unlikely
 
 
 def row_numbers(table: TableProfile, names: Sequence[str], at: pl.Series) -> list[str]:
-    """Of columns of numbers, those that number the rows: whole, nearly all different, and rising or
-    falling with the rows or with time.
+    """The columns that number the rows: whole numbers, nearly all different, that rise or fall with
+    the rows or with time.
 
     A mean of them tells times apart that the model is not given, so a test on later rows would show
     a lift that does not exist.

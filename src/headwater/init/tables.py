@@ -236,8 +236,8 @@ def usable(name: str) -> bool:
 
 
 def _table(path: str) -> ParquetFiles | CsvFiles | JsonLinesFiles | DeltaLake:
-    """The files of a path, by their ending, or by those of a folder; or the Delta table that a
-    folder is.
+    """The files of a path, by their ending or by the endings in a folder; or a folder as a Delta
+    table.
     """
     ending = Path(path.partition("?")[0] if is_url(path) else path).suffix.lower()
     if not is_url(path) and Path(path).is_dir():

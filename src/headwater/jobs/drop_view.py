@@ -80,7 +80,7 @@ def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> 
 
 
 def _dropped(store: OnlineStore, view: FeatureView) -> int:
-    """Remove a view as it is placed; how many records had a section of it."""
+    """Remove a placed view. Returns how many records had a section of it."""
     tiles = view.tiles_fingerprint
     state_keys = [
         key

@@ -76,8 +76,8 @@ def close_abandoned(paths: Iterable[Path]) -> None:
 
 
 def close_all(paths: Iterable[Path], wait: float = 0.0) -> list[Path]:
-    """Close files, and wait until their processes have noticed; those whose process did not within
-    so many seconds.
+    """Close files, and wait until their processes have noticed. Returns the files whose process did
+    not notice within so many seconds.
     """
     closed = []
     for path in paths:

@@ -52,7 +52,7 @@ class Rules:
     label: str
 
     def check(self, row: object, now: int) -> CheckedOutcome | str:
-        """The row as it is kept, or why it cannot be; now: in microseconds."""
+        """The row to keep, or why it cannot be kept. now: in microseconds."""
         if not isinstance(row, Mapping):
             return f"it is {type(row).__name__}; send an object"
         unknown = [name for name in row if name not in {*_FIELDS, *self.keys}]

@@ -366,7 +366,7 @@ def _as_of(view: str, t: I64, words: I64, texts: Sequence[str | None]) -> list[p
 def _series(
     name: str, values: pl.Series | Sequence[object], dtype: pl.DataType | None
 ) -> pl.Series:
-    """A column of plain values; of those that are of no one type, their JSON."""
+    """A column of plain values, or of their JSON if they have no common type."""
     if isinstance(values, pl.Series):
         return values.alias(name) if dtype is None else values.alias(name).cast(dtype, strict=False)
     # polars makes structs of the first one's keys

@@ -43,8 +43,8 @@ def add(folder: Path, path: Path) -> None:
 
 
 def waiting(folder: Path) -> list[tuple[Path, str]]:
-    """The links of the queue, those of the earliest requests first, and what each one's file is
-    called from the data directory.
+    """The links of the queue, of the earliest requests first, each with the name of its file in the
+    data directory.
     """
     queue = folder / SHIPPING / _QUEUE
     links = (

@@ -288,8 +288,8 @@ class JournalWriter:
     def _write_all(
         self, group: RecordGroup, put: list[bytes], appended: list[_Append]
     ) -> OSError | None:
-        """Write the records of a group, and take those that are written out of `put`; why the
-        others are not.
+        """Write the records of a group, and take the written ones out of `put`. Returns why the
+        others were not written.
         """
         try:
             while put:

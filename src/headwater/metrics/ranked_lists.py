@@ -48,9 +48,7 @@ def _groups(rows: ScoredRows) -> _Groups:
 
 
 def _mean(rows: ScoredRows, per_group: Callable[[_Groups], Floats]) -> Floats:
-    """The mean over the groups that have a relevant item of what `each` says of every group:
-    float64 (groups).
-    """
+    """The mean of `per_group`, float64 (groups), over the groups that have a relevant item."""
     groups = rows.once(_groups)
     counts = groups.relevant > 0
     values = np.where(counts, per_group(groups), 0.0)

@@ -87,7 +87,7 @@ def save(
 
 
 def load(folder: Path, model: Model, *, allow_pickle: bool = False) -> Fitted:
-    """The fitted model in `folder`, as `open_model`; besides, its features must be those of
+    """The fitted model in `folder`, as `open_model`; its features must also be the features of
     `model`.
     """
     return open_model(folder, model, allow_pickle=allow_pickle).fitted

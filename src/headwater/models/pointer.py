@@ -21,7 +21,7 @@ Stamp = tuple[int, int, int]
 
 
 class Pointer(msgspec.Struct, frozen=True):
-    """version: the current one. before: those that were current before it, the latest last."""
+    """version: the current one. before: earlier current versions, the latest last."""
 
     version: int
     before: list[int] = []

@@ -1,5 +1,5 @@
-"""hw.operations.drift: how far the features of served requests are from those of training, by the
-population stability index.
+"""hw.operations.drift: how far the features of served requests are from the training features, by
+the population stability index.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ORDER: Final = ("alert", "shifted", "no shift shown", "not compared")
 
 @dataclass(frozen=True, repr=False)
 class Drift(PagedResult):
-    """Served features next to those of training. It prints as a table in a terminal and in a
+    """Served features next to training features. It prints as a table in a terminal and in a
     notebook; `result` holds every number.
     """
 
@@ -67,8 +67,8 @@ def drift(
     since: str | datetime | None = None,
     at: str | datetime | None = None,
 ) -> Drift:
-    """Compare the features of served requests, by day, with those that the served version was
-    trained on.
+    """Compare the features of served requests, by day, with the features that the served version
+    was trained on.
 
     `.result` is a `DriftResult`: for each feature its bins, their shares in training and on each
     day, the index and its limit, nulls and statuses. A feature has shifted on a day where its index

@@ -40,7 +40,7 @@ def orphaned_records(
 
 
 def _stored(online: OnlineView, T: int) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Where the records of each key stand, without slots and partitions, and those that are
+    """Where the records of each key stand, without slots and partitions, and the records that are
     read.
     """
     view = online.view.root

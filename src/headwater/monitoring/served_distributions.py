@@ -43,8 +43,8 @@ class ServedFeatureDay:
 
 @dataclass(frozen=True)
 class ServedPeriod:
-    """Rows of a serving log: those of a model at a level that asked from `since` on and before
-    `until`, microseconds.
+    """The rows of a serving log that are of a model at a level, and that asked from `since` on and
+    before `until`, in microseconds.
     """
 
     model: Model

@@ -1,4 +1,4 @@
-"""Features that no compiled loop computes: those of a plugin's function without a `read` in
+"""Features that no compiled loop computes: a plugin's function without a `read` in
 `aggregations.table`.
 """
 

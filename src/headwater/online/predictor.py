@@ -92,7 +92,7 @@ class RequestPrediction(NamedTuple):
 
 
 class BatchPrediction(NamedTuple):
-    """As `RequestPrediction`, for many requests. rows: those that features were read for, where
+    """As `RequestPrediction`, for many requests. rows: the rows whose features were read, where
     others were precomputed; None is all.
     """
 

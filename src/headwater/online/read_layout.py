@@ -131,8 +131,8 @@ class ReadLayout:
         return [*self.version_keys, *(begin + keys[group] for begin, group in self.begins)]  # type: ignore[operator]
 
     def letters_of_one(self, keys: Sequence[bytes]) -> tuple[bytes, I64]:
-        """As `record_keys`, for one key of each group, joined, without those of versions; and where
-        each ends. For plain layouts.
+        """As `record_keys`, for one key of each group, joined, without the keys of versions; and
+        where each key ends. For plain layouts.
         """
         pieces = cast("list[bytes]", self.pieces.copy())
         pieces[1::2] = keys if self._in_order else [keys[group] for _, group in self.begins]

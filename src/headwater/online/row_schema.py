@@ -149,7 +149,7 @@ class RowSchema:
 
     @staticmethod
     def of(service: FeatureService, keys: Mapping[str, Sequence[KeyColumn]]) -> RowSchema:
-        """The schema of a feature service; `keys`: of each view, those that columns of the request
+        """The schema of a feature service. keys: of each view, the keys that columns of the request
         fill.
         """
         return RowSchema(service.name, fields_of(service, keys))
@@ -208,9 +208,7 @@ class RowSchema:
         return cast("dict[str, list[object]]", self.values(plain))
 
     def values(self, row: msgspec.Struct) -> dict[str, object]:
-        """The fields of a decoded row, or of decoded columns, without those that it does not
-        have.
-        """
+        """The fields of a decoded row, or of decoded columns, that it has."""
         values = dict(zip(self._names, msgspec.structs.astuple(row), strict=True))
         if self._optional:
             values = {name: value for name, value in values.items() if value is not UNSET}

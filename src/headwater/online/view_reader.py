@@ -124,7 +124,7 @@ class OnlineView:
 
     @property
     def key_columns(self) -> list[KeyColumn]:
-        """Its keys, and the columns of a request that fill them; those of features are named like
+        """Its keys, and the columns of a request that fill them. Columns of features are named like
         the features.
         """
         filled = [(key, self.view.request_key(key)) for key in self.view.keys]

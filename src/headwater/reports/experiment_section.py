@@ -309,9 +309,7 @@ def guardrail_section(result: ExperimentResult) -> Section:
 
 
 def guardrail_states(result: ExperimentResult) -> Iterator[tuple[str, str, str]]:
-    """Of each guardrail its state, the class of its label, and of what it is, with how bad it may
-    be.
-    """
+    """For each guardrail: its state, its label's class, and its name with how bad it may be."""
     for metric in result.of_metric("guardrail"):
         assert metric.state is not None
         worst = f", at worst {percent(metric.at_worst)}" if math.isfinite(metric.at_worst) else ""

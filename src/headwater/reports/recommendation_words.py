@@ -45,7 +45,7 @@ _VERBS = {"has": "have", "had": "had", "will": "will", "did": "did"}
 
 
 def to_run(result: BacktestResult, level: str, baseline: str) -> str:
-    """What to do: run a level, and what not to build, of what was measured.
+    """What to do, from what was measured: the level to run, and what not to build.
 
     A level that serves already is kept: "Stay with daily features; do not build an hourly job or a
     stream."

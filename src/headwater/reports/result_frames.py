@@ -54,8 +54,8 @@ def levels(result: BacktestResult) -> pl.DataFrame:
 
 
 def steps(result: BacktestResult) -> pl.DataFrame:
-    """A row for each two levels and metric, those that are judged first: from, to, metric, gain,
-    low, high, verdict.
+    """A row for each two levels and metric, judged ones first: from, to, metric, gain, low, high,
+    verdict.
 
     A rise is a gain in every metric. Only judged differences have a verdict.
     """

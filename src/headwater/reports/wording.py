@@ -255,8 +255,8 @@ def shown_steps(result: BacktestResult) -> list[Comparison]:
 
 
 def like(comparisons: Sequence[Comparison], step: Comparison) -> list[Comparison]:
-    """The difference of the same two levels in the same metric among others, such as those of a
-    slice; empty if they have none.
+    """The differences of the same two levels in the same metric in `comparisons`, such as a slice;
+    empty if there are none.
     """
     return [
         comparison
@@ -430,8 +430,8 @@ def power(result: BacktestResult) -> str:
 
 
 def together(result: BacktestResult) -> str:
-    """A sentence on the joint test of the levels, and on those whose own verdict would differ;
-    empty for a single one.
+    """A sentence on the joint test of the levels, and on levels whose own verdict would differ;
+    empty for a single level.
     """
     steps = judged(result)
     family = max((step.family for step in steps), default=1)

@@ -144,7 +144,7 @@ class AuditResult(Result, frozen=True):
 
     @property
     def questions(self) -> Sequence[AuditFinding]:
-        """The questions that are open; first those that the verdict depends on."""
+        """The open questions, first the ones on which the verdict depends."""
         return sorted(
             (finding for finding in self.findings if finding.asks),
             key=lambda finding: finding.severity != "SUSPECT",

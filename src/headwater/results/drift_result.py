@@ -83,7 +83,7 @@ class FeatureDrift(Result, frozen=True):
 
 
 class DriftResult(Result, frozen=True, tag="drift"):
-    """Served features compared with those that the served version was trained on.
+    """Served features compared with the features that the served version was trained on.
 
     Attributes:
         model: its name. level: the name under which it is served. version: whose training is

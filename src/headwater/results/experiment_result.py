@@ -43,7 +43,7 @@ def design(kind: str, unit: str, columns: Mapping[str, str]) -> str:
 
 
 class ArmResult(Result, frozen=True):
-    """An arm as it was served, and its units: exposed, and those whose outcomes are final at this
+    """An arm as it was served, with its exposed units and its units with a final outcome at this
     look.
 
     allow_staler: its version was trained at `trained_level`, which is fresher than the level that

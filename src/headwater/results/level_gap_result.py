@@ -1,4 +1,4 @@
-"""How the answers of another level differ from those that were served: decisions, a metric on known
+"""How the answers of another level differ from the served ones: decisions, a metric on known
 outcomes, and money.
 """
 
@@ -84,7 +84,7 @@ class ListDifferences(Result, frozen=True):
 
 
 class LevelGap(Result, frozen=True):
-    """Served answers against those of another level on the same requests.
+    """Served answers against the answers of another level to the same requests.
 
     flips, metric, money: None where no decision, no known outcome or no worth is declared; notes
     says why. changed: share of answers that differ by more than 1e-9; of a ranking, of lists in

@@ -319,8 +319,8 @@ def _keys(model: str, experiments: Sequence[RunningExperiment]) -> list[Key]:
 
 
 def _merged(schemas: Sequence[RowSchema], experiments: Sequence[RunningExperiment]) -> RowSchema:
-    """The fields of some schemas and those that experiments assign by; the first schema, if it has
-    them all.
+    """The first schema if it has the fields of all schemas and those that experiments assign by;
+    else a joint schema.
     """
     first = schemas[0]
     assigned = {column for experiment in experiments for column in experiment.columns}

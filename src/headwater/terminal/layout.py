@@ -66,8 +66,8 @@ Cell = str | Shown | Sequence[Shown]
 
 @dataclass(frozen=True)
 class ShownTable:
-    """A table. headings and cells are `Cell`s, or values such as those of a frame; a text that is a
-    verdict has its colour.
+    """A table. headings and cells are `Cell`s or plain values; a text that is a verdict has its
+    colour.
 
     right: the numbers of the columns that line up on the right.
     """

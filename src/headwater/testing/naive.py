@@ -365,8 +365,8 @@ def _within(reference: Reference) -> Reference:
 def _map(
     feature: Feature, events: list[Event], request: AskedRow, reference: Reference, by: SecondaryKey
 ) -> Answer:
-    """The reference's answer over the events of each category: those whose latest event, by (time,
-    id, category), is latest.
+    """The reference's answer for each of the categories with the latest events, by (time, id,
+    category).
     """
     groups: dict[Value, list[Event]] = {}
     for event in events:

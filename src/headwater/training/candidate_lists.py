@@ -101,7 +101,7 @@ class Lists:
         return out
 
     def says(self, y: F64) -> str:
-        """How much of what was relevant could be found, in words: `y` is float64 (test rows)."""
+        """How much of the relevant could be found, in words. y: float64 (test rows)."""
         available = np.zeros(self.rows, np.bool_)
         for batch in self.batches:
             available[batch.rows] = batch.pair >= 0

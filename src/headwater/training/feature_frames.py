@@ -39,7 +39,7 @@ FeatureFrames = Callable[
 
 
 def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureService:
-    """A feature service of what a user gave."""
+    """The feature service for `features` as a user gave them."""
     if isinstance(features, FeatureService):
         return features
     names = [
@@ -371,8 +371,8 @@ class _AskingViews:
     at: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def request_set(self, t: I64, times: Sequence[AsOf]) -> RequestSet:
-        """What the engine computes; `t` and `times` are those of the rows, and an element has its
-        row's.
+        """What the engine computes. `t` and `times` are of the rows; an element has the times of
+        its row.
         """
         if self.lists is None:
             return RequestSet(self.keys, t, tuple(times))

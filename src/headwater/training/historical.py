@@ -124,8 +124,8 @@ def get_historical_features(
 
 
 def in_training(features: FeatureService | Member | Sequence[Member]) -> FeatureService:
-    """The service of what a user gave, without features of third parties that have no history; a
-    warning names those.
+    """The service that a user gave, without features of third parties that have no history; a
+    warning names them.
     """
     requested = as_service(features)
     service = requested.in_training

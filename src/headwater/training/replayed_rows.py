@@ -86,8 +86,7 @@ class ReplayedRows:
 
 
 def ends_of(rows: pl.DataFrame, freshnesses: Iterable[Freshness]) -> pl.DataFrame:
-    """The rows with the first and the last request time, T and K: those of all other rows are
-    between them.
+    """The rows with the first and the last request time, T and K; all other rows are between them.
 
     T and K rise with the request time, but for measured ages.
     """

@@ -83,8 +83,8 @@ class ResponseEncoder:
         return b'%b,"rows":[%b]}' % (head, b",".join(self.feature_rows(result)))  # type: ignore[arg-type]
 
     def predictions(self, result: ServingResult, *, one: bool, without: tuple[str, ...]) -> bytes:
-        """Predictions; `one` row, or several. without: of `features` and `timing` those that were
-        not asked for.
+        """Predictions, of `one` row or several. without: the fields among `features` and `timing`
+        that were not asked for.
         """
         head = self._prediction_head(result, without)
         rows = (

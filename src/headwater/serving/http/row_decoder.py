@@ -27,8 +27,8 @@ _OUTER: Final = re.compile(r"^\.(row|rows(\[\d+\])?|columns|candidates(\[\d+\])?
 
 
 class SharedRead(NamedTuple):
-    """The features of a request's row, read together with those of others; seconds: its share of
-    the time.
+    """The features of a request's row, read together with other rows. seconds: its share of the
+    time.
     """
 
     features: FeatureVector
