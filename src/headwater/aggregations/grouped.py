@@ -303,8 +303,8 @@ def _pairs(visible: VisibleRanges, groups: _CategoryGroups, max_keys: int, T: I6
 
 @nb.njit(nogil=True, cache=True)
 def _ranges(starts, at, request, group, lo, hi, out_lo, out_hi):  # type: ignore[no-untyped-def]
-    """The events of each pair's group whose place is in lo:hi of its request, by steps from where
-    the group's were last found.
+    """The events of each pair's group in lo:hi of its request, found by steps from the last place
+    in the group.
     """
     first, last = starts.copy(), starts.copy()
     for p in range(len(request)):

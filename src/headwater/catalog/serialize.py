@@ -361,7 +361,7 @@ def feature_text(feature: Feature) -> str:
 
 
 def _events(source: Source, columns: frozenset[str]) -> list[object]:
-    """What decides which events there are, and when and whose (`columns`) they are; not where they
+    """What decides which events there are, their times and their keys (`columns`); not where they
     are read.
     """
     fields = [

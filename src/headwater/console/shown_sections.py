@@ -9,7 +9,7 @@ from headwater.reports.document import Block, Figure, Figures, Section
 
 
 def for_console(sections: Iterable[Section], prefix: str = "") -> list[Section]:
-    """Sections without drawings, whose styles are inline, and with names that are unique on a page
+    """Sections without drawings, which have inline styles, and with names that are unique on a page
     of several results.
 
     prefix: before the names of sections and figures.

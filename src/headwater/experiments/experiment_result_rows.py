@@ -409,8 +409,8 @@ def _off_policy(look: ExperimentLooks, estimate: OffPolicyLift) -> AxisEstimate:
 def _shown_arm(
     decided: ExperimentVerdict, lifts: Mapping[str, ArmLift], treated: Sequence[str]
 ) -> str:
-    """The arm that the page's query and first line are of: the decided one, else the one whose lift
-    is the largest.
+    """The arm of the page's query and first line: the decided one, else the one with the largest
+    lift.
     """
     lift_by_arm = {arm: lift.lift.lift for arm, lift in lifts.items() if lift.lift is not None}
     return decided.arm or max(lift_by_arm, key=lambda arm: lift_by_arm[arm], default=treated[0])

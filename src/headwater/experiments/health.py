@@ -55,7 +55,7 @@ def unit_checks(
     matured: float = 1.0,
     looks: int = 20,
 ) -> list[HealthCheck]:
-    """The checks of an experiment whose units are assigned one by one.
+    """The checks of an experiment that assigns unit by unit.
 
     Args:
         units: the exposed units.

@@ -68,7 +68,7 @@ def list_gap(
 
 
 def _whole(groups: I64, rows: Bool) -> Bool:
-    """The rows of lists whose rows are all among some, bool (rows)."""
+    """The rows of the lists that lie wholly within some rows, bool (rows)."""
     return np.asarray(rows & ~np.isin(groups, np.unique(groups[~rows])), np.bool_)
 
 

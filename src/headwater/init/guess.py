@@ -1,5 +1,5 @@
-"""Guesses about two tables, each with its evidence. Facts whose wrong guess would leak are not
-guessed: they are in `InitAnswers`.
+"""Guesses about two tables, each with its evidence. Where a wrong guess would leak, nothing is
+guessed: `InitAnswers` asks.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The keys: columns that say whose events belong to a row of the labels, by name or by the values
-that both tables share.
+"""The keys: columns that say which events belong to a row of the labels, by name or by values that
+both tables share.
 """
 
 from __future__ import annotations

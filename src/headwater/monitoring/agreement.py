@@ -1,5 +1,5 @@
-"""Whether an online value is the offline one: equal, or for floats that are added up within 1e-9 of
-the size of what was added.
+"""Whether an online value is the offline one: equal, or, for sums of floats, within 1e-9 of the
+size of the summands.
 """
 
 from __future__ import annotations

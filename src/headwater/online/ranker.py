@@ -234,7 +234,7 @@ class Ranker:
         )
 
     def _columns_of(self, candidates: Sequence[object]) -> dict[str, list[object]]:
-        """Columns of what candidates say of themselves."""
+        """The columns that candidates bring with them."""
         if not any(isinstance(candidate, Mapping) for candidate in candidates):
             return {self.item: list(candidates)}
         rows = [candidate if isinstance(candidate, Mapping) else {} for candidate in candidates]

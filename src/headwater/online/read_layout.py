@@ -255,5 +255,5 @@ class ReadLayout:
 
 @lru_cache(1_024)
 def _ends(sizes: tuple[int, ...]) -> I64:
-    """Where each key ends, by the sizes of what goes before each in the store and of each."""
+    """Where each key ends, from the sizes of its prefix and of the key."""
     return np.cumsum(sizes)[1::2].copy()

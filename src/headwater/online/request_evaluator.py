@@ -178,9 +178,7 @@ class RequestFeatureEvaluator:
         statuses: Sequence[bytes],
         count: int,
     ) -> tuple[list[list[object]], list[bytes]]:
-        """Those of many requests, whose values stand in columns: for each feature its values, and
-        their statuses.
-        """
+        """The values and statuses of each feature for many requests, which stand in columns."""
         for name, fallback in self._answers:
             values = list(request[name]) if name in request else [fallback] * count
             codes = bytes(map(_answered, values)) if name in request else bytes([FALLBACK]) * count

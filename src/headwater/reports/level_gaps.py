@@ -40,8 +40,8 @@ class Gap:
     alone: tuple[float, float] | None = None
 
     def narrowed(self, by: float, wider: float = 1.0) -> Gap:
-        """With a test whose share of the interval is `by` times as wide, and the interval then
-        `wider` times.
+        """The gap if the test's share of the interval were `by` times as wide, and then the
+        interval `wider` times as wide.
         """
         low, high = self.alone or (self.low, self.high)
         below = _half(self.delta - self.low, self.delta - low, by) * wider
@@ -79,7 +79,7 @@ class Gap:
 
 
 def _half(whole: float, of_test: float, by: float) -> float:
-    """Half of an interval whose part of the test is `by` times as wide."""
+    """Half of the interval, if the test's share of it were `by` times as wide."""
     return math.sqrt(max(whole**2 - of_test**2, 0.0) + (of_test * by) ** 2)
 
 

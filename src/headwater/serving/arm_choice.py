@@ -175,8 +175,8 @@ def chosen_arm(
 def chosen_level(
     experiments: Sequence[RunningExperiment], key: Key, rows: Sequence[Mapping[str, object]], t: int
 ) -> ArmChoice | None:
-    """The arms of rows whose sender chose a level; None where that is of no arm, so that nothing is
-    logged.
+    """The arms of rows whose sender chose a level; None where no arm has the level, so that nothing
+    is logged.
     """
     for experiment in experiments:
         arm = next((arm for arm, served in experiment.keys.items() if served == key), None)

@@ -166,8 +166,8 @@ def _open_age(feature: Feature, events: list[Event], values: Values, request: As
 
 
 def _open(events: list[Event], until: list[Value], request: AskedRow) -> list[Event]:
-    """Those that have not ended before T, or whose end was not known by K: it is known at `until`
-    plus the source's delay.
+    """The events that have not ended before T, or were not known by K to end: that is known at
+    `until` plus the source's delay.
     """
     still = []
     for event, end in zip(events, until, strict=True):

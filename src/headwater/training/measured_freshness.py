@@ -140,8 +140,8 @@ def measured_level(
 def _table(
     log: str | Path | pl.LazyFrame | pl.DataFrame | ArrowFrame, model: Model, level: str | None
 ) -> pl.DataFrame:
-    """The ages: columns view, age and cut, durations that are null or at least nothing, and what
-    says whose belong together.
+    """The ages: columns view, age and cut, durations that are null or at least nothing, and the
+    columns that tell which ages belong together.
     """
     rows = (
         served(log, model=model.name).filter(pl.col(LEVEL).eq_missing(level))

@@ -86,7 +86,7 @@ class TrainingSet(Readable):
 
 @dataclass(frozen=True)
 class Trained(Readable):
-    """A model fitted on the rows whose outcome was known by `until`, the `as_of` of the training.
+    """A model fitted on the rows with an outcome known by `until`, the `as_of` of the training.
 
     level_name: the name that it is served under. left_out: rows by reason. metrics: `training`, and
     `holdout` where rows were held out.

@@ -1,5 +1,5 @@
-"""The handlers of each route, bound to it by a table of their own: clients load `routes`, and none
-of what computes.
+"""The handlers of each route, bound to it by a separate table: clients load `routes` without what
+computes.
 """
 
 from __future__ import annotations
