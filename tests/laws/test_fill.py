@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 
 import polars as pl
@@ -14,6 +15,7 @@ import pytest
 
 import headwater as hw
 from headwater.testing import faults
+from tests.effort import LONG
 from tests.laws import shop
 
 EVENTS = 40
@@ -146,7 +148,7 @@ class Slow:
 
 
 @contextmanager
-def ingesting(place):
+def ingesting(place, project=None, limits=shop.LIMITS):
     """Ingestion that runs with the new view, until the block ends."""
     stop = threading.Event()
     with shop.opened(faults.Watch(), place) as opened, ThreadPoolExecutor(1) as threads:
@@ -157,10 +159,10 @@ def ingesting(place):
             "data_dir": place.home,
             "stop": stop,
             "listen": None,
-            "limits": shop.LIMITS,
+            "limits": limits,
             "options": options,
         }
-        running = threads.submit(hw.ingest, with_new_view(place)[0], slow, **how)
+        running = threads.submit(hw.ingest, project or with_new_view(place)[0], slow, **how)
         try:
             yield running
         finally:
@@ -233,6 +235,33 @@ def test_the_stream_goes_on_while_a_view_is_filled(places):
 
 
 @pytest.mark.slow
+def test_one_run_commits_what_there_is_while_a_view_is_filled(places):
+    """It ends when the view is whole."""
+    place, found = prepared(places), []
+    shop.append(place, shop.visits(EVENTS, EVENTS + 4, since=place.since))
+    with shop.opened(faults.Watch(), place) as opened:
+        place.store = slow = Slow(opened)
+
+        def on_commit(*_):
+            slow.committed()
+            found.append((first_view(place), seen(place)[0]))
+
+        options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=on_commit)
+        hw.ingest(
+            with_new_view(place)[0],
+            slow,
+            data_dir=place.home,
+            once=True,
+            listen=None,
+            limits=shop.LIMITS,
+            options=options,
+        )
+        place.store = opened
+        assert shop.counted(values(place), "spent") == set(range(EVENTS + 4))
+    assert (set(range(EVENTS + 4)), "filling") in found
+
+
+@pytest.mark.slow
 def test_a_fill_that_is_stopped_goes_on_although_the_stream_did_too(places):
     place, sent, done, state = prepared(places), EVENTS, [], "absent"
     while state in ("absent", "filling"):
@@ -248,3 +277,121 @@ def test_a_fill_that_is_stopped_goes_on_although_the_stream_did_too(places):
     assert done[:-1] == sorted(done[:-1])
     filled(faults.Watch(), place)
     assert shop.counted(values(place), "spent") == first_view(place) == set(range(sent))
+
+
+# ---------------------------------------------------------------- events that are taken back
+
+
+def corrected(place, *, more=()):
+    """The shop, whose visits may be taken back."""
+    schema = shop.SCHEMA | {"known": pl.Datetime("us", "UTC"), "gone": bool}
+    return shop.shop(
+        place,
+        stream=hw.appended(f"{place.folder}/visits*.jsonl", schema=schema),
+        more=more,
+        select=["id", "user", "n", "known", "gone"],
+        known_at_field="known",
+        changes="gone",
+    )
+
+
+def image(place, number, minutes, *, gone=False):
+    """What is known of an event, so many minutes after all of them."""
+    known = place.since + timedelta(hours=1, minutes=minutes)
+    return json.dumps(
+        shop.event(number, since=place.since) | {"known": known.isoformat(), "gone": gone}
+    )
+
+
+def standing(place, name="user"):
+    """The events that a view counts."""
+    views = corrected(place, more=[spent])[1]
+    (served,) = shop.values(place, [view for view in views if view.name == name]) or (None,)
+    return None if served is None else shop.counted(served, name)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.slow
+def test_events_are_taken_back_while_a_view_is_filled(places, stopped):
+    """And new ones come: the first view follows at once, and the new one counts what holds when it
+    is whole; also when ingestion is stopped meanwhile.
+    """
+    place = places()
+    shop.append(place, [image(place, number, 0) for number in range(EVENTS)])
+    shop.ingest(faults.Watch(), place, corrected(place)[0])
+    limits = hw.operations.IngestLimits(batch=1, linger=0.0, max_clock_jump="365d")  # many parts
+    holds, steps, followed = set(range(EVENTS)), 0, 0
+    project = corrected(place, more=[spent])[0]
+    for _ in range(3 if stopped else 1):
+        with ingesting(place, project, limits) as running:
+            begun = steps
+            while standing(place, "spent") is None and not running.done():
+                if standing(place) == holds and steps < 18:
+                    followed += steps > begun
+                    if stopped and steps > begun:
+                        break
+                    steps += 1
+                    event = (7 * steps) % EVENTS if steps % 3 else EVENTS + steps // 3
+                    gone = event in holds
+                    shop.append(place, [image(place, event, steps, gone=gone)])
+                    holds ^= {event}
+                time.sleep(0.01)
+    assert followed > 0
+    shop.ingest(faults.Watch(), place, project)
+    assert standing(place) == standing(place, "spent") == holds
+    shop.append(place, [image(place, min(holds), 30, gone=True)])
+    shop.ingest(faults.Watch(), place, project)
+    assert standing(place, "spent") == holds - {min(holds)}
+
+
+def taken_back(places):
+    """One view is ingested, and some of its events are to be taken back."""
+    place = places()
+    shop.append(place, [image(place, number, 0) for number in range(EVENTS)])
+    shop.ingest(faults.Watch(), place, corrected(place)[0])
+    gone = [image(place, number, 1, gone=True) for number in range(0, EVENTS, 7)]
+    shop.append(place, [*gone, image(place, EVENTS, 1), image(place, 7, 2)])
+    return place
+
+
+def filled_with_both(watch, place):
+    shop.ingest(watch, place, corrected(place, more=[spent])[0])
+
+
+@pytest.mark.slow
+def test_a_fill_of_events_that_are_taken_back_goes_wrong(places):
+    """At any call: the next run makes the view whole, and it counts what holds."""
+    holds = {number for number in range(EVENTS + 1) if number % 7 or number == 7}
+    for fault in faults.every(partial(taken_back, places), filled_with_both, in_turn=not LONG):
+        assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
+        assert standing(fault.place, "spent") in (None, standing(fault.place)), fault
+        filled_with_both(faults.Watch(), fault.place)
+        assert standing(fault.place) == standing(fault.place, "spent") == holds, fault
+
+
+def test_a_view_of_events_that_are_taken_back_is_filled_again(places):
+    """Its values are served meanwhile, and status says that its stream waits."""
+    place = taken_back(places)
+    filled_with_both(faults.Watch(), place)
+    holds = standing(place, "spent")
+    project = corrected(place, more=[spent])[0]
+
+    def fill(watch):
+        with shop.opened(watch, place) as store:
+            hw.operations.fill(project, ["spent"], store=store, data_dir=place.home)
+
+    def note():
+        views = hw.status(project, store=place.url, data_dir=place.home).views
+        return next(view.note for view in views if view.view == "spent")
+
+    watch = faults.Watch()
+    fill(watch)
+    assert (standing(place, "spent"), note()) == (holds, "")
+    begun = next(call for call in watch.calls if call.name == "commit")
+    with pytest.raises(hw.errors.StoreError, match="for a test"):
+        fill(faults.Watch(begun, "unanswered"))
+    assert standing(place, "spent") == holds
+    assert note().startswith("filling again: waits for ingestion; its stream waits, since")
+    shop.append(place, [image(place, 7, 3, gone=True)])
+    filled_with_both(faults.Watch(), place)
+    assert (standing(place, "spent"), note()) == (holds - {7}, "")

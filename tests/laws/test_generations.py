@@ -4,6 +4,7 @@ then all at once.
 
 from functools import partial
 
+import polars as pl
 import pytest
 
 import headwater as hw
@@ -29,16 +30,16 @@ def spent(source):
     )
 
 
-def project_of(place):
-    return shop.shop(place, more=[spent])
+def project_of(place, **rules):
+    return shop.shop(place, more=[spent], **rules)
 
 
-def ingest_watched(watch, place):
-    shop.ingest(watch, place, project_of(place)[0])
+def ingest_watched(watch, place, **rules):
+    shop.ingest(watch, place, project_of(place, **rules)[0])
 
 
-def ingested(place):
-    ingest_watched(faults.Watch(), place)
+def ingested(place, **rules):
+    ingest_watched(faults.Watch(), place, **rules)
 
 
 def prepared(places):
@@ -203,6 +204,108 @@ def test_an_erasure_counts_the_records_of_all_generations_once(places):
         assert served(place) == others, commit
         filled(faults.Watch(), place)
         assert served(place) == others, commit
+
+
+# ---------------------------------------------------------------- rules that have changed
+
+ACCEPTED = set(range(31))  # numbers of 32 bits
+
+
+def narrow(places):
+    """The stream's type of a column was too narrow for some events; today's accepts them."""
+    place = places()
+    shop.append(place, shop.visits(0, EVENTS, since=place.since))
+    schema = shop.SCHEMA | {"n": pl.Int32}
+    ingested(place, stream=hw.appended(f"{place.folder}/visits*.jsonl", schema=schema))
+    return place
+
+
+def rewound(watch, place):
+    with shop.opened(watch, place) as store, watch.disk(place.home):
+        return hw.operations.rewind(project_of(place)[0], store=store, data_dir=place.home)
+
+
+def narrow_and_rewound(places):
+    place = narrow(places)
+    rewound(faults.Watch(), place)
+    return place
+
+
+def left_out(places):
+    """The view was not in the project while some events came."""
+    place = places()
+    shop.append(place, shop.visits(0, 31, since=place.since))
+    ingested(place)
+    shop.append(place, shop.visits(31, EVENTS, since=place.since))
+    shop.ingest(faults.Watch(), place, shop.shop(place)[0])
+    return place
+
+
+def seen(place):
+    """What is served, the state of the view, and what the view by user answers."""
+    (values,) = shop.values(place, project_of(place)[1][:1])
+    return served(place), status(place).state, shop.counted(values)
+
+
+@pytest.mark.parametrize("prepare", [narrow, narrow_and_rewound, left_out])
+def test_old_values_are_served_as_incomplete_while_a_view_is_repaired(places, prepare):
+    """Where the rules of its source have changed, and where it has missed events; wherever
+    ingestion is stopped.
+    """
+    ended, found = prepare(places), set()
+    ingested(ended)
+    assert seen(ended)[::2] == (NEW, NEW)
+    whole = size(ended)
+    for commit in commits_of(places, prepare, ingest_watched):
+        place = stopped(places, prepare, commit, ingest_watched)
+        events, state, by_user = seen(place)
+        assert events in (ACCEPTED, NEW), commit
+        assert by_user in (ACCEPTED, NEW, None), commit
+        assert state == "incomplete" or events == by_user or by_user is None, commit
+        found.add((len(events), state == "incomplete", status(place).note))
+        ingested(place)
+        assert seen(place)[::2] == (NEW, NEW), commit
+        assert size(place) <= whole + NUMBERS, commit
+    for note in ("filling again: waits for ingestion", "filling again: 3 of 5 parts"):
+        assert any(
+            (events, incomplete) == (len(ACCEPTED), True) and said.startswith(note)
+            for events, incomplete, said in found
+        ), found
+
+
+class Read:
+    """A store that is read behind each commit."""
+
+    def __init__(self, store, read):
+        self.store, self.read, self.found = store, read, []
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def commit(self, changes, expect):
+        self.store.commit(changes, expect)
+        self.found.append(self.read())
+
+
+def test_a_reader_goes_on_while_an_incomplete_view_is_repaired(places):
+    """It reads behind each commit."""
+    place = narrow(places)
+    project, views = project_of(place)
+    with shop.opened(faults.Watch(), place) as store:
+        service = hw.FeatureService("spent", views[1:])
+        reader = hw.operations.OnlineFeatures(service, store)
+
+        def read():
+            found = [reader.row({"user": user}).values for user in shop.USERS]
+            return shown([dict(zip(reader.names, values, strict=True)) for values in found])
+
+        watched = Read(store, read)
+        hw.operations.rewind(project, store=watched, data_dir=place.home)
+        for _ in range(2):
+            hw.operations.fill(project, ["spent"], store=watched, data_dir=place.home)
+    found = [len(numbers) for numbers in watched.found]
+    assert found == sorted(found)
+    assert set(found) == {len(ACCEPTED), len(NEW)}
 
 
 @pytest.mark.parametrize("times", [3])

@@ -168,6 +168,9 @@ def test_a_store_that_is_ahead_is_said_and_set_back(places):
     assert set_back(faults.Watch(), place).sources == (found,)
     assert not set_back(faults.Watch(), place)
     assert known(place) <= place.since + timedelta(hours=3, minutes=1)
+    with after(place, minutes=2):
+        assert states(place) == ["incomplete"], "it is read as such until it is filled again"
+        assert shop.counted(results(place)[0][0]) is None
     first, last = gone_on(place)
     assert shop.counted(first[0][0]) == set(range(8)), (
         "copies of events of the future commit are known"

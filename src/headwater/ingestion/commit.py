@@ -846,10 +846,10 @@ class WriterState:
         progress = noted if encoded is None and noted is not None else read_progress(encoded)
         (partitions,) = stored.get([count_key(source.name)]) if rules.promised else (None,)
         if partitions is not None:
-            until = incomplete_until(
+            growth = incomplete_until(
                 partitions, micros(source.id_horizon, "id_horizon") + rules.acceptance.future
             )
-            progress = msgspec.structs.replace(progress, gap=max(progress.gap, until))
+            progress = msgspec.structs.replace(progress, growth=growth)
         positions = _positions(rules, stored)
         origins = stored.get([keyspace.origin(source.name, name) for name in positions])
         changes = (

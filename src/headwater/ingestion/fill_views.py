@@ -34,11 +34,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain, islice
 
@@ -46,6 +47,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from headwater import clock
 from headwater.definitions.checks import micros
 from headwater.definitions.connectors import Pushed
 from headwater.definitions.feature_view import FeatureView
@@ -59,6 +61,7 @@ from headwater.ingestion.archive import KNOWN_AT, Roller, stamped
 from headwater.ingestion.change_state import ChangeState, entries_of, latest_of, tokens_of
 from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.ids import WIDTH, DedupIndex
+from headwater.ingestion.partition_count import partition_count
 from headwater.ingestion.validate import (
     AT,
     COPY,
@@ -75,6 +78,7 @@ from headwater.ingestion.validate import (
     waiting,
 )
 from headwater.kernel.arrays import I64, Bool
+from headwater.state import change_codec as kept_images
 from headwater.state import record
 from headwater.state.record import KeyRecords, stored_sections, with_section
 from headwater.state.view_state import (
@@ -84,6 +88,7 @@ from headwater.state.view_state import (
     ViewTiles,
     encoded,
     out_of_reach,
+    progresses,
     reach,
     read_part,
     schema_bytes,
@@ -93,6 +98,8 @@ from headwater.stores.keyspace import has_moved
 from headwater.stores.log_first import REBUILD
 
 _LOG = logging.getLogger(__name__)
+
+_WRITER, _LEFT_ROW = "headwater_writer", "headwater_more"  # columns
 
 _EVENTS = 100_000  # with their images
 
@@ -128,20 +135,45 @@ def _is_kept(writer: PartitionWriter, tiles: ViewTiles) -> bool:
     )
 
 
-class Fill:
-    """The fill of those views of a writer whose records are not whole, as of `now`, microseconds.
+def _can_go_on(writer: PartitionWriter, tiles: ViewTiles) -> bool:
+    """Whether events can be added to the records of a view, although these lack some."""
+    state = read_part(writer.store, tiles.view.tiles_fingerprint, writer.partition)
+    return state is not None and state.seeded is not None and tiles.reads_alike(state.dtypes)
 
-    logs: what was kept of the stream. Where rules of the source have changed, it is judged again
-    first.
-    replayed: the stream is the history's own continuation, so that nothing can be in both.
-    replaced: tiles fingerprints of generations that others take the place of. They are maintained
-    where they are whole, and not filled.
-    views: those to be filled; all others are whole. counts: how many events each was given, by
-    tiles fingerprint.
+
+def judge(writer: PartitionWriter, logs: Logs, now: int) -> None:
+    """Have a writer go on by the rules that its source has today, as of `now`, microseconds.
 
     Raises:
         FencedError: another process writes to the partition.
         LostError: the archive holds commits that the store has not made.
+    """
+    _check_whole(writer, logs.archive)
+    T = max(now, writer.progress.at)
+    # what came by the stream before is not in this one
+    if not writer.progress.sequence and has_moved(writer.source):
+        writer.note(msgspec.structs.replace(writer.progress, lost=T), {}, writer.unmoved())
+    accepted = judge_again(writer, logs, T, first_ids(writer.store, writer.source))
+    if accepted:
+        _LOG.info(
+            "source %s: %s rows that were refused or left out are accepted by its rules of today",
+            writer.source.name,
+            f"{accepted:,}",
+        )
+
+
+class Fill:
+    """The fill of those views of a writer whose records are not whole, as of `now`, microseconds.
+
+    logs: what was kept of the stream. The writer goes on by the rules of today; see `judge`.
+    replayed: the stream is the history's own continuation, so that nothing can be in both.
+    replaced: tiles fingerprints of generations that others take the place of. They are maintained,
+    and not filled.
+    views: those to be filled. counts: how many events each was given, by tiles fingerprint.
+    goes_on: whether the stream may be committed meanwhile.
+
+    Raises:
+        FencedError: another process writes to the partition.
     """
 
     def __init__(
@@ -156,26 +188,18 @@ class Fill:
         self.writer, self.counts = writer, dict[str, int]()
         self.alone: AbstractContextManager[object] = nullcontext()
         self.turn = 0.0
-        _check_whole(writer, logs.archive)
         self.T = max(now, writer.progress.at)
-        # what came by the stream before is not in this one
-        if not writer.progress.sequence and has_moved(writer.source):
-            writer.note(msgspec.structs.replace(writer.progress, lost=self.T), {}, writer.unmoved())
-        accepted = judge_again(writer, logs, self.T, first_ids(writer.store, writer.source))
-        if accepted:
-            _LOG.info(
-                "source %s: %s rows that were refused or left out are accepted by its rules of "
-                "today",
-                writer.source.name,
-                f"{accepted:,}",
-            )
         missing = new_views(writer)
-        _keep(writer, [tiles for tiles in writer.acceptance.tiles if tiles not in missing])
         # a partition without commits has nothing that could not be filled at once
         left = set(replaced) if writer.progress.sequence else set[str]()
-        names = {tiles.view.tiles_fingerprint for tiles in missing}
-        writer.hold_back(names & left)
         self.views = [tiles for tiles in missing if tiles.view.tiles_fingerprint not in left]
+        read = [tiles for tiles in missing if tiles not in self.views]
+        _keep(writer, [tiles for tiles in writer.acceptance.tiles if tiles not in missing], read)
+        writer.hold_back(
+            [tiles.view.tiles_fingerprint for tiles in read if not _can_go_on(writer, tiles)]
+        )
+        corrections = writer.corrections
+        self.goes_on = corrections is None or _has_images(writer, corrections, missing, self.views)
         if not self.views:
             return
         if not writer.progress.sequence:
@@ -192,11 +216,57 @@ class Fill:
         it too.
         """
         self.alone, self.turn = (nullcontext(), 0.0) if alone is None else (alone, _TURN)
+        with_images = self.writer.corrections is not None
         for tiles in self.views:
-            self.counts[tiles.view.tiles_fingerprint] = self._fill(tiles)
-        if self.views and self.writer.corrections is not None:
+            fill = self._fill_from_images if with_images and alone is not None else self._fill
+            self.counts[tiles.view.tiles_fingerprint] = fill(tiles)
+        if self.views and with_images and alone is None:
             self.writer.load()
         return self.counts
+
+    def begin_next_to_stream(self) -> None:
+        """Before the stream is committed: have commits keep the sections of the views. Of change
+        images, commits maintain the views already, so nothing may be there of them.
+        """
+        writer = self.writer
+        if writer.corrections is not None:
+            for tiles in self.views:
+                begun = encoded(State(tiles.view.name, schema_bytes(tiles.schema)))
+                place = keyspace.stream_state(tiles.view.tiles_fingerprint, writer.partition)
+                writer.store.commit({place: begun}, writer.unmoved())
+                _clear(writer, tiles.view, nullcontext())
+        writer.hold_back([tiles.view.tiles_fingerprint for tiles in self.views])
+
+    def _fill_from_images(self, tiles: ViewTiles) -> int:
+        """Make the records of a view of the events that hold, as the store has them. Commits of the
+        stream add what comes to the view, and take out what goes; so here an event is added where
+        it does not stand in the view yet.
+        """
+        writer, name = self.writer, tiles.view.tiles_fingerprint
+        place = keyspace.stream_state(name, writer.partition)
+        prefix = keyspace.IMAGE + keyspace.name(writer.name)
+        # those that come later are added by commits
+        tokens = [key[len(prefix) :] for key, _ in writer.store.sizes(prefix)]
+        begun, part = State(tiles.view.name, schema_bytes(tiles.schema)), self._past.logs.part
+        progress, parts = writer.progress, -(-len(tokens) // part)
+        filling = Filling(writer.filling, b"", progress.at, -1, progress.sequence, parts)
+        for first in range(0, len(tokens), part):
+            with self.alone:
+                corrections = writer.corrections
+                assert corrections is not None
+                events, changes = _not_standing(
+                    writer, corrections, tiles, tokens[first : first + part]
+                )
+                filling = msgspec.structs.replace(
+                    filling, done=filling.done + 1, events=filling.events + events.height
+                )
+                state = encoded(msgspec.structs.replace(begun, filling=filling))
+                records = _added(writer, tiles, events, writer.progress.at)
+                writer.store.commit({**records, **changes, place: state}, writer.unmoved())
+            time.sleep(self.turn)
+        with self.alone:
+            self._make_whole(tiles, writer.progress.at, {})
+        return filling.events
 
     def _fill(self, tiles: ViewTiles) -> int:
         """Make the records of a view, part by part, until what came meanwhile is one part at most:
@@ -228,13 +298,18 @@ class Fill:
                     for events, also in parts.read():
                         filling, records = _with_part(writer, tiles, events, filling)
                         changes |= {**records, **also}
-                    whole = past.state(tiles, filling.T)
-                    progress = msgspec.structs.replace(
-                        writer.progress, views={**writer.progress.views, name: whole.coverage}
-                    )
-                    writer.note(progress, {**changes, place: encoded(whole)}, writer.unmoved())
-                    writer.filled(name)
+                    self._make_whole(tiles, filling.T, changes)
                     return filling.events
+
+    def _make_whole(self, tiles: ViewTiles, T: int, changes: Changes) -> None:
+        """Commit that a view's records are whole, with the last changes of them."""
+        writer, name = self.writer, tiles.view.tiles_fingerprint
+        whole, place = self._past.state(tiles, T), keyspace.stream_state(name, writer.partition)
+        progress = msgspec.structs.replace(
+            writer.progress, views={**writer.progress.views, name: whole.coverage}
+        )
+        writer.note(progress, {**changes, place: encoded(whole)}, writer.unmoved())
+        writer.filled(name)
 
     def _begin(self, tiles: ViewTiles, place: bytes, begun: State) -> tuple[_FillParts, Filling]:
         """What is to be done: the parts that a fill that was stopped has left, or all of them, and
@@ -257,6 +332,59 @@ class Fill:
         return parts, parts.begun(writer.filling)
 
 
+def _has_images(
+    writer: PartitionWriter,
+    corrections: ChangeState,
+    missing: Sequence[ViewTiles],
+    views: Sequence[ViewTiles],
+) -> bool:
+    """Whether the store holds the images of all events that new views count: another view has
+    counted them since its records were whole, for as long and by the same columns.
+    """
+    kept = [tiles for tiles in writer.acceptance.tiles if tiles not in missing]
+    names = [tiles.view.tiles_fingerprint for tiles in kept]
+    states = [read_part(writer.store, name, writer.partition) for name in names]
+    # what a fill was asked for is not in the images that the store has
+    new = all(tiles.view.tiles_fingerprint == tiles.view.first_generation for tiles in views)
+    if (
+        not kept
+        or not views
+        or not new
+        or any(state is None or state.complete_from for state in states)
+    ):
+        return False
+
+    def needs(some: Sequence[ViewTiles]) -> tuple[float, frozenset[str]]:
+        acceptance = replace(writer.acceptance, views=tuple(tiles.view for tiles in some))
+        lasting = replace(corrections, acceptance=acceptance).lasting
+        columns = frozenset[str]().union(*({*t.view.keys, *t.view.read_columns} for t in some))
+        return math.inf if lasting is None else lasting, columns
+
+    (had, columns), (needed, read) = needs(kept), needs(views)
+    return needed <= had and read <= columns
+
+
+def _not_standing(
+    writer: PartitionWriter, corrections: ChangeState, tiles: ViewTiles, tokens: Sequence[bytes]
+) -> tuple[pl.DataFrame, Changes]:
+    """Of events by their tokens those that hold and do not stand in a view, and the changes of the
+    store by which they do.
+    """
+    entries = corrections.entries(writer.store, tokens)
+    holding = {
+        token: entry.images[entry.holds] for token, entry in entries.items() if entry.holds >= 0
+    }
+    events = kept_images.frame_of(list(holding.values()), corrections.schema)
+    places = corrections.places(tiles, events, list(holding))
+    left = {
+        place[-kept_images.TOKEN :]: place
+        for place, value in zip(places, writer.store.get(places), strict=True)
+        if value is None
+    }
+    mask = pl.Series([token in left for token in holding], dtype=pl.Boolean)
+    return events.filter(mask), dict.fromkeys(left.values(), b"")
+
+
 def _check_whole(writer: PartitionWriter, archive: Roller) -> None:
     if archive.last > writer.progress.sequence:
         raise LostError(
@@ -267,14 +395,21 @@ def _check_whole(writer: PartitionWriter, archive: Roller) -> None:
         )
 
 
-def _keep(writer: PartitionWriter, kept: Sequence[ViewTiles]) -> None:
-    """Have only these views count as maintained, before anything of the others is touched."""
+def _keep(
+    writer: PartitionWriter, kept: Sequence[ViewTiles], read: Sequence[ViewTiles] = ()
+) -> None:
+    """Have only these views count as maintained, before anything of the others is touched.
+
+    read: those that are read although they lack something. Readers see in the progress when that
+    ends.
+    """
     names = [tiles.view.tiles_fingerprint for tiles in kept]
     if not writer.progress.sequence:
         states = {name: read_part(writer.store, name, writer.partition) for name in names}
         views = {name: state.coverage for name, state in states.items() if state is not None}
     else:
         views = writer.progress.maintained(names)
+    views |= {tiles.view.tiles_fingerprint: "" for tiles in read}
     if views != writer.progress.views:
         writer.note(msgspec.structs.replace(writer.progress, views=views), {}, writer.unmoved())
 
@@ -471,6 +606,7 @@ class _Past:
             archived,
             self.writer.progress.rules,
             schema_bytes(tiles.schema),
+            self._copies.rows(),
         ]
         digest = hashlib.sha256(msgspec.msgpack.encode(fixed))
         digest.update(read.hash_rows(seed=0).to_numpy().tobytes() if read.width else b"")
@@ -504,7 +640,39 @@ class _Past:
         for events, rows in Accepted(
             self.writer.acceptance, parts, first, distinct=since >= 0
         ).parts():
-            yield events, rows.height
+            yield _without(self._copies, events, rows), rows.height
+
+    @cached_property
+    def _copies(self) -> pl.DataFrame:
+        """Where copies of other partitions' events stand in the archive: writers could not know
+        them when partitions had been added.
+        """
+        writer, archive = self.writer, self.logs.archive
+        count = partition_count(writer.state.partitions)
+        none = pl.DataFrame(schema={PARTITION: pl.String, OFFSET: pl.Int64})
+        if not count.grown:
+            return none
+        horizon = micros(writer.source.id_horizon, "id_horizon")
+        since = clock.timestamp(count.first - 2 * horizon)
+        until = clock.timestamp(count.grown + horizon + writer.acceptance.future)
+        frames = [
+            frame.filter(pl.col(KNOWN_AT).is_between(since, until)).with_columns(
+                pl.lit(name.decode()).alias(_WRITER)
+            )
+            for name in sorted(progresses(writer.store, writer.source.name))
+            for frame in replace(archive, partition=name.decode()).lazy_parts()
+        ]
+        judged = Accepted(writer.acceptance, frames, also=[_WRITER]).judged()
+        copies = (rows[copies[ROW]] for _, copies, rows in judged)
+        return pl.concat(
+            [
+                none,
+                *(
+                    rows.filter(pl.col(_WRITER) == writer.partition).select(PARTITION, OFFSET)
+                    for rows in copies
+                ),
+            ]
+        )
 
     def _history(self, tiles: ViewTiles, T: int, since: int) -> pl.DataFrame:
         if (
@@ -527,6 +695,15 @@ class _Past:
         return [
             images.select(pl.col(name).cast(dtype) for name, dtype in corrections.schema.items())
         ]
+
+
+def _without(copies: pl.DataFrame, events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Events without those of some rows, which are given by partition and offset."""
+    if not copies.height:
+        return events
+    left = rows.select(PARTITION, OFFSET).with_row_index(_LEFT_ROW)
+    left = left.join(copies, on=[PARTITION, OFFSET], how="anti")
+    return events.filter(pl.Series(np.isin(events[ROW].to_numpy(), left[_LEFT_ROW].to_numpy())))
 
 
 class ChangeHistory:

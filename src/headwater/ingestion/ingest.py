@@ -139,7 +139,13 @@ def ingest(
         left = [] if receive is not None else pushed
         ingestors = [
             SourceIngestor(
-                source, views, store, data_dir, limits, filled=source in left, goes_on=not once
+                source,
+                views,
+                store,
+                data_dir,
+                limits,
+                filled=source in left,
+                goes_on=not once or source not in left,
             )
             for source, views in sources.items()
         ]
@@ -549,6 +555,8 @@ class SourceCommitter:
                 self._settle(polled)
             finally:
                 reader.work.done(polled)
+        if reader.ended:
+            reader.ingestor.finish(reader.stop)
 
     def _settle(self, polled: Sequence[PolledBatch]) -> None:
         """Commit what was polled, once the wall clock can be right; or nothing, where it was

@@ -16,17 +16,27 @@ from headwater.stores import keyspace
 
 PARTITIONS_GREW: Final = (
     "partitions grew: copies of earlier events may come by other partitions and count twice, "
-    "until no window reaches that time any more"
+    "until no window reaches that time any more, or until `headwater store fill` has filled all "
+    "views of the source at once, after id_horizon and max_future_skew"
 )
 
 
 class PartitionCount(msgspec.Struct, frozen=True, array_like=True):
     """How many partitions a stream has, and when it was seen that some were added, microseconds; 0
     where none were.
+
+    first: when that was seen for the first time. settled: whether all views have been filled since
+    without the copies that came by other partitions. Later fills leave them out too.
     """
 
     count: int = 0
     grown: int = 0
+    first: int = 0
+    settled: bool = False
+
+    def with_more(self, count: int, now: int) -> PartitionCount:
+        """After more partitions are seen."""
+        return PartitionCount(count, now, self.first or now)
 
 
 def count_key(source: str) -> bytes:
@@ -43,10 +53,10 @@ def partition_count(stored: bytes | None) -> PartitionCount:
 
 def incomplete_until(stored: bytes | None, lasting: int) -> int:
     """By when events have happened that may count twice, microseconds; 0 where no partitions were
-    added.
+    added, or views were filled since.
 
     lasting: how long after a growth a copy of an earlier event can come, and how far its time may
     lie ahead.
     """
-    grown = partition_count(stored).grown
-    return grown + lasting if grown else 0
+    count = partition_count(stored)
+    return count.grown + lasting if count.grown and not count.settled else 0

@@ -395,9 +395,8 @@ class _Ahead:
         if self.progress.at <= now:
             return
         tiles = {view.tiles_fingerprint: view.name for view in self.acceptance.views}
-        self._states = [
-            name for name in tiles if read_part(self.store, name, writer.partition) is not None
-        ]
+        states = {name: read_part(self.store, name, writer.partition) for name in tiles}
+        self._states = {name: state for name, state in states.items() if state is not None}
         self.views = list(dict.fromkeys(tiles[name] for name in self._states))
 
     @cached_property
@@ -454,10 +453,11 @@ class _Ahead:
             changes[begun] = msgspec.msgpack.encode(
                 StreamStart(min(start.until, now), start.partition)
             )
+        # fills begin anew; what is read is served, as incomplete, until it is filled again
         changes |= {
             keyspace.stream_state(name, self.writer.partition): None
-            for name in self._states
-            if whole
+            for name, state in self._states.items()
+            if whole and state.seeded is None
         }
         self.writer.note(progress, changes, self.writer.unmoved())
 

@@ -18,6 +18,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from headwater import clock, disk, settings
 from headwater.definitions.checks import Duration, Spelled, micros
 from headwater.definitions.connectors import KafkaTopic
@@ -38,7 +40,8 @@ from headwater.ingestion.archive import FOLDERS, AcknowledgedCommits, Roller, cl
 from headwater.ingestion.commit import Adopt, PartitionWriter, Skip
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.consumer_group import group_of
-from headwater.ingestion.fill_views import Fill, Logs, clear_generation, remedy
+from headwater.ingestion.fill_views import Fill, Logs, clear_generation, judge, new_views, remedy
+from headwater.ingestion.partition_count import count_key, partition_count
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
 from headwater.ingestion.sources.stream_reader import (
@@ -52,7 +55,7 @@ from headwater.ingestion.sources.stream_reader import (
     open_feed,
 )
 from headwater.ingestion.validate import OFFSET, Acceptance
-from headwater.state.view_state import misses, progresses, read_parts
+from headwater.state.view_state import misses, progresses, read_parts, read_stream
 from headwater.stores import HeldError, OnlineStore, keyspace
 from headwater.stores.keyspace import (
     PlacedGenerations,
@@ -147,8 +150,7 @@ class SourceIngestor:
     does.
     inbox: where its events come in, if they are pushed; received_here: has the store say so.
     filled: whether views are filled right away, where this process holds the whole store; otherwise
-    `open` does it, or the first commit. goes_on: whether the stream goes on meanwhile, where an
-    archive is kept.
+    `open` does it, or the first commit. goes_on: whether the stream goes on meanwhile.
 
     Raises:
         UsageError: the store holds the stream as other writers have written it.
@@ -207,7 +209,7 @@ class SourceIngestor:
         self._writers: dict[str | None, PartitionWriter] = {}
         # views are being filled with their past; nothing is committed meanwhile
         self._filling: dict[str | None, PartitionWriter] = {}
-        self._beside = ThreadPoolExecutor(1, "fill") if goes_on and folder is not None else None
+        self._beside = ThreadPoolExecutor(1, "fill") if goes_on else None
         self._fills: list[Future[None]] = []  # of views that are filled while the stream goes on
         self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
@@ -318,9 +320,7 @@ class SourceIngestor:
     ) -> list[Committed]:
         """Commit records, each read when `turns` were as they say, one writer after the other."""
         with self._lock:
-            for fill in [fill for fill in self._fills if fill.done()]:
-                self._fills.remove(fill)
-                fill.result()
+            self._check_fills()
             if self._replaced and clock.stopwatch() - self._looked > _LOOK:
                 self._follow()
             if self.one_writer:
@@ -406,6 +406,22 @@ class SourceIngestor:
             if not background:
                 self._rolled()
 
+    def _check_fills(self) -> None:
+        """Forget the fills that have ended, and raise what went wrong with one."""
+        for fill in [fill for fill in self._fills if fill.done()]:
+            self._fills.remove(fill)
+            fill.result()
+
+    def finish(self, stop: threading.Event) -> None:
+        """Wait until views are filled, and read as they were filled; or until `stop` is set."""
+        while not stop.is_set():
+            with self._lock:
+                self._check_fills()
+                fills = list(self._fills)
+                if not fills and not (self._replaced and self._follow()):
+                    return
+            wait(fills, timeout=_LOOK)
+
     def close(self) -> None:
         """Give up filling views, and wait for files that are being made; what goes wrong with them
         is seen when they are made again.
@@ -432,22 +448,16 @@ class SourceIngestor:
         with self._lock:
             if name in self._writers:
                 return self._writers[name]
-        kept = self.folder is not None
-        writer = PartitionWriter(
-            self.acceptance,
-            self.store,
-            name,
-            archive=kept,
-            filtered=kept and self._keep[keyspace.FILTERED] != 0,
-        )
-        self._check_acknowledged(writer)
-        with self._lock:
-            self._filling[name] = writer
-        first = not writer.progress.sequence  # nothing is read before all views are filled
-        beside = None if first or writer.corrections is not None else self._beside
+        writer = self._registered(name, None)
         try:  # the lock is free: other partitions are committed, and this one may be taken away
+            while self._has_changed(writer):
+                writer = self._registered(name, writer)
+            first = not writer.progress.sequence  # nothing is read before all views are filled
             fill = self._fill_of(writer)
-            if beside is None:
+            beside = None if first or not fill.goes_on else self._beside
+            if beside is not None:
+                fill.begin_next_to_stream()
+            else:
                 self._run(fill)
                 if self._replaced and self._follow():
                     return self.writer(partition)  # it is opened without what was replaced
@@ -463,7 +473,6 @@ class SourceIngestor:
             if beside is not None:
                 self._clear_beside(writer)
             if beside is not None and fill.views:
-                writer.hold_back([tiles.view.tiles_fingerprint for tiles in fill.views])
                 self._fills.append(beside.submit(self._run_beside, fill))
         return writer
 
@@ -472,6 +481,44 @@ class SourceIngestor:
         whole stream.
         """
         return None if self.one_writer else partition
+
+    def _registered(self, name: str | None, before: PartitionWriter | None) -> PartitionWriter:
+        """A new writer, in place of the one before it, that hears when its partition is taken
+        away.
+        """
+        kept = self.folder is not None
+        writer = PartitionWriter(
+            self.acceptance,
+            self.store,
+            name,
+            archive=kept,
+            filtered=kept and self._keep[keyspace.FILTERED] != 0,
+        )
+        self._check_acknowledged(writer)
+        with self._lock:
+            if before is not None:
+                before.check_mine()
+            self._filling[name] = writer
+        return writer
+
+    def _has_changed(self, writer: PartitionWriter) -> bool:
+        """Have a writer go on by the rules of today, and new generations take the place of records
+        that are read although they lack something; whether there are such that the writer does not
+        know.
+        """
+        judge(writer, self._logs(writer.partition), self._begins())
+        missing = {tiles.view.tiles_fingerprint for tiles in new_views(writer)}
+        begun = False
+        for held in self._generations if writer.progress.sequence else ():
+            tiles, source = held.read.tiles_fingerprint, self.acceptance.source.name
+            if held.filling is None and tiles in missing:
+                state = read_stream(self.store, tiles, source)
+                if state is not None and state.seeded is not None:
+                    begin_generation(self.store, held.read.first_generation)
+                    begun = True
+        if begun:
+            self._look()
+        return begun
 
     def _check_acknowledged(self, writer: PartitionWriter) -> None:
         told, made = self._acknowledged, writer.progress.sequence
@@ -597,6 +644,7 @@ class SourceIngestor:
                 "`headwater ingest`"
             )
         self._switch()  # what was whole when a process was killed
+        began, fresh = clock.now_micros(), not self._replaced
         again = dict[str, str]()
         for view in views:
             first = placed_generations(self.store, view).read.first_generation
@@ -607,7 +655,10 @@ class SourceIngestor:
         self._look()
         counts = dict.fromkeys(again.values(), 0)
         for partition in parts:
-            for name, events in self._fill_of(self._writer_of_part(partition)).run().items():
+            writer = self._writer_of_part(partition)
+            while self._has_changed(writer):
+                writer = self._writer_of_part(partition)
+            for name, events in self._fill_of(writer).run().items():
                 if name in again:
                     counts[again[name]] += events
         self._switch()
@@ -618,7 +669,29 @@ class SourceIngestor:
         self._wait_for_reads(writers[0])
         for writer in writers:
             self._clear(writer)
+        if fresh and len(again) == len(self._views) and not self._replaced:
+            self._settle_growth(writers, began)
         return counts
+
+    def _settle_growth(self, writers: Sequence[PartitionWriter], began: int) -> None:
+        """All views were filled without copies that came by other partitions since some were added:
+        have them count as complete, if no copy can come any more.
+
+        began: when they began to be filled, microseconds.
+        """
+        key = count_key(self.acceptance.source.name)
+        count = partition_count(self.store.get([key])[0])
+        growth = max(writer.progress.growth for writer in writers)
+        archives = [(writer, self._logs(writer.partition)) for writer in writers]
+        if not 0 < growth <= began or any(
+            writer.progress.accepted > logs.count(logs.archive) for writer, logs in archives
+        ):
+            return
+        settled = msgspec.msgpack.encode(msgspec.structs.replace(count, settled=True))
+        self.store.commit({key: settled}, {key: msgspec.msgpack.encode(count)})
+        for writer in writers:
+            writer.load()
+            writer.note(writer.progress, {}, writer.unmoved())
 
     def _writer_of_part(self, partition: str | None) -> PartitionWriter:
         """A writer that commits no records of the stream."""

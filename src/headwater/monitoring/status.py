@@ -31,7 +31,7 @@ from headwater.definitions.project import (
 from headwater.definitions.source import Source, producers_rule
 from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import KNOWN_AT, Roller
-from headwater.ingestion.partition_count import PARTITIONS_GREW, count_key, partition_count
+from headwater.ingestion.partition_count import PARTITIONS_GREW, count_key, incomplete_until
 from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET, waiting
 from headwater.kernel.as_of import as_of
 from headwater.models.latest_results import LATEST_DRIFT
@@ -57,6 +57,11 @@ from headwater.state.view_state import (
 )
 from headwater.stores import OnlineStore, keyspace
 from headwater.stores.keyspace import opened_for, placed, placed_generations, placed_source, scoped
+
+STREAM_WAITS = (
+    "; its stream waits, since a correction that came meanwhile would be overwritten by what is "
+    "read of the archive"
+)
 
 
 @dataclass(frozen=True)
@@ -293,7 +298,7 @@ def _view(store: OnlineStore, stored_view: StoredView, at_micros: int | None) ->
     if (
         state == "incomplete"
         and not note
-        and partition_count(store.get([count_key(view.source.name)])[0]).grown
+        and incomplete_until(store.get([count_key(view.source.name)])[0], 0)
     ):
         note = PARTITIONS_GREW
     if state == "filling":
@@ -304,6 +309,7 @@ def _view(store: OnlineStore, stored_view: StoredView, at_micros: int | None) ->
     if replacing is not None:
         parts = read_parts(store, replacing.tiles_fingerprint)
         note = f"filling again: {_filled(parts.values()) or 'waits for ingestion'}"
+        note += STREAM_WAITS if view.source.changes is not None else ""
     return ViewStatus(stored_view.name, str(view.freshness), state, age, T, keys, size, note)
 
 
@@ -360,8 +366,8 @@ def standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float 
     age = (t - known_through(progress.values())) / 1e6 if progress else None
     if age is not None and -age > view.freshness.worst_age / 1e6:
         return "ahead", age, None
-    gap = out_of_reach(view, max((done.gap for done in progress.values()), default=0))
-    if max(state.complete_from, gap) > t or misses(tiles, parts, progress):
+    doubtful = out_of_reach(view, max((done.doubtful for done in progress.values()), default=0))
+    if max(state.complete_from, doubtful) > t or misses(tiles, parts, progress):
         return "incomplete", age, None
     if state.exact_from > t:
         return "approximate", age, None

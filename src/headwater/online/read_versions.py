@@ -180,7 +180,8 @@ class StreamVersionReader:
         progress = [read_progress(p) for p in values]
         if not self._covered(progress):
             self._read()
-        self._complete_from = out_of_reach(self.view, max((p.gap for p in progress), default=0))
+        doubtful = max((p.doubtful for p in progress), default=0)
+        self._complete_from = out_of_reach(self.view, doubtful)
         return not self._covered(progress)
 
     def chosen(

@@ -174,11 +174,13 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     counts: since the beginning, by what became of records.
     views: `State.coverage` of each view that every commit has maintained since its records were
     complete. A writer leaves out what it does not maintain, so a view that missed a commit is
-    missing here. rules: digests of what decides which records become events, by part.
+    missing here, or has "" while it is read until another generation takes its place. rules:
+    digests of what decides which records become events, by part.
     lost: when records were last given up that these rules would accept, microseconds; 0 where none
     were.
     gap: by when events have happened that were lost before they were read, microseconds; 0 where
-    none were. Every view lacks them.
+    none were. Every view lacks them. growth: by when events have happened that may count twice,
+    since the stream has more partitions than before; 0 where they count once.
     """
 
     sequence: int = 0
@@ -192,6 +194,12 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     rules: dict[str, str] = msgspec.field(default_factory=dict)
     lost: int = 0
     gap: int = 0
+    growth: int = 0
+
+    @property
+    def doubtful(self) -> int:
+        """By when events have happened that every view lacks, or may count twice, microseconds."""
+        return max(self.gap, self.growth)
 
     @property
     def accepted(self) -> int:

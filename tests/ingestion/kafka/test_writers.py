@@ -11,6 +11,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import UsageError
+from headwater.testing import clock
 
 _NUMBERS = itertools.count()
 SCHEMA = {"id": int, "card": str, "n": int, "t": datetime}
@@ -23,6 +24,8 @@ def url(redis_url):
 
 class World:
     """A topic of two partitions, a view over it, and a store."""
+
+    window = "1d"
 
     def __init__(self, folder, broker, url):
         self.folder, self.broker, self.url, self.topic = folder, broker, url, broker.topic(2)
@@ -40,7 +43,7 @@ class World:
             source=source,
             keys=["card"],
             features=features,
-            windows=["1d"],
+            windows=[self.window],
             freshness=hw.streaming("1h"),
         )
         table = pl.DataFrame({"asked": [self.start], "y": [1], "card": ["a"]})
@@ -75,15 +78,21 @@ class World:
             data_dir=self.folder / "home",
             listen=None,
             once=True,
+            limits=hw.operations.IngestLimits(max_clock_jump="365d"),
             options=options,
         )
+
+    def fill(self, **rules):
+        home = self.folder / "home"
+        hw.operations.fill(self.project(**rules), ["card"], store=self.url, data_dir=home)
 
     def counts(self, *cards, **rules):
         rows = [{"card": card} for card in cards]
         found = hw.get_online_features(
             self.project(**rules).models[0].features, rows, store=self.url, details=True
         )
-        return found["card__count_1d"].to_list(), found["card__count_1d__status"].to_list()
+        name = f"card__count_{self.window}"
+        return found[name].to_list(), found[f"{name}__status"].to_list()
 
     def status(self, **rules):
         return hw.status(self.project(**rules), store=self.url, data_dir=self.folder / "home")
@@ -174,6 +183,39 @@ def test_views_are_incomplete_when_partitions_grow(world):
             service, [{"card": "a"}], store=world.url, details=True, at=later
         )
         assert found["card__count_1d__incomplete"].to_list() == [incomplete]
+
+
+def test_a_fill_leaves_out_copies_that_came_when_partitions_had_grown(world):
+    """When no copy can come any more, and nothing is missing; and so does each fill from then
+    on.
+    """
+    rules, world.window = {"writers": "partition"}, "7d"
+    events = [world.event("a") for _ in range(6)]
+    for partition in (0, 1):
+        world.broker.produce(world.topic, events[partition::2], partition)
+    world.ingest(**rules)
+    world.broker.grow(world.topic, 3)
+    world.broker.produce(world.topic, [*events[:4], world.event("a"), world.event("b")], 2)
+    world.ingest(**rules)
+    world.fill(**rules)  # an hour of ids, and a day that an event may lie ahead, are not over
+    assert world.counts("a", "b", **rules) == ([None] * 2, ["fallback"] * 2)
+    with clock.at(datetime.now(UTC) + timedelta(hours=26)):
+        assert world.counts("a", "b", **rules) == ([None] * 2, ["fallback"] * 2)
+        archive = world.folder / "home" / "archive"
+        archive.rename(world.folder / "elsewhere")
+        world.fill(**rules)
+        assert world.counts("a", "b", **rules) == ([None] * 2, ["fallback"] * 2)
+        archive.rename(world.folder / "new")
+        (world.folder / "elsewhere").rename(archive)
+        world.fill(**rules)
+        assert world.counts("a", "b", **rules) == ([7, 1], ["present"] * 2)
+        (view,) = world.status(**rules).views
+        assert (view.state, view.note) == ("stale", "")
+        assert world.parity(**rules).mismatches == []
+        world.broker.produce(world.topic, [world.event("a")], 0)
+        world.ingest(**rules)
+        world.fill(**rules)
+        assert world.counts("a", "b", **rules) == ([8, 1], ["present"] * 2)
 
 
 @pytest.mark.parametrize(

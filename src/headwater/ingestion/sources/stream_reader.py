@@ -366,7 +366,11 @@ class StreamInStore:
             before = known.count or len(self.positions())
             grows = 0 < before < partitions
             if known.count < partitions:
-                found = PartitionCount(partitions, clock.now_micros() if grows else known.grown)
+                found = (
+                    known.with_more(partitions, clock.now_micros())
+                    if grows
+                    else PartitionCount(partitions)
+                )
                 try:
                     self._store.commit({key: msgspec.msgpack.encode(found)}, {key: stored})
                 except LostError:
