@@ -21,7 +21,7 @@ from scripts.mutation.operators import Site, parses, sites
 
 FOLDERS = (
     *("definitions", "aggregations", "kernel", "engine", "events", "connectors", "ingestion"),
-    *("state", "online", "stores", "journal", "erasure", "serving", "catalog", "jobs"),
+    *("state", "online", "stores", "journal", "serving", "catalog", "jobs"),
 )
 WEIGHTS = {"number": 0.4, "swapped arguments": 0.4, "slice": 0.5}
 """Operators that find several changes in a place, or most places; the others weigh 1."""

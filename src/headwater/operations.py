@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from headwater.definitions.feature_view import Aggregation as Aggregation
     from headwater.definitions.feature_view import FeatureRef as FeatureRef
     from headwater.definitions.level import ModelVariant as ModelVariant
-    from headwater.erasure.erase import erase as erase
     from headwater.ingestion.dead_letters import DeadLetterFilter as DeadLetterFilter
     from headwater.ingestion.dead_letters import dead_letters as dead_letters
     from headwater.ingestion.dead_letters import replay_dead_letters as replay_dead_letters
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from headwater.ingestion.rewind import rewind as rewind
     from headwater.ingestion.source_ingestor import IngestLimits as IngestLimits
     from headwater.jobs.drop_view import forget as forget
+    from headwater.jobs.erase import erase as erase
     from headwater.jobs.materialize import Materialized as Materialized
     from headwater.jobs.materialize_model import materialize_model as materialize_model
     from headwater.jobs.precompute import ActiveKeys as ActiveKeys
@@ -80,13 +80,13 @@ _HOMES = {
     "headwater.catalog.plan": "Plan",
     "headwater.definitions.feature_view": "Aggregation FeatureRef",
     "headwater.definitions.level": "ModelVariant",
-    "headwater.erasure.erase": "erase",
     "headwater.ingestion.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
     "headwater.ingestion.fill": "fill",
     "headwater.ingestion.replay": "replay",
     "headwater.ingestion.rewind": "rewind",
     "headwater.ingestion.source_ingestor": "IngestLimits",
     "headwater.jobs.drop_view": "forget",
+    "headwater.jobs.erase": "erase",
     "headwater.jobs.materialize": "Materialized",
     "headwater.jobs.materialize_model": "materialize_model",
     "headwater.jobs.precompute": "ActiveKeys PrecomputeResult",

@@ -13,15 +13,6 @@ import pytest
 
 import headwater as hw
 from headwater.stores.dynamodb.dynamodb_items import Items
-from tests.erasure import test_erase
-from tests.erasure.test_erase import (  # noqa: F401 (tests)
-    test_batch_records_and_predictions,
-    test_change_images_of_a_key,
-    test_events_of_the_history_that_a_stream_began_with,
-    test_no_trace_of_a_text_key_is_left,
-    test_one_key_of_a_view_by_two_columns,
-    test_what_is_left_is_as_if_the_key_had_never_been,
-)
 from tests.flow import clock, home  # noqa: F401 (fixtures)
 from tests.ingestion import test_another_version, test_shared_records
 from tests.ingestion.test_replay import (  # noqa: F401 (tests)
@@ -35,6 +26,15 @@ from tests.ingestion.test_shared_records import (  # noqa: F401 (tests and a fix
     test_one_record_has_all_views_of_a_key,
     test_random_histories,
     test_sections_of_dropped_views_go_at_the_next_write_or_by_compaction,
+)
+from tests.jobs import test_erase
+from tests.jobs.test_erase import (  # noqa: F401 (tests)
+    test_batch_records_and_predictions,
+    test_change_images_of_a_key,
+    test_events_of_the_history_that_a_stream_began_with,
+    test_no_trace_of_a_text_key_is_left,
+    test_one_key_of_a_view_by_two_columns,
+    test_what_is_left_is_as_if_the_key_had_never_been,
 )
 from tests.jobs.test_precompute import (  # noqa: F401 (tests)
     test_a_cut_is_read_when_its_delay_is_over,

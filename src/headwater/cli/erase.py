@@ -11,12 +11,12 @@ from headwater.cli.screen import Screen
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
-    from headwater.erasure.receipt import Receipt
+    from headwater.jobs.erasure_receipt import Receipt
 
 
 def run(args: Arguments, screen: Screen) -> None:
     """Count, ask, erase."""
-    from headwater.erasure.erase import erase
+    from headwater.jobs.erase import erase
 
     key: dict[str, object] = {}
     for text in args.key:

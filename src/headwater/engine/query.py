@@ -175,6 +175,8 @@ class StateQuery(Generic[States]):
     make: makes states of events that count, as many keys at a time as a commit should have. Each
         event that counts is given to it once, with all others of its key, where the engine has
         them; states can be pickled.
+    erased: which of some events of a source were erased, bool (events): they are in no state. None
+        for none; can be pickled.
     """
 
     name: str
@@ -185,6 +187,13 @@ class StateQuery(Generic[States]):
     before: Head | None
     first: int | None
     make: Callable[[pl.DataFrame], Iterable[States]]
+    erased: Callable[[pl.DataFrame, Source], Bool] | None = None
+
+    def left(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Events without those that were erased."""
+        if self.erased is None or not events.height:
+            return events
+        return events.filter(pl.Series(~self.erased(events, self.source), dtype=pl.Boolean))
 
 
 @dataclass(frozen=True)

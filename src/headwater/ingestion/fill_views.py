@@ -28,6 +28,12 @@ headwater kept of it.
 
 Fills make records of it, parity and explanations compare with it, and erasure looks for a key in
 it: all read the same.
+
+Fill the records of some keys: they are made again of the past, while the stream goes on.
+
+Each commit expects the progress of the source and the records as they were read. Where the stream
+was committed meanwhile, what it brought is added from the archive, and the commit is tried again:
+each try reads less than the one before.
 """
 
 from __future__ import annotations
@@ -37,11 +43,13 @@ import logging
 import math
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain, islice
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -62,6 +70,7 @@ from headwater.ingestion.change_state import ChangeState, entries_of, latest_of,
 from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.ids import WIDTH, DedupIndex
 from headwater.ingestion.partition_count import partition_count
+from headwater.ingestion.tombstones import ErasedRows, read_erased
 from headwater.ingestion.validate import (
     AT,
     COPY,
@@ -203,11 +212,11 @@ class Fill:
         if not self.views:
             return
         if not writer.progress.sequence:
-            shared = overlap(writer.source, now)
+            shared = overlap(writer.source, now, read_erased(writer.store, writer.source))
             if shared is not None:
                 writer.begin(*shared, now)
         _take_over(writer, self.views)
-        self._past = _Past(writer, logs, _begun(writer, logs.archive, self.T), replayed)
+        self._past = Past(writer, logs, _begun(writer, logs.archive, self.T), replayed)
 
     def run(self, alone: AbstractContextManager[object] | None = None) -> dict[str, int]:
         """Fill all views, one after the other; the counts.
@@ -311,7 +320,7 @@ class Fill:
         writer.note(progress, {**changes, place: encoded(whole)}, writer.unmoved())
         writer.filled(name)
 
-    def _begin(self, tiles: ViewTiles, place: bytes, begun: State) -> tuple[_FillParts, Filling]:
+    def _begin(self, tiles: ViewTiles, place: bytes, begun: State) -> tuple[FillParts, Filling]:
         """What is to be done: the parts that a fill that was stopped has left, or all of them, and
         then nothing is there of the view.
         """
@@ -440,10 +449,9 @@ def _begun(writer: PartitionWriter, archive: Roller, T: int) -> StreamStart | No
     """The history that the stream goes on from: settled before the first commit, for all partitions
     and all views to come.
     """
-    key = keyspace.begun(writer.source.name)
-    stored = writer.store.get([key])[0]
+    key, start = keyspace.begun(writer.source.name), stream_start(writer.store, writer.source.name)
     if (
-        stored is None
+        start is None
         and writer.source.history is not None
         and writer.progress.sequence <= 1
         and archive.rows() is None
@@ -456,8 +464,8 @@ def _begun(writer: PartitionWriter, archive: Roller, T: int) -> StreamStart | No
             raise
         except FencedError:
             pass  # another partition came first
-        stored = writer.store.get([key])[0]
-    return None if stored is None else msgspec.msgpack.decode(stored, type=StreamStart)
+        start = stream_start(writer.store, writer.source.name)
+    return start
 
 
 def _with_part(
@@ -526,7 +534,7 @@ def clear_generation(
 
 
 @dataclass(frozen=True)
-class _FillParts:
+class FillParts:
     """What commits after `since` and up to `upto` have accepted, as of T; of the first ones, with
     the history before them.
 
@@ -547,7 +555,7 @@ class _FillParts:
 
 
 @dataclass(frozen=True)
-class _Past:
+class Past:
     """All that a writer's source had before its views are filled. begun: the history that the
     stream goes on from; None for none.
     """
@@ -557,21 +565,26 @@ class _Past:
     begun: StreamStart | None
     replayed: bool
 
-    def parts(self, tiles: ViewTiles, T: int, since: int, upto: int) -> _FillParts:
+    @cached_property
+    def erased(self) -> ErasedRows:
+        """Which of its rows were erased, and are left out."""
+        return read_erased(self.writer.store, self.writer.source)
+
+    def parts(self, tiles: ViewTiles, T: int, since: int, upto: int) -> FillParts:
         """What a view is filled with."""
         if since == upto:
-            return _FillParts(T, since, upto, 0, b"", lambda: iter(()))
+            return FillParts(T, since, upto, 0, b"", lambda: iter(()))
         corrections = self.writer.corrections
         if corrections is None:
             return self._events(tiles, T, since, upto)
         images = self._images(corrections, since, upto)
         past = ChangeHistory(corrections, images, T)
         digest = self._digest(tiles, T, since, upto, images)
-        return _FillParts(
+        return FillParts(
             T, since, upto, -(-len(past) // _EVENTS), digest, partial(past.parts, tiles, _EVENTS)
         )
 
-    def _events(self, tiles: ViewTiles, T: int, since: int, upto: int) -> _FillParts:
+    def _events(self, tiles: ViewTiles, T: int, since: int, upto: int) -> FillParts:
         """The events of the history, then those of the archive."""
         history, archived = (
             self._history(tiles, T, since),
@@ -585,7 +598,7 @@ class _Past:
 
         chunks, rest = divmod(archived, ROWS)
         count = sum(-(-rows // self.logs.part) for rows in [history.height, rest, *chunks * [ROWS]])
-        return _FillParts(T, since, upto, count, self._digest(tiles, T, since, upto, history), read)
+        return FillParts(T, since, upto, count, self._digest(tiles, T, since, upto, history), read)
 
     def _images(self, corrections: ChangeState, since: int, upto: int) -> pl.DataFrame:
         """All images, of the history too."""
@@ -617,7 +630,7 @@ class _Past:
         until = 0 if self.begun is None else self.begun.until
         sequence = self.writer.progress.sequence
         doubtful = until and self.writer.source.id_field is None and not self.replayed
-        lost = max(T if self._is_missing else 0, self.writer.progress.lost)
+        lost = max(T if self.is_missing else 0, self.writer.progress.lost)
         return State(
             tiles.view.name,
             schema_bytes(tiles.schema),
@@ -629,16 +642,23 @@ class _Past:
         )
 
     @property
-    def _is_missing(self) -> bool:
-        """Whether more was accepted than the archive holds."""
-        return self.writer.progress.accepted > self.logs.count(self.logs.archive)
+    def is_missing(self) -> bool:
+        """Whether more was accepted than the archive holds; erased rows that it still has do not
+        count.
+        """
+        archived = self.logs.count(self.logs.archive)
+        if self.erased.tombstones:
+            parts = (read() for read in self.logs.archive.parts())
+            acceptance = self.writer.acceptance
+            archived -= sum(int(self.erased.of_rows(acceptance, rows).sum()) for rows in parts)
+        return self.writer.progress.accepted > archived
 
     def _archived(self, since: int, upto: int) -> Iterator[tuple[pl.DataFrame, int]]:
         """The events of the archive, and how many of its rows they are among, some at a time."""
         first = first_ids(self.writer.store, self.writer.source) if since < 0 else None
         parts = self.logs.archive.lazy_parts(since, upto)
         for events, rows in Accepted(
-            self.writer.acceptance, parts, first, distinct=since >= 0
+            self.writer.acceptance, parts, self.erased, first, distinct=since >= 0
         ).parts():
             yield _without(self._copies, events, rows), rows.height
 
@@ -662,7 +682,7 @@ class _Past:
             for name in sorted(progresses(writer.store, writer.source.name))
             for frame in replace(archive, partition=name.decode()).lazy_parts()
         ]
-        judged = Accepted(writer.acceptance, frames, also=[_WRITER]).judged()
+        judged = Accepted(writer.acceptance, frames, self.erased, also=[_WRITER]).judged()
         copies = (rows[copies[ROW]] for _, copies, rows in judged)
         return pl.concat(
             [
@@ -684,14 +704,17 @@ class _Past:
             return pl.DataFrame()
         furthest = reach(tiles.view)
         return history_before(
-            tiles.view, None if furthest is None else T - furthest, self.begun.until
+            tiles.view,
+            None if furthest is None else T - furthest,
+            self.begun.until,
+            self.erased,
         )
 
     def _images_before(self, corrections: ChangeState) -> list[pl.DataFrame]:
         """Those of the history that were known when the stream began."""
         if self.begun is None or self.writer.source.history is None:
             return []
-        images = images_before(corrections.acceptance, self.begun.until)
+        images = images_before(corrections.acceptance, self.begun.until, self.erased)
         return [
             images.select(pl.col(name).cast(dtype) for name, dtype in corrections.schema.items())
         ]
@@ -879,7 +902,8 @@ class _Candidates:
 
     @cached_property
     def _verdicts(self) -> tuple[Bool, bytes]:
-        return Accepted(self.writer.acceptance, self.logs.accepted, self.first).verdicts(
+        erased = read_erased(self.writer.store, self.writer.source)
+        return Accepted(self.writer.acceptance, self.logs.accepted, erased, self.first).verdicts(
             self._rows, self.T
         )
 
@@ -974,29 +998,41 @@ First = tuple[pl.Series, int] | None
 
 
 def history_before(
-    view: FeatureView, first: int | None, until: int, also: frozenset[str] = frozenset()
+    view: FeatureView,
+    first: int | None,
+    until: int,
+    erased: ErasedRows,
+    also: frozenset[str] = frozenset(),
 ) -> pl.DataFrame:
     """The events of a view's history that had happened and were known by `until`, when its stream
-    began; from `first` on at least.
+    began, and were not erased; from `first` on at least.
 
     also: further columns of the source to read.
     """
-    return _known_by(
-        view.source, view.keys, sorted((view.read_columns | also) - set(view.keys)), first, until
-    )
+    columns = sorted((view.read_columns | also) - set(view.keys))
+    return known_by(view.source, view.keys, columns, first, until, erased)
 
 
-def _known_by(
-    source: Source, keys: Sequence[str], columns: Sequence[str], first: int | None, until: int
+def known_by(
+    source: Source,
+    keys: Sequence[str],
+    columns: Sequence[str],
+    first: int | None,
+    until: int,
+    erased: ErasedRows,
 ) -> pl.DataFrame:
+    """As `history_before`, of these columns of a source."""
+    also = sorted(erased.columns - {*keys, *columns})
     events = open_engine().events(
-        EventQuery(source, keys, columns, Reach(first, until, until)), EngineRun()
+        EventQuery(source, keys, [*columns, *also], Reach(first, until, until)), EngineRun()
     )
     late = source.delay if KNOWN not in events.columns and source.window_on == "timestamp" else 0
-    return events.filter(pl.col(TIME) + late <= until)
+    events = events.filter(pl.col(TIME) + late <= until)
+    left = pl.Series(~erased.of_events(events, source), dtype=pl.Boolean)
+    return events.filter(left).drop(also)
 
 
-def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
+def overlap(source: Source, now: int, erased: ErasedRows) -> tuple[int, pl.Series] | None:
     """Of a history that headwater did not write: from when on the stream is to be read,
     microseconds, and the ids that both may hold.
     """
@@ -1004,18 +1040,18 @@ def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
         return None
     horizon = micros(source.id_horizon, "id_horizon")
     if source.changes is not None:
-        known = images_before(Acceptance(source, (), 0), now)[KNOWN]
+        known = images_before(Acceptance(source, (), 0), now, erased)[KNOWN]
         return (int(known.max()) - horizon, pl.Series(dtype=pl.Int64)) if len(known) else None  # type: ignore[arg-type]
-    events = _known_by(source, [], [], None, now)
+    events = known_by(source, [], [], None, now, erased)
     if not events.height:
         return None
     last = int(events[TIME].max())  # type: ignore[arg-type]
     return last - horizon, events.filter(pl.col(TIME) >= last - 2 * horizon)[IDENT]
 
 
-def images_before(acceptance: Acceptance, until: int) -> pl.DataFrame:
+def images_before(acceptance: Acceptance, until: int, erased: ErasedRows) -> pl.DataFrame:
     """The images of a source's history that were known by `until`, as `Acceptance.events_in` gives
-    them, without those of later events.
+    them, without those of later events, and those that were erased.
 
     Raises:
         DataError: an image without an id, or not said to be before or after a change.
@@ -1031,19 +1067,24 @@ def images_before(acceptance: Acceptance, until: int) -> pl.DataFrame:
                 f"source {source.name!r}: {images[name].null_count()} rows have no {called!r}; "
                 "fill it in select, or filter them out"
             )
-    return images
+    return images.filter(pl.Series(~erased.of_events(images, source), dtype=pl.Boolean))
 
 
 def first_ids(store: OnlineStore, source: Source) -> First:
     """The ids of the history that a source's stream goes on from, and when they were known; None
     where there are none.
     """
-    value = store.get([keyspace.begun(source.name)])[0]
-    if value is None or source.id_field is None or source.changes is not None:
+    start = stream_start(store, source.name)
+    if start is None or source.id_field is None or source.changes is not None:
         return None
-    until = msgspec.msgpack.decode(value, type=StreamStart).until
-    shared = overlap(source, until)
-    return None if shared is None else (shared[1], until)
+    shared = overlap(source, start.until, read_erased(store, source))
+    return None if shared is None else (shared[1], start.until)
+
+
+def stream_start(store: OnlineStore, source: str) -> StreamStart | None:
+    """The history that a source's stream goes on from; None where it goes on from none."""
+    value = store.get([keyspace.begun(source)])[0]
+    return None if value is None else msgspec.msgpack.decode(value, type=StreamStart)
 
 
 @dataclass(frozen=True)
@@ -1073,7 +1114,8 @@ class Accepted:
     """The events of an archive that the rules accept, in the order in which they became known; a
     copy counts once.
 
-    archive: of one partition or of several. first: ids of a history, and when they were known, that
+    archive: of one partition or of several. erased: which rows were erased, and are not read.
+    first: ids of a history, and when they were known, that
     copies in the archive are copies of.
     also: further columns of its rows that are read. distinct: it holds no copies by the rules of
     today.
@@ -1083,12 +1125,14 @@ class Accepted:
         self,
         acceptance: Acceptance,
         archive: Sequence[pl.LazyFrame],
+        erased: ErasedRows,
         first: First = None,
         also: Sequence[str] = (),
         *,
         distinct: bool = False,
     ) -> None:
         self.acceptance, self.archive, self.first, self.also = acceptance, archive, first, also
+        self.erased = erased
         source = acceptance.source
         self.ordered = source.id_field is not None and source.changes is None and not distinct
 
@@ -1145,6 +1189,8 @@ class Accepted:
             if self.acceptance.source.changes is None
             else self.acceptance.events_of(own)
         )
+        erased = self.erased.of_rows(self.acceptance, rows)
+        events = events.filter(pl.Series(~erased[events[ROW].to_numpy()], dtype=pl.Boolean))
         return events, rows[KNOWN_AT].dt.epoch("us").gather(events[ROW]).to_numpy()
 
     def _ids(self) -> DedupIndex:
@@ -1188,3 +1234,116 @@ class Accepted:
                 return True
             last = high if high is not None else last
         return False
+
+
+_KEYS: Final = 100_000  # of one reading of the past
+
+_FILLED_AT_ONCE: Final = 10_000  # of one commit
+
+_ATTEMPTS: Final = 20
+
+
+def fill_keys(
+    writer: PartitionWriter, logs: Logs, wanted: Sequence[tuple[ViewTiles, Sequence[bytes]]]
+) -> None:
+    """Make the records of some keys of views again, as of the last commit.
+
+    Views that are not whole are left out: they are filled when ingestion starts. Where the archive
+    lacks rows that were accepted, views are incomplete until their longest window has passed.
+
+    Raises:
+        FencedError: the stream was committed in the middle of each attempt.
+        LostError: the store has lost commits.
+    """
+    past = Past(writer, logs, stream_start(writer.store, writer.source.name), replayed=False)
+    for tiles, keys in wanted:
+        if read_part(writer.store, tiles.view.tiles_fingerprint, writer.partition) is None:
+            continue
+        for first in range(0, len(keys), _KEYS):
+            _Sections(writer, past, tiles, keys[first : first + _KEYS]).fill()
+
+
+class _Sections:
+    """A view's sections of some keys, made of what commits up to `upto` have accepted; -1 is
+    nothing, not even the history.
+    """
+
+    def __init__(
+        self, writer: PartitionWriter, past: Past, tiles: ViewTiles, keys: Sequence[bytes]
+    ) -> None:
+        self.writer, self.past, self.tiles, self.upto = writer, past, tiles, -1
+        self.sections = dict.fromkeys(keys, b"")
+
+    def fill(self) -> None:
+        """Make them, and write them."""
+        keys = list(self.sections)
+        for first in range(0, len(keys), _FILLED_AT_ONCE):
+            self._write(keys[first : first + _FILLED_AT_ONCE])
+
+    def _write(self, keys: Sequence[bytes]) -> None:
+        for _ in range(_ATTEMPTS):
+            self._catch_up()
+            try:
+                self._commit(keys)
+            except LostError:
+                raise
+            except FencedError:
+                self.writer.load()
+                continue
+            return
+        raise FencedError(
+            f"the stream of source {self.writer.source.name!r} is written too often to be filled; "
+            "stop `headwater ingest`, and run the same command again"
+        )
+
+    def _catch_up(self) -> None:
+        """Add what was accepted since. Images take back what others have stated, so of these all is
+        made again.
+        """
+        progress = self.writer.progress
+        if self.upto == progress.sequence:
+            return
+        if self.writer.corrections is not None:
+            self.sections, self.upto = dict.fromkeys(self.sections, b""), -1
+        self._add(self.past.parts(self.tiles, progress.at, self.upto, progress.sequence))
+        self.upto = progress.sequence
+
+    def _add(self, parts: FillParts) -> None:
+        sections = self.sections
+
+        def fetch(keys: list[bytes]) -> list[bytes]:
+            return [sections[key] for key in keys]
+
+        for events, _ in parts.read():
+            keyed, number, keys = self.tiles.keyed(events.filter(pl.col(TIME) < parts.T))
+            is_wanted = pl.Series([key in sections for key in keys], dtype=pl.Boolean)
+            added = keyed.filter(is_wanted.gather(number))
+            if added.height:
+                sections |= self.tiles.update(added, parts.T, parts.upto, fetch)
+
+    def _commit(self, keys: Sequence[bytes]) -> None:
+        """Write some of them, with the records' other sections."""
+        writer, view = self.writer, self.tiles.view
+        places = keyspace.places(view.record_group, keys, writer.partition)
+        records = dict(zip(places, writer.store.get(places), strict=True))
+        changes: dict[bytes, bytes | None] = {
+            place: with_section(records[place], view.tiles_fingerprint, self.sections[key]) or None
+            for place, key in zip(places, keys, strict=True)
+        }
+        # another progress, so that a commit that has read the records of before is refused
+        counts = Counter(writer.progress.counts) + Counter({"refills": 1})
+        progress = msgspec.structs.replace(writer.progress, counts=dict(counts))
+        writer.note(progress, {**changes, **self._incomplete()}, {**writer.unmoved(), **records})
+
+    def _incomplete(self) -> Changes:
+        """The view's state, where the archive lacks rows that were accepted."""
+        writer, view = self.writer, self.tiles.view
+        state = read_part(writer.store, view.tiles_fingerprint, writer.partition)
+        if state is None or not self.past.is_missing:
+            return {}
+        lacking = out_of_reach(view, writer.progress.at)
+        return {
+            keyspace.stream_state(view.tiles_fingerprint, writer.partition): encoded(
+                msgspec.structs.replace(state, complete_from=max(state.complete_from, lacking))
+            )
+        }

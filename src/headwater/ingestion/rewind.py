@@ -61,6 +61,7 @@ from headwater.ingestion.sources.stream_reader import (
     integer_position,
     offset_at,
 )
+from headwater.ingestion.tombstones import encoded_tombstone, read_tombstones
 from headwater.ingestion.validate import AT, DUE, OFFSET, PARTITION, Acceptance, content_of, waiting
 from headwater.kernel.arrays import I64
 from headwater.state import record
@@ -452,6 +453,12 @@ class _Ahead:
             start = msgspec.msgpack.decode(stored_start, type=StreamStart)
             changes[begun] = msgspec.msgpack.encode(
                 StreamStart(min(start.until, now), start.partition)
+            )
+        # rows that were known later than an erasure, and are known now at the earliest, still count
+        for tombstone in read_tombstones(self.store, self.source.name):
+            earlier = msgspec.structs.replace(tombstone, until=min(tombstone.until, now - 1))
+            changes[keyspace.tombstone(self.source.name, earlier.digest)] = encoded_tombstone(
+                earlier
             )
         # fills begin anew; what is read is served, as incomplete, until it is filled again
         changes |= {

@@ -30,6 +30,7 @@ from headwater.engine.query import EngineRun, Head, StateParts, StateQuery
 from headwater.errors import DataError, HeadwaterWarning, UsageError
 from headwater.events.read_events import Notes, arrived
 from headwater.ingestion.clock_check import job_time
+from headwater.ingestion.tombstones import read_erased
 from headwater.jobs.last_commit import last_commit
 from headwater.kernel.as_of import computable, due_after
 from headwater.online.read_versions import SLOTS, newest
@@ -164,6 +165,7 @@ class _MaterializeRun:
         # what was merged cannot be taken back: every cut is made of all events
         self.full_refresh = view.source.changes is not None
         self.columns = sorted(view.read_columns - set(view.keys))
+        self.erased = read_erased(store, view.source)
         self.source = self._readable()
         schema = arrived(self.source, view.keys, self.columns, []).collect_schema()
         self.tiles = ViewTiles(view, dict(schema))
@@ -181,14 +183,15 @@ class _MaterializeRun:
             None if self.before is None or self.full_refresh else Head(self.before.T, self.before.K)
         )
         query = StateQuery(
-            f"materialize-{self.view.tiles_fingerprint}",
+            f"materialize-{self.view.tiles_fingerprint}{self.erased.digest}",
             self.source,
             self.view.keys,
-            self.columns,
+            sorted({*self.columns, *self.erased.columns} - set(self.view.keys)),
             Head(self.T, self.K),
             before,
             self.first,
             partial(self.tiles.states, T=self.T, most=_KEYS),
+            self.erased.of_events if self.erased.tombstones else None,
         )
         with open_engine(self.resources.engine).states(
             query,
@@ -247,7 +250,8 @@ class _MaterializeRun:
 
     def _readable(self) -> Source:
         enriched = tables(self.T, self.K, Notes(), Resources(engine=self.resources.engine))
-        enriched.read(self.view.source, {*self.view.keys, *self.columns}, self.first)
+        columns = {*self.view.keys, *self.columns, *self.erased.columns}
+        enriched.read(self.view.source, columns, self.first)
         return enriched.readable(self.view.source)
 
     def _write(self, states: KeyStates) -> int:

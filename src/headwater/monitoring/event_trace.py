@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from headwater.ingestion.change_state import OLDER, PASSED
 from headwater.ingestion.fill_views import first_ids, images_before
 from headwater.ingestion.ids import DedupIndex
 from headwater.ingestion.source_ingestor import IngestLimits
+from headwater.ingestion.tombstones import read_erased
 from headwater.ingestion.validate import COPY, Acceptance
 from headwater.kernel.arrays import LASTS
 from headwater.monitoring.archived_sources import archive_place, events_elsewhere
@@ -74,9 +75,13 @@ class EventTrace:
         else:
             parts = self._stored_events(keyspace.ARCHIVE, served)
             if past:
-                before = self._of_history(keys, served).filter(
+                erased = read_erased(self.store, self.view.source)
+                also = sorted(erased.columns - set(self.view.keys) - self.view.read_columns)
+                before = self._of_history(keys, served, also).filter(
                     pl.col(TIME) < past, pl.col(KNOWN) <= past
                 )
+                left = pl.Series(~erased.of_events(before, self.view.source), dtype=pl.Boolean)
+                before = before.filter(left).drop(also)
                 parts.append(
                     before.with_columns((pl.col(KNOWN) > served.read_version.T).alias("__late"))
                 )
@@ -90,7 +95,9 @@ class EventTrace:
         """As `events`, of every key: a change may have moved an event here, or away."""
         source, parts = self.view.source, self._stored_events(keyspace.ARCHIVE, served)
         if past:
-            before = images_before(self._acceptance(source), past)
+            assert self.store is not None
+            erased = read_erased(self.store, source)
+            before = images_before(self._acceptance(source), past, erased)
             parts.append(
                 before.with_columns((pl.col(KNOWN) > served.read_version.T).alias("__late"))
             )
@@ -113,8 +120,10 @@ class EventTrace:
         )
         return judged.drop("__n", BEFORE)
 
-    def _of_history(self, keys: Mapping[str, object], served: ViewValues) -> pl.DataFrame:
-        columns = sorted(self.view.read_columns - set(self.view.keys))
+    def _of_history(
+        self, keys: Mapping[str, object], served: ViewValues, also: Sequence[str] = ()
+    ) -> pl.DataFrame:
+        columns = sorted({*self.view.read_columns, *also} - set(self.view.keys))
         enriched = tables(served.read_version.T, FAR, Notes())
         enriched.read(self.view.source, {*self.view.keys, *columns}, None)
         source, key_filter = _numbered(enriched.readable(self.view.source), keys), _key_filter(keys)

@@ -21,6 +21,7 @@ from headwater.events.read_events import KNOWN, ROW, Notes, Reach
 from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller, as_today
 from headwater.ingestion.fill_views import Accepted, first_ids, history_before, images_before
 from headwater.ingestion.source_ingestor import IngestLimits
+from headwater.ingestion.tombstones import read_erased
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.as_of import NEVER
 from headwater.monitoring.archived_sources import check_archive
@@ -121,7 +122,11 @@ class Offline:
                     frame.with_columns(known.cast(pl.Int64).alias(KNOWN)) for frame in in_commits
                 ]
         accepted = Accepted(
-            acceptance, parts, first_ids(self.store, self.view.source), also=(KNOWN,)
+            acceptance,
+            parts,
+            read_erased(self.store, self.view.source),
+            first_ids(self.store, self.view.source),
+            also=(KNOWN,),
         )
         for events, copies, rows in accepted.judged():
             frames.append(events.with_columns(rows.select(KNOWN, SEQUENCE)[events[ROW]]))
@@ -141,10 +146,11 @@ class Offline:
         begun = OnlineView(self.view, self.store).state.from_history
         if self.view.source.history is None or not begun:
             return []
+        erased = read_erased(self.store, self.view.source)
         if self.view.source.changes is None:
-            events = history_before(self.view, None, begun)
+            events = history_before(self.view, None, begun, erased)
         else:
-            events = images_before(acceptance, begun)
+            events = images_before(acceptance, begun, erased)
             events = events.filter(pl.Series(in_force(events, self.view.source)))
         return [
             events.with_columns(

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, cast, runtime_checkable
 from urllib.parse import urlsplit
 
 from headwater import settings
@@ -314,6 +314,15 @@ class OnlineStore(Protocol):
 
     def close(self) -> None:
         """Close files and connections."""
+        ...
+
+
+@runtime_checkable
+class KeepsPages(Protocol):
+    """A store whose file keeps the bytes of what was deleted until their pages are used again."""
+
+    def free_pages(self) -> int:
+        """How many pages of the file hold nothing now."""
         ...
 
 

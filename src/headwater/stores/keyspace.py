@@ -89,6 +89,9 @@ COUNT = b"c"
 ids.
 """
 
+TOMBSTONE = b"k"
+"""By source, the keys that were erased while a history may still have them."""
+
 LOG, REDO = b"w", b"x"
 """In a store that is log first, by writer: its last commit, and what of it is not applied yet."""
 
@@ -219,6 +222,16 @@ def filling(source: str, partition: str | None) -> bytes:
     that did.
     """
     return FILLING + name(source) + (partition or "").encode()
+
+
+def tombstones(source: str) -> bytes:
+    """The prefix of the keys of a source's tombstones."""
+    return TOMBSTONE + name(source)
+
+
+def tombstone(source: str, digest: bytes) -> bytes:
+    """The key of the tombstone of an erased key, by its digest."""
+    return tombstones(source) + digest
 
 
 def events(tiles: str, partition: str | None = None) -> bytes:

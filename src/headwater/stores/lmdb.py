@@ -298,6 +298,12 @@ class LmdbStore:
     def size(self) -> int:
         return int(self._env.info()["last_pgno"] + 1) * int(self._env.stat()["psize"])
 
+    def free_pages(self) -> int:
+        """How many pages of the file hold nothing now."""
+        tree, held = self._env.stat(), 2  # pages that say where the tree is
+        held += tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"]
+        return max(int(self._env.info()["last_pgno"]) + 1 - int(held), 0)
+
     def backup(self, to: Path) -> None:
         if to.exists():
             raise StoreError(f"{to} is there already; give a folder that is not")

@@ -24,7 +24,7 @@ _CONTEXT.set_forkserver_preload(
         "headwater.testing.examples",
         "headwater.serving.process.ingest_process",
         "headwater.jobs.materialize_model",
-        "headwater.erasure.erase",
+        "headwater.jobs.erase",
         "headwater.online.feature_reader",
         "sklearn.linear_model",
     ]

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.erasure.key_match import ErasedKey, any_matches
+from headwater.jobs.key_match import ErasedKey, any_matches
 from headwater.jobs.materialize import materialize_view
 from headwater.journal.conversion import convert
 from tests.serving.world import Sum, asking

@@ -165,7 +165,7 @@ class _StateRun(Generic[States]):
         return StateParts(f"{buckets} {len(parts)} {pl.__version__}", parts)
 
     def _part(self, rows: pl.LazyFrame) -> StatePart[States]:
-        events = collect(rows, f"source {self.query.source.name!r}")
+        events = self.query.left(collect(rows, f"source {self.query.source.name!r}"))
         return StatePart(events.height, self.query.make(events) if events.height else ())
 
     def _deal(self, scan: Scan, buckets: int, draft: Path) -> None:

@@ -354,7 +354,7 @@ class MakeStates(Task):
             for bucket in sorted(spilled.buckets):
                 count = 0
                 for rows in spilled.parts(key // self.deal.buckets, self.memory, bucket):
-                    events = fresh(self.query, rows.lazy()).collect()
+                    events = self.query.left(fresh(self.query, rows.lazy()).collect())
                     count += events.height
                     for states in self.query.make(events) if events.height else ():
                         pickled = pickle.dumps(states)

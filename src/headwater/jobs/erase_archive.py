@@ -10,9 +10,9 @@ import polars as pl
 
 from headwater import settings
 from headwater.definitions.source import Source
-from headwater.erasure.erase_stream import StreamState
-from headwater.erasure.receipt import ErasureJournal
 from headwater.ingestion.archive import FOLDERS, ArchiveObject, ParquetFile, Roller, every_part
+from headwater.jobs.erase_stream import StreamState
+from headwater.jobs.erasure_receipt import ErasureJournal
 from headwater.stores import OnlineStore
 
 

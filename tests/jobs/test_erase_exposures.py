@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-from headwater.erasure.erase_exposures import erase_exposures
-from headwater.erasure.key_match import ErasedKey
-from headwater.erasure.receipt import ErasureJournal
+from headwater.jobs.erase_journal import erase_exposures
+from headwater.jobs.erasure_receipt import ErasureJournal
+from headwater.jobs.key_match import ErasedKey
 from headwater.journal.exposure_log import EXPOSURES, ExposureLog, read_exposures, read_interleaved
 from headwater.journal.exposure_rows import Exposure
 from headwater.testing.examples import visiting

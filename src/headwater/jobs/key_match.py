@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from typing import cast
@@ -15,9 +14,9 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from headwater.definitions.connectors import Frame
 from headwater.errors import DataError
-from headwater.events.read_events import ROW, arrived, collect
+from headwater.ingestion.archive import KNOWN_AT
+from headwater.ingestion.tombstones import ErasedRows, as_text, key_rows
 from headwater.ingestion.validate import Acceptance
 from headwater.journal.serving_log_rows import PREFIX
 from headwater.kernel.arrays import Bool
@@ -88,13 +87,6 @@ class ErasedKey:
         )[0]
 
 
-def as_text(value: object) -> str:
-    """A value of a key as the command line takes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value.isoformat() if isinstance(value, date | datetime) else str(value)
-
-
 def any_matches(keys: Iterable[ErasedKey], frame: pl.DataFrame) -> Bool:
     """Which rows have one of several keys, or one whose column was renamed because a feature has
     its name; bool (rows).
@@ -111,65 +103,34 @@ def any_matches(keys: Iterable[ErasedKey], frame: pl.DataFrame) -> Bool:
     return reduce(or_, (key.matches(frame) for key in named), np.zeros(frame.height, np.bool_))
 
 
-class StreamRows:
-    """Which rows and payloads of a source's stream have a key.
+def key_of(acceptance: Acceptance, key: ErasedKey) -> Mapping[str, object] | None:
+    """The key as the columns of a source have it; None where they cannot."""
+    try:
+        none = pl.DataFrame(schema=acceptance.schema)
+        return key.values(key_rows(acceptance, none, key.columns).schema)
+    except DataError:
+        return None
 
-    Args:
-        acceptance: how its records become events. key: what to find.
+
+def payloads_of(
+    acceptance: Acceptance, key: ErasedKey, erased: ErasedRows, rows: pl.DataFrame
+) -> tuple[Bool, int]:
+    """Which dead letters have the key, bool (rows); and how many can be read neither as the
+    stream's format nor as JSON.
     """
-
-    def __init__(self, acceptance: Acceptance, key: ErasedKey) -> None:
-        self.acceptance, self.key = acceptance, key
-
-    @property
-    def can_have_it(self) -> bool:
-        """Whether the source has the key's columns, of types that can hold its values."""
+    payloads = rows["payload"].to_list()
+    decoded = acceptance.decode(payloads)
+    known = rows.select(KNOWN_AT)[decoded.rows]
+    mask, unread = np.zeros(rows.height, np.bool_), 0
+    readable = pl.concat([decoded.frame, known], how="horizontal")
+    mask[decoded.rows] = erased.of_rows(acceptance, readable)
+    early = (rows[KNOWN_AT].dt.epoch("us") <= erased.until).to_numpy()
+    for index, _ in decoded.refused:
         try:
-            return (
-                self.key.values(self._keys(pl.DataFrame(schema=self.acceptance.schema)).schema)
-                is not None
-            )
-        except DataError:
-            return False
-
-    def matches(self, rows: pl.DataFrame) -> Bool:
-        """Which rows of the stream, such as those of an archive, have the key; bool (rows). The
-        source's filter does not matter.
-        """
-        lacking = [
-            pl.lit(None, dtype).alias(name)
-            for name, dtype in self.acceptance.schema.items()
-            if name not in rows.columns
-        ]
-        key_rows = self._keys(rows.with_columns(lacking) if lacking else rows)
-        mask = np.zeros(rows.height, np.bool_)
-        mask[key_rows[ROW].to_numpy()] = self.key.matches(key_rows.drop(ROW))
-        return mask
-
-    def payloads(self, payloads: Sequence[bytes | None]) -> tuple[Bool, int]:
-        """Which payloads have the key, bool (payloads); and how many can be read neither as the
-        stream's format nor as JSON.
-        """
-        decoded = self.acceptance.decode(payloads)
-        mask = np.zeros(len(payloads), np.bool_)
-        mask[decoded.rows] = self.matches(decoded.frame) if decoded.frame.height else False
-        unread = 0
-        for index, _ in decoded.refused:
-            try:
-                mask[index] = _holds(json.loads(payloads[index] or b""), self.key)
-            except (ValueError, RecursionError):
-                unread += 1
-        return mask, unread
-
-    def _keys(self, rows: pl.DataFrame) -> pl.DataFrame:
-        source = replace(
-            self.acceptance.source, filter=None, history=Frame(rows.with_row_index(ROW))
-        )
-        return collect(
-            arrived(source, sorted(self.key.columns), [], [ROW]),
-            f"source {source.name!r}",
-            held=True,
-        ).select(*sorted(self.key.columns), pl.col(ROW).cast(pl.Int64))
+            mask[index] = early[index] and _holds(json.loads(payloads[index] or b""), key)
+        except (ValueError, RecursionError):
+            unread += 1
+    return mask, unread
 
 
 def _of_key(dtype: pl.DataType) -> pl.DataType:

@@ -68,6 +68,8 @@ class Receipt(msgspec.Struct):
     columns: of the key. key_hash: HMAC-SHA256 of the key with the secret of the folder; "" of a dry
     run. rows: removed, by place.
     finished_at: None until all is done.
+    until: rows that were known by then are erased, microseconds.
+    left_out: the sources whose history still has the key, which every fill leaves out.
     done: the steps that are finished. pending: what the steps to come need, removed at the end.
     """
 
@@ -79,6 +81,8 @@ class Receipt(msgspec.Struct):
     store: str
     folder: str
     path: str | None = None
+    until: int = 0
+    left_out: list[str] = []
     finished_at: str | None = None
     rows: dict[str, int] = {}
     files: list[RewrittenFile] = []
@@ -105,7 +109,8 @@ class ErasureJournal:
     def begin(
         project: str, key: Mapping[str, str], store: str, folder: Path, *, dry_run: bool
     ) -> ErasureJournal:
-        """The journal of an unfinished erasure of this key from this store, or a new one.
+        """The journal of an unfinished erasure of this key from this store, or a new one, which is
+        not saved yet.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -125,7 +130,7 @@ class ErasureJournal:
             project=project,
             columns=sorted(key),
             key_hash=key_hash,
-            requested_at=now.isoformat(timespec="seconds"),
+            requested_at=now.isoformat(),
             requested_by=settings.who(),
             store=store,
             folder=str(folder.absolute()),
@@ -136,7 +141,6 @@ class ErasureJournal:
         )
         if journal.path is not None:
             receipt.path = str(journal.path.absolute())
-            journal.save()
         return journal
 
     @property

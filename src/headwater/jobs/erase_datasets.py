@@ -13,8 +13,8 @@ from typing import cast
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater.erasure.key_match import ErasedKey, any_matches
-from headwater.erasure.receipt import ErasureJournal, MarkedManifest
+from headwater.jobs.erasure_receipt import ErasureJournal, MarkedManifest
+from headwater.jobs.key_match import ErasedKey, any_matches
 from headwater.training.dataset_manifests import DATASETS, ERASED
 
 

@@ -18,11 +18,11 @@ import pytest
 import headwater as hw
 from headwater import clock
 from headwater.cli import main
-from headwater.erasure import erase_logs
-from headwater.erasure.receipt import ErasureJournal, read_receipt
 from headwater.errors import DataError, FencedError, StoreError, UsageError
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
+from headwater.jobs import erase_journal
+from headwater.jobs.erasure_receipt import ErasureJournal, read_receipt
 from headwater.jobs.materialize import materialize_view
 from headwater.journal.serving_log_files import raw_segments
 from headwater.journal.serving_log_rows import BatchEntry, EntryContext, RowEntry
@@ -362,7 +362,7 @@ KILLED = """
 import os, signal, sys
 from headwater import clock
 from headwater.cli import main
-from headwater.erasure.receipt import ErasureJournal
+from headwater.jobs.erasure_receipt import ErasureJournal
 save, left = ErasureJournal.save, iter(range(int(sys.argv[1])))
 def saving(self):
     save(self)
@@ -560,12 +560,27 @@ def test_segments_of_the_serving_log_are_converted_and_rewritten(store, tmp_path
         with stuck_disk() as waits, monkeypatch.context() as patched:
             serve(log, "b")
             assert waits.wait(10)
-            patched.setattr(erase_logs, "_WAIT", 0.1)
+            patched.setattr(erase_journal, "_WAIT", 0.1)
             with pytest.raises(StoreError, match="has not closed it"):
                 hw.operations.erase(project(views), {"user": "b"}, store=store, data_dir=tmp_path)
     receipt = hw.operations.erase(project(views), {"user": "b"}, store=store, data_dir=tmp_path)
     assert receipt.rows["serving log"] == 10
     assert hw.operations.served(tmp_path).collect().height == 0
+
+
+def test_a_file_of_the_journal_that_nobody_can_read_is_named(store, tmp_path):
+    views = views_of(str)
+    with hw.operations.ServedLog(tmp_path) as log:
+        serve(log, MARK)
+        assert log.flush()
+        (path,) = raw_segments(tmp_path / "served")
+        data = bytearray(path.read_bytes())
+    data[30] ^= 1  # in the header
+    path.with_name("killed-000001.segment").write_bytes(data)
+    receipt = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=tmp_path)
+    (left,) = (tmp_path / "served").rglob("*.damaged")
+    (named,) = [note for note in receipt.not_searched if str(left) in note.place]
+    assert "delete it" in named.why
 
 
 def test_batch_records_and_predictions(store, tmp_path):

@@ -12,12 +12,14 @@ import pytest
 
 import headwater as hw
 from headwater.cli import main
-from headwater.erasure.receipt import ErasureJournal, read_receipt
 from headwater.errors import ConnectError
 from headwater.ingestion import archive as archive_objects
 from headwater.ingestion.archive import SEQUENCE, ArchiveObject, ObjectArchive, every_object
+from headwater.jobs.erasure_receipt import ErasureJournal, read_receipt
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
-from tests.erasure.test_erase import (
+from tests.flow import home, store  # noqa: F401 (fixtures)
+from tests.ingestion.test_archive_objects import bucket  # noqa: F401 (a fixture)
+from tests.jobs.test_erase import (
     KILLED,
     MARK,
     counted,
@@ -28,8 +30,6 @@ from tests.erasure.test_erase import (
     values,
     views_of,
 )
-from tests.flow import home, store  # noqa: F401 (fixtures)
-from tests.ingestion.test_archive_objects import bucket  # noqa: F401 (a fixture)
 from tests.stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 
 KEPT = ("archive", "filtered", "dead_letters")
@@ -166,7 +166,7 @@ def test_a_store_that_goes_away_is_said_and_the_run_goes_on_later(
         raise ConnectError(f"{address}: the store does not answer")
 
     with monkeypatch.context() as patched:
-        patched.setattr("headwater.erasure.receipt.put", away)
+        patched.setattr("headwater.jobs.erasure_receipt.put", away)
         assert main([*shop, "--yes"]) == 1
     assert "the store does not answer" in capsys.readouterr().err
     assert any(MARK in text for text in stored_texts(bucket))

@@ -9,44 +9,60 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from headwater import settings
+import msgspec
+import polars as pl
+
+from headwater import clock, settings
 from headwater.definitions.connectors import BrokerStream
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project, StoredView, fingerprint, served, stored
 from headwater.definitions.source import Source
 from headwater.engine.checkpoint import lock
-from headwater.erasure.erase_archive import erase_parts, note_objects
-from headwater.erasure.erase_datasets import mark_manifests
-from headwater.erasure.erase_exposures import erase_exposures
-from headwater.erasure.erase_logs import (
-    SERVING_LOG,
-    THIRD_PARTIES,
-    converted,
-    erase_answers,
-    erase_outcomes,
-    erase_served,
+from headwater.errors import DataError, UsageError, nearest
+from headwater.events.read_events import IDENT, arrived
+from headwater.ingestion.archive import FOLDERS, Roller, every_part, repeatable
+from headwater.ingestion.change_state import tokens_of
+from headwater.ingestion.commit import PartitionWriter
+from headwater.ingestion.fill_views import images_before, known_by
+from headwater.ingestion.source_ingestor import streamed
+from headwater.ingestion.tombstones import (
+    ErasedRows,
+    Tombstone,
+    as_text,
+    drop_tombstones,
+    read_tombstones,
+    tombstone_of,
+    write_tombstone,
+)
+from headwater.ingestion.validate import Acceptance
+from headwater.jobs.erase_archive import erase_parts, note_objects
+from headwater.jobs.erase_datasets import mark_manifests
+from headwater.jobs.erase_journal import (
+    PLACES,
+    erase_exposures,
+    erase_journal,
     erased_requests,
+    key_columns,
+    of_outcomes,
     request_keys,
 )
-from headwater.erasure.erase_stream import StreamState, partitions
-from headwater.erasure.key_match import ErasedKey, StreamRows, as_text
-from headwater.erasure.receipt import ErasureJournal, Receipt
-from headwater.errors import UsageError, nearest
-from headwater.ingestion.archive import FOLDERS, Roller, every_part, repeatable
-from headwater.ingestion.commit import PartitionWriter
-from headwater.ingestion.source_ingestor import streamed
-from headwater.ingestion.validate import Acceptance
-from headwater.journal.exposure_log import EXPOSURES
+from headwater.jobs.erase_stream import StreamState, partitions
+from headwater.jobs.erasure_receipt import ErasureJournal, Receipt
+from headwater.jobs.key_match import ErasedKey, any_matches, key_of
+from headwater.journal.conversion import CONVERTED
+from headwater.journal.format import EXPOSURES, OUTCOMES, RecordKind
 from headwater.journal.shipping import shipping_state
 from headwater.monitoring.orphans import spelt
 from headwater.state.prediction_codec import SLOTS, place, read_precomputed
-from headwater.state.view_state import read_state, read_stream
-from headwater.stores import OnlineStore, ingest_lease, keyspace, open_store
+from headwater.state.view_state import encoded, progresses, read_state, read_stream
+from headwater.stores import KeepsPages, OnlineStore, ingest_lease, keyspace, open_store
 from headwater.stores.keyspace import (
     from_production,
     opened_for,
@@ -55,9 +71,6 @@ from headwater.stores.keyspace import (
     placed_generations,
 )
 from headwater.training.feature_cache import Cache
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 def erase(
@@ -76,6 +89,9 @@ def erase(
     precomputed predictions, and the cache. Records of other keys that counted its events are
     computed again without them. A killed run goes on where it was when it is started again. An
     event of the key that arrives later counts as new.
+
+    A history that still has the key is a table of yours. Fills leave the key out of it, by a
+    salted digest in the store, until its rows are removed there and this is called again.
 
     With LMDB, `headwater ingest` must be stopped; with Redis it may run.
 
@@ -152,16 +168,30 @@ class _Erasure:
             for view in _stored_as(store, stored_view.view)
         ]
         self.requests = request_keys(project, key)
+        self.streams = streamed([stored_view.view for stored_view in self.views])
+        streams = {source.name for source in self.streams}
+        scheduled = [
+            stored_view.view
+            for stored_view in self.views
+            if stored_view.view.freshness.scheduled and stored_view.view.source.name not in streams
+        ]
+        # sources that jobs alone read
+        self.histories = {view.source.name: view.source for view in scheduled}.values()
+        if not journal.receipt.until:
+            journal.receipt.until = max(self._committed(), default=clock.now_micros())
+            journal.save()
 
     def run(self) -> None:
         """Every step that is not done."""
         journal = self.journal
         with self._alone():
+            for source in self.histories:
+                self._history_tombstone(source)
             # before the serving log, which says which requests they are of
-            self._step("outcomes", self._outcomes)
-            self._step(SERVING_LOG, self._served)
-            self._step(THIRD_PARTIES, self._answers)
-            self._step(EXPOSURES, self._exposures)
+            self._step(PLACES[OUTCOMES], self._outcomes)
+            for kind in CONVERTED:
+                self._step(PLACES[kind], lambda kind=kind: self._requests(kind))  # type: ignore[misc]
+            self._step(PLACES[EXPOSURES], self._exposures)
             for stored_view in self.views:
                 if stored_view.view.freshness.scheduled:
                     self._step(
@@ -169,13 +199,23 @@ class _Erasure:
                         lambda stored_view=stored_view: self._batch_view(stored_view),  # type: ignore[misc]
                     )
             self._step("precomputed predictions", self._scores)
-            for source in streamed([stored_view.view for stored_view in self.views]):
+            for source in self.streams:
                 self._source(source)
+            for source in self.histories:
+                self._forget(source)
             self._step("caches", self._caches)
             self._step("manifests", self._manifests)
         self._name_the_rest()
         journal.receipt.pending = {}
         journal.finish()
+
+    def _committed(self) -> list[int]:
+        """When each partition of a stream was committed last, microseconds."""
+        return [
+            progress.at
+            for source in self.streams
+            for progress in progresses(self.store, source.name).values()
+        ]
 
     def _step(self, name: str, run: Callable[[], Mapping[str, int]]) -> None:
         if not self.journal.is_done(name):
@@ -195,7 +235,6 @@ class _Erasure:
     # ------------------------------------------------------------ logs
 
     def _outcomes(self) -> Mapping[str, int]:
-        converted(self.folder, dry_run=self.journal.dry_run)
         if (shipped := shipping_state(self.folder)) is not None:
             self.journal.not_searched(
                 f"logs shipped to {shipped.url}",
@@ -204,20 +243,22 @@ class _Erasure:
         requests = self.journal.keep_pending(
             "requests", erased_requests(self.folder, self.requests, self.journal)
         )
-        erase_outcomes(self.folder, self.requests, requests, self.journal)
-        return {"outcomes": self.journal.rows_in_files("outcomes")}
+        is_of = of_outcomes(self.requests, requests)
+        erase_journal(self.folder, OUTCOMES, is_of, self.journal)
+        return self._in_files(OUTCOMES)
 
-    def _served(self) -> Mapping[str, int]:
-        erase_served(self.folder, self.requests, self.journal)
-        return {SERVING_LOG: self.journal.rows_in_files(SERVING_LOG)}
-
-    def _answers(self) -> Mapping[str, int]:
-        erase_answers(self.folder, self.requests, self.journal)
-        return {THIRD_PARTIES: self.journal.rows_in_files(THIRD_PARTIES)}
+    def _requests(self, kind: RecordKind) -> Mapping[str, int]:
+        """Rows that requests of the key were served, or third parties answered them with."""
+        is_of, columns = partial(any_matches, self.requests), key_columns(self.requests)
+        erase_journal(self.folder, kind, is_of, self.journal, columns=columns)
+        return self._in_files(kind)
 
     def _exposures(self) -> Mapping[str, int]:
         erase_exposures(self.folder, self.project, self.requests, self.journal)
-        return {EXPOSURES: self.journal.rows_in_files(EXPOSURES)}
+        return self._in_files(EXPOSURES)
+
+    def _in_files(self, kind: RecordKind) -> Mapping[str, int]:
+        return {PLACES[kind]: self.journal.rows_in_files(PLACES[kind])}
 
     # ------------------------------------------------------------ the online store
 
@@ -227,21 +268,36 @@ class _Erasure:
         state = read_state(self.store, view.tiles_fingerprint)
         if state is None:
             return {}
-        if not self.key.columns <= set(view.keys):
-            if view.source.columns is None or self.key.columns <= set(view.source.columns):
-                self.journal.not_searched(
-                    f"online records of {stored_view.name}",
-                    "a batch view by other keys: remove the rows from its history, then run "
-                    f"headwater materialize {stored_view.name} --full-refresh",
-                )
-            return {}
+        by_key = self.key.columns <= set(view.keys)
+        if not by_key:
+            if view.source.columns is not None and not self.key.columns <= set(view.source.columns):
+                return {}
+            self.journal.not_searched(
+                f"online records of {stored_view.name}",
+                "a batch view by other keys, which still counts the events: headwater materialize "
+                f"{stored_view.name} --full-refresh makes it without them",
+            )
         with self.store.lease(f"materialize-{view.tiles_fingerprint}", wait=self.wait):
             self._mend(keyspace.state(view.tiles_fingerprint))
+            self._begin_again(view)
+            if not by_key:
+                return {}
             gone = self._by_key(keyspace.records(view.record_group), view.keys, state.dtypes, 2)
             self._drop(gone)
         return {
             f"online records of {stored_view.name}": len({record_key[:-2] for record_key in gone})
         }
+
+    def _begin_again(self, view: FeatureView) -> None:
+        """Have the next run make all of a cut that a killed one has begun, which may hold erased
+        rows.
+        """
+        place = keyspace.state(view.tiles_fingerprint)
+        (stored_state,) = self.store.get([place])
+        state = read_state(self.store, view.tiles_fingerprint)
+        if state is not None and state.making is not None and not self.journal.dry_run:
+            again = msgspec.structs.replace(state, making=None)
+            self.store.commit({place: encoded(again)}, {place: stored_state})
 
     def _scores(self) -> Mapping[str, int]:
         """Drop precomputed predictions of the key."""
@@ -325,9 +381,9 @@ class _Erasure:
         """Erase from the state of a stream, and then from its files; both while no other process
         rolls its files.
         """
-        views = streamed([stored_view.view for stored_view in self.views])[source]
-        acceptance = Acceptance(source, views, 0)
-        if not StreamRows(acceptance, self.key).can_have_it:
+        acceptance = Acceptance(source, self.streams[source], 0)
+        values = key_of(acceptance, self.key)
+        if values is None:
             return
         rollers = {
             space: Roller(self.store, space, self.folder / name, source.name)
@@ -339,16 +395,19 @@ class _Erasure:
                 for roller in rollers.values():
                     if parts or roller.place.is_dir():
                         stack.enter_context(roller.archive.alone())
+            tombstone = self._tombstone(acceptance, values, parts)
             for partition in parts:
                 name = source.name if partition is None else f"{source.name}, partition {partition}"
                 self._step(
                     f"stream {name}",
                     lambda partition=partition: self._partition(  # type: ignore[misc]
-                        acceptance, partition, rollers[keyspace.ARCHIVE]
+                        self._state(acceptance, tombstone, partition)
                     ),
                 )
             if any(every_part(roller.folder, roller.source) for roller in rollers.values()):
-                self._step(f"files {source.name}", lambda: self._files(acceptance, rollers))
+                state = self._state(acceptance, tombstone, next(iter(parts), None))
+                self._step(f"files {source.name}", lambda: self._files(state, rollers))
+        self._forget(source)
         note_objects(source, self.store, self.journal)
         if isinstance(source.stream, BrokerStream):
             self.journal.not_searched(
@@ -360,41 +419,104 @@ class _Erasure:
                 "hashes of idempotency keys are dropped after id_horizon",
             )
 
-    def _partition(
-        self, acceptance: Acceptance, partition: str | None, archive: Roller
-    ) -> Mapping[str, int]:
-        source = acceptance.source
-        writer = PartitionWriter(acceptance, self.store, partition)
-        tokens = frozenset(
-            bytes.fromhex(text)
-            for text in self.journal.receipt.pending.get(f"tokens {source.name}", [])
+    def _tombstone(
+        self, acceptance: Acceptance, values: Mapping[str, object], parts: Sequence[str | None]
+    ) -> Tombstone:
+        """What has every fill leave the key out; it is written before anything is changed that a
+        fill reads.
+        """
+        source, until = acceptance.source, self.journal.receipt.until
+        tombstone = tombstone_of(self.store, source.name, values, until)
+        if source.changes is not None:
+            tokens = {
+                token
+                for partition in parts
+                for token in self._state(acceptance, tombstone, partition).tokens_of_key()
+            }
+            if source.history is not None:
+                images = self._past(source, [], until)
+                of_key = images.filter(pl.Series(self.key.matches(images), dtype=pl.Boolean))
+                tokens |= set(tokens_of(of_key[IDENT]))
+            name = f"tokens {source.name}"
+            every = self.journal.keep_pending(name, {token.hex() for token in tokens})
+            tokens = set(map(bytes.fromhex, every))
+            tombstone = tombstone_of(self.store, source.name, values, until, tokens)
+        if not self.journal.dry_run:
+            write_tombstone(self.store, source.name, tombstone)
+        return tombstone
+
+    def _history_tombstone(self, source: Source) -> None:
+        """Have every job leave the key out of the history of a source that no stream feeds, as far
+        as it was known when the erasure was asked for.
+        """
+        columns = sorted(self.key.columns)
+        if source.columns is not None and not self.key.columns <= set(source.columns):
+            return
+        try:
+            values = self.key.values(arrived(source, columns, [], []).collect_schema())
+        except DataError as error:
+            self.journal.not_searched(f"views of source {source.name!r} by other keys", str(error))
+            return
+        if values is None:
+            return
+        asked = datetime.fromisoformat(self.journal.receipt.requested_at)
+        until, tokens = max(clock.micros(asked), self.journal.receipt.until), set[bytes]()
+        if source.changes is not None:
+            events = self._past(source, columns, until)
+            of_key = events.filter(pl.Series(self.key.matches(events), dtype=pl.Boolean))
+            tokens = set(tokens_of(of_key[IDENT]))
+        if not self.journal.dry_run:
+            tombstone = tombstone_of(self.store, source.name, values, until, tokens)
+            write_tombstone(self.store, source.name, tombstone)
+
+    def _past(self, source: Source, columns: Sequence[str], until: int) -> pl.DataFrame:
+        """What the history of a source has, as far as it was known by `until`, microseconds."""
+        if source.changes is not None and source in self.streams:
+            return images_before(Acceptance(source, self.streams[source], 0), until, ErasedRows())
+        return known_by(source, [], columns, None, until, ErasedRows())
+
+    def _forget(self, source: Source) -> None:
+        """Drop the tombstones of keys that the source's history does not have any more."""
+        erased = ErasedRows(tuple(read_tombstones(self.store, source.name)))
+        left: list[Tombstone] = []
+        if self.journal.dry_run or not erased.tombstones:
+            return
+        if source.history is not None:
+            past = self._past(source, sorted(erased.columns), clock.now_micros())
+            left = erased.remaining(past)
+        gone = [tombstone for tombstone in erased.tombstones if tombstone not in left]
+        drop_tombstones(self.store, source.name, gone)
+        named = self.journal.receipt.left_out
+        if source.name not in named and any(tombstone.is_of(self.key.texts) for tombstone in left):
+            named.append(source.name)
+
+    def _state(
+        self, acceptance: Acceptance, tombstone: Tombstone, partition: str | None
+    ) -> StreamState:
+        """What the store holds of a partition."""
+        pending = self.journal.receipt.pending.get(f"tokens {acceptance.source.name}", [])
+        return StreamState(
+            PartitionWriter(acceptance, self.store, partition),
+            self.key,
+            tombstone,
+            self.folder,
+            frozenset(map(bytes.fromhex, pending)),
         )
-        state = StreamState(writer, self.key, self.folder, tokens)
-        if not state.archived and writer.progress.counts.get("accepted", 0):
+
+    def _partition(self, state: StreamState) -> Mapping[str, int]:
+        source = state.acceptance.source
+        if not state.parts and state.writer.progress.counts.get("accepted", 0):
             self.journal.not_searched(
                 f"source {source.name}",
-                f"no archive in {archive.where}: records by other keys still count the events",
-            )
-        if writer.corrections is not None:
-            self.journal.keep_pending(
-                f"tokens {source.name}", {token.hex() for token in state.tokens}
+                f"no archive in {self.folder}: records by other keys still count the events",
             )
         matches = state.find() if self.journal.dry_run else state.erase()
         self._unread(source, matches.unread)
         return matches.rows
 
-    def _files(self, acceptance: Acceptance, rollers: Mapping[bytes, Roller]) -> Mapping[str, int]:
-        source = acceptance.source
-        tokens = frozenset(
-            bytes.fromhex(text)
-            for text in self.journal.receipt.pending.get(f"tokens {source.name}", [])
-        )
-        partition = next(iter(partitions(self.store, source.name)), None)
-        state = StreamState(
-            PartitionWriter(acceptance, self.store, partition), self.key, None, tokens
-        )
+    def _files(self, state: StreamState, rollers: Mapping[bytes, Roller]) -> Mapping[str, int]:
         for roller in rollers.values():
-            self._unread(source, erase_parts(roller, state, self.journal))
+            self._unread(state.acceptance.source, erase_parts(roller, state, self.journal))
         return {name: self.journal.rows_in_files(name) for name in FOLDERS.values()}
 
     def _unread(self, source: Source, payloads: int) -> None:
@@ -443,7 +565,7 @@ class _Erasure:
             if source.history is not None:
                 self.journal.not_searched(
                     f"history of source {source.name}",
-                    "a table of yours: remove the rows there, or the next run reads them again",
+                    "a table of yours, which jobs and training read: remove the rows there",
                 )
         for labels in dict.fromkeys(model.labels.name for model in self.project.models):
             self.journal.not_searched(
@@ -451,6 +573,7 @@ class _Erasure:
             )
         for system, why in _ELSEWHERE.items():
             self.journal.not_searched(system, why)
+        _note_deleted_bytes(self.store, self.journal)
 
 
 _ELSEWHERE: Final[Mapping[str, str]] = {
@@ -471,11 +594,25 @@ _ELSEWHERE: Final[Mapping[str, str]] = {
         "requests of the last minute may not be in the serving log yet: run the same command "
         "again later"
     ),
-    "free space of the store": (
-        "LMDB overwrites deleted pages as it needs them: `headwater store backup` and `restore` "
-        "leave them behind; Redis drops them from its append-only file when that is rewritten"
-    ),
 }
+
+
+def _note_deleted_bytes(store: OnlineStore, journal: ErasureJournal) -> None:
+    """Note where bytes of what was deleted may stay."""
+    if store.capabilities.remote:
+        journal.not_searched(
+            "files of the store's server",
+            "Redis keeps what was deleted in its append-only file until that is rewritten, "
+            "PostgreSQL in dead rows until it vacuums, and in its write-ahead log",
+        )
+        return
+    pages = f"{store.free_pages():,}" if isinstance(store, KeepsPages) else "some"
+    journal.not_searched(
+        "free pages of the store",
+        f"{pages} pages of LMDB's file hold nothing now, and keep the bytes of what they held "
+        "until they are used again: `headwater store backup` into a new folder writes a copy "
+        "without them; use that in place of this one, and delete this one",
+    )
 
 
 def _checked(project: Project, key: Mapping[str, object], store: OnlineStore) -> ErasedKey:

@@ -1,1 +1,0 @@
-"""Erasing one entity from everything that headwater stores, with a receipt."""
