@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.definitions.windows import Window
-from headwater.kernel import layers as bounds
-from headwater.kernel import layers as folds
 from headwater.kernel.arrays import LASTS, NOTHING, Events, RequestTimes
 from headwater.kernel.late_events import layers
+from headwater.kernel.layers import ADD, Ranges, _fold, _walk, blocks, window_bounds
 
 WINDOWS = [
     Window.in_micros(None),
@@ -68,7 +67,7 @@ def test_the_layers_of_an_ask_hold_what_it_sees_each_in_one_range(window, random
             for a, b in zip(layer.starts[:-1], layer.starts[1:], strict=True):
                 assert (np.diff(times[a:b]) >= 0).all()
         row = layer.row if len(layer.row) else np.arange(len(layer.t))
-        lo, hi = bounds.window_bounds(layer, asks, window)
+        lo, hi = window_bounds(layer, asks, window)
         for j in range(len(asks.T)):
             seen[j] += row[lo[j] : hi[j]].tolist()
     for j in range(len(asks.T)):
@@ -84,14 +83,14 @@ def test_the_layers_of_an_ask_hold_what_it_sees_each_in_one_range(window, random
 def test_a_range_reaches_into_two_blocks_at_most_and_folds_right(window, random, lives):
     events, asks = made(random, 60, delays=[1], lives=lives)
     for layer in layers(events):
-        lo, hi = bounds.window_bounds(layer, asks, window)
-        block = bounds.blocks(layer, window)
+        lo, hi = window_bounds(layer, asks, window)
+        block = blocks(layer, window)
         values = np.array([random.randrange(1, 100) / 7 for _ in layer.t])
         found = np.zeros(len(lo))
-        ranges = folds.Ranges(lo, hi, block, len(layer.gone) > 0)
-        folds._fold(values, folds.ADD, *ranges, values.copy(), values.copy(), found)
+        ranges = Ranges(lo, hi, block, len(layer.gone) > 0)
+        _fold(values, ADD, *ranges, values.copy(), values.copy(), found)
         walked = np.zeros(len(lo))
-        folds._walk(values, folds.ADD, *ranges, walked)
+        _walk(values, ADD, *ranges, walked)
         for j in range(len(lo)):
             assert len(set(block[lo[j] : hi[j]].tolist())) <= 2
             assert found[j] == walked[j] == pytest.approx(values[lo[j] : hi[j]].sum())
@@ -105,8 +104,8 @@ def test_where_each_event_is_gone_some_time_later_no_range_lies_inside_a_block()
     events = Events(np.array([0, 1000]), t, t + 1, 0, NOTHING, {}, gone=t + 1 + 2000)
     asks = RequestTimes(np.array([0, 3000]), np.arange(3000) * 4, np.arange(3000) * 4)
     _, layer = layers(events)
-    lo, hi = bounds.window_bounds(layer, asks, Window.in_micros(None))
-    block = bounds.blocks(layer, Window.in_micros(None))
+    lo, hi = window_bounds(layer, asks, Window.in_micros(None))
+    block = blocks(layer, Window.in_micros(None))
     ends = np.append(block, len(block))  # where a block begins, the one before it ends
     some = hi > lo
     inside = (block[hi[some] - 1] < lo[some]) & (ends[hi[some]] != hi[some])
