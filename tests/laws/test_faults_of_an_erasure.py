@@ -2,7 +2,10 @@
 keys keep their values.
 """
 
-from pathlib import Path
+import socket
+import time
+from contextlib import ExitStack
+from datetime import timedelta
 
 import polars as pl
 import pytest
@@ -11,13 +14,22 @@ import headwater as hw
 from headwater.testing import faults
 from tests.effort import LONG
 from tests.laws import shop
+from tests.laws.traces import traces
 
 PUSHED = hw.push(schema=shop.SCHEMA)
 ERASED = shop.USERS[0]
+STREAM, HISTORY = 6, 3  # events
 
 
 def project(place):
-    return shop.shop(place, stream=PUSHED, more=[everybody])
+    """A stream that goes on from a history, which still has the erased key."""
+    rows = [
+        shop.event(STREAM + number, since=place.since - timedelta(days=1))
+        for number in range(HISTORY)
+    ]
+    time = pl.col("at").str.to_datetime(time_unit="us", time_zone="UTC")
+    history = pl.DataFrame(rows).with_columns(time)
+    return shop.shop(place, stream=PUSHED, history=history, more=[everybody])
 
 
 def everybody(source):
@@ -35,38 +47,44 @@ def everybody(source):
 
 @pytest.fixture
 def copies(places):
-    """Places with an archive of two files, refused and filtered rows, and outcomes that were
-    posted.
+    """Places with an archive of two files, refused and filtered rows, outcomes that were posted,
+    and a log of requests that were served.
     """
     place = places()
     shop.push(place, project(place)[0], shop.visits(0, 4, since=shop.SINCE))
-    shop.push(place, project(place)[0], shop.visits(4, 6, since=shop.SINCE))
+    shop.push(place, project(place)[0], shop.visits(4, STREAM, since=shop.SINCE))
     outcomes = hw.operations.Outcomes(place.home, project(place)[0].models[0].labels, keys=["user"])
-    outcomes.add(
-        [
-            {
-                "user": user,
-                "timestamp": "2024-05-01T00:00:00Z",
-                "outcome": True,
-                "known_at": "2024-05-02T00:00:00Z",
-            }
+    for day in (1, 3):
+        known = f"2024-05-0{day + 1}T00:00:00Z"
+        asked = f"2024-05-0{day}T00:00:00Z"
+        rows = [
+            {"user": user, "timestamp": asked, "outcome": True, "known_at": known}
             for user in shop.USERS
         ]
-    )
-    outcomes.roll()
-    outcomes.add(
-        [
-            {
-                "user": user,
-                "timestamp": "2024-05-03T00:00:00Z",
-                "outcome": True,
-                "known_at": "2024-05-04T00:00:00Z",
-            }
-            for user in shop.USERS
-        ]
-    )
+        outcomes.add(rows)
+        outcomes.roll()
     outcomes.close()
+    serve(place)
     return shop.Copies(places, place)
+
+
+def serve(place):
+    """Have requests of all keys served, and logged."""
+    with socket.socket() as free, ExitStack() as stack:
+        free.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+        free.close()
+        log = stack.enter_context(hw.operations.ServedLog(place.home))
+        options = hw.operations.ServeOptions(serving_log=log)
+        store = stack.enter_context(shop.readable(place))
+        given = {"listen": listen, "models": {}, "data_dir": place.home, "options": options}
+        url = stack.enter_context(hw.operations.serve(project(place)[0], store, **given))
+        client = stack.enter_context(hw.client.Client(url, timeout=60))
+        for user in shop.USERS:
+            client.features("s", {"user": user, "n": 1})
+        until = time.monotonic() + 30
+        while log.counts().taken < len(shop.USERS) and time.monotonic() < until:
+            time.sleep(0.02)
 
 
 def erased(watch, place):
@@ -81,48 +99,36 @@ def served(place):
     with shop.readable(place) as store:
         counts = hw.get_online_features(
             by_number,
-            pl.DataFrame({"n": [1 << number for number in range(6)]}),
+            pl.DataFrame({"n": [1 << number for number in range(STREAM + HISTORY)]}),
             store=store,
             details=True,
         )
     return dict(zip(shop.USERS, rows, strict=True)), counts["kind__count_30d"].to_list()
 
 
-def outcomes(place):
-    return (
+def logs(place):
+    """What was posted, and what was served."""
+    outcomes = (
         hw.operations.outcomes(place.home, project(place)[0].models[0].labels)
         .select("user", "headwater_timestamp", "headwater_outcome")
         .rows()
     )
-
-
-def traces(place):
-    """Where the key is still found: values of the store, files as they are, and the rows of parquet
-    files.
-    """
-    name = ERASED.encode()
-    found = [key for key, value in shop.contents(place).items() if name in key or name in value]
-    for path in (path for path in Path(place.home).rglob("*") if path.is_file()):
-        rows = (
-            str(pl.read_parquet(path, hive_partitioning=False).rows())
-            if path.suffix == ".parquet"
-            else ""
-        )
-        if ERASED in rows or name in path.read_bytes():
-            found.append(path)
-    return found
+    return outcomes, hw.operations.served(place.home).collect().select("user", "n").sort("user")
 
 
 def test_an_erasure_is_ended_by_the_same_command(copies):
+    """No byte of the key is on the disk or the server then, also where the history still has it,
+    and not when views are filled again.
+    """
     place = copies()
     before = served(place)
-    assert traces(place)
+    assert len(traces(place, ERASED)) > 5
     erased(faults.Watch(), place)
-    after, files, left = served(place), shop.files(place), outcomes(place)
-    assert traces(place) == []
+    after, files, left = served(place), shop.files(place), logs(place)
+    assert traces(place, ERASED) == []
     assert after[0][ERASED]["user__count_30d"] == 0
-    assert after[1] == [number % 3 > 0 for number in range(6)]
-    assert len(left) == 4
+    assert after[1] == [number % 3 > 0 for number in range(STREAM + HISTORY)]
+    assert (len(left[0]), left[1]["user"].to_list()) == (4, shop.USERS[1:])
 
     def reads(place):
         values, counts = served(place)
@@ -132,11 +138,22 @@ def test_an_erasure_is_ended_by_the_same_command(copies):
             count in (old, new) for count, old, new in zip(counts, before[1], after[1], strict=True)
         )
 
-    for fault in faults.every(copies, erased, in_turn=not LONG, meanwhile=reads):
+    every = faults.every(copies, erased, in_turn=not LONG, meanwhile=reads)
+    for number, fault in enumerate(every):
+        place = fault.place
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
-        reads(fault.place)
-        erased(faults.Watch(), fault.place)
-        assert traces(fault.place) == [], fault
-        assert served(fault.place) == after, fault
-        assert shop.files(fault.place) == files, fault
-        assert outcomes(fault.place) == left, fault
+        reads(place)
+        erased(faults.Watch(), place)
+        assert traces(place, ERASED) == [], fault
+        assert served(place) == after, fault
+        assert shop.files(place) == files, fault
+        assert logs(place)[0] == left[0], fault
+        assert logs(place)[1].equals(left[1]), fault
+        if not LONG and number % 10:
+            continue
+        filled = hw.operations.fill(
+            project(place)[0], ["user", "kind"], store=place.url, data_dir=place.home
+        )
+        assert set(filled.values()) == {sum(after[1])}, fault
+        assert served(place) == after, fault
+        assert traces(place, ERASED) == [], fault
