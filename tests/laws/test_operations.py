@@ -457,3 +457,39 @@ def test_an_erasure_marks_the_training_sets_that_hold_the_key(tmp_path, home):
             hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
     with pytest.raises(DataError, match="erased"):
         hw.operations.reproduce(model, made.manifest_path, tmp_path / "third.parquet")
+
+
+# ---------------------------------------------------------------- readiness
+
+
+@pytest.mark.parametrize("otherwise", ["default", "on_request"])
+def test_a_server_is_ready_when_all_that_its_answers_need_is_there(tmp_path, home, otherwise):
+    """Of precomputed predictions, features are read on request alone."""
+    plain, later = shop([hw.count()]), NOON + timedelta(days=2)
+    (model,), store = plain.models, f"lmdb:{tmp_path}/store?size=64MB"
+    kept = hw.precomputed(hw.batch("1d"), keys=["user"], otherwise=otherwise)
+    level, registry = hw.Level(hw.batch("6h"), predictions=kept), home / "models"
+    project = hw.Project("shop", [model], levels={"nightly": level})
+    with clock.at(later):
+        hw.materialize(plain, store=store)
+        for at, name in ((None, None), (level, "nightly")):
+            fitted = hw.train(model, as_of=later, level=at, level_name=name)
+            fitted.register(hw.operations.ModelRegistry(registry))
+
+        def ready():
+            listen = f"127.0.0.1:{free_port()}"
+            given = {"models": registry, "levels": ("nightly",), "data_dir": home}
+            with hw.operations.serve(project, store, listen=listen, **given) as url:
+                said = httpx.get(f"{url}/readyz", timeout=60, trust_env=False)
+                row = {"row": {"user": "a"}, "level": "nightly"}
+                asked = httpx.post(f"{url}/v1/predict/model", json=row, timeout=60, trust_env=False)
+            return said.status_code, asked.status_code, said.text
+
+        assert ready()[0] == 503  # no predictions were made
+        variant = hw.operations.ModelVariant("nightly", model, level)
+        hw.operations.materialize_model(variant, fitted.fitted, store=store)
+        status, answered, said = ready()
+        assert (status, "user" in said) == ((200, False) if otherwise == "default" else (503, True))
+        assert answered == status
+        hw.materialize(project, store=store)
+        assert ready()[:2] == (200, 200)
