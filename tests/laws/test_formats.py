@@ -9,6 +9,7 @@ import json
 import random
 import struct
 import threading
+import warnings
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -540,3 +541,39 @@ def test_a_table_is_named_in_what_is_said_of_it():
     )
     with pytest.raises(hw.errors.HeadwaterError, match=r"shop\.payments|127\.0\.0\.1:9"):
         hw.get_historical_features(view, pl.DataFrame({"n": [1], "timestamp": [NOON]}))
+
+
+@pytest.mark.parametrize("wrong", [0, 2])
+def test_lines_of_envelopes_that_say_no_row_are_counted_in_a_warning(tmp_path, wrong):
+    """And left out; where all are good, nothing is warned of."""
+    noon = datetime(2024, 5, 1, 12, tzinfo=UTC)
+    lines = [
+        json.dumps(
+            {
+                "op": "c",
+                "before": None,
+                "after": {"user": "a", "n": 1, "at": (noon - timedelta(minutes=n)).isoformat()},
+                "source": {"ts_ms": 1_714_500_000_000 + n},
+                "ts_ms": 1_714_500_000_000 + n,
+            }
+        )
+        for n in range(5)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join([*["{not json"] * wrong, *lines]) + "\n")
+    table = hw.debezium(tmp_path / "rows.jsonl", schema={"user": str, "n": int, "at": datetime})
+    source = hw.Source("rows", history=table, timestamp_field="at", select=["user", "n"])
+    view = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        windows=["1d"],
+        features=[hw.count()],
+        freshness=hw.on_request(),
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asked = pl.DataFrame({"user": ["a"], "timestamp": [noon + timedelta(hours=1)]})
+        found = hw.get_historical_features(view, asked)
+    assert found["user__count_1d"].to_list() == [5]
+    said = [str(one.message) for one in caught if "left out" in str(one.message)]
+    assert [f"{wrong} lines" in one for one in said] == [True] * bool(wrong)
