@@ -57,7 +57,6 @@ HEAVY = {
         "sqlalchemy",
     ),
 }
-IMPORT_SECONDS = 0.1  # a few milliseconds on an idle machine
 
 WALL_CLOCK = {
     "time.time",
@@ -100,8 +99,6 @@ OF_AN_EXTRA = {  # modules that load a library of an extra; all others import th
         "headwater.ingestion.sources.kafka_batches",
         "headwater.ingestion.sources.kafka_client",
         "headwater.ingestion.sources.kafka_inspect",
-        "headwater.ingestion.sources.kafka",
-        "headwater.ingestion.sources.kafka_client",
     ),
 }
 
@@ -126,12 +123,12 @@ def test_importing_headwater_loads_no_heavy_library():
     assert not loaded & HEAVY
 
 
-def test_importing_headwater_is_quick():
-    timed = (
-        "import time; start = time.perf_counter(); import headwater; print(time.perf_counter() - "
-        "start)"
-    )
-    assert min(float(_python(timed)) for _ in range(5)) < IMPORT_SECONDS
+def test_importing_headwater_loads_few_modules_of_its_own():
+    """`make bench` has its time; here, what it takes the time for."""
+    loaded = _python(
+        "import sys, headwater; print(*(name for name in sys.modules if name[:9] == 'headwater'))"
+    ).split()
+    assert sorted(loaded) == ["headwater", "headwater.lazy_names", "headwater.version"]
 
 
 # ---------------------------------------------------------------- the code
