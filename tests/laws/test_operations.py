@@ -462,6 +462,7 @@ def test_an_erasure_marks_the_training_sets_that_hold_the_key(tmp_path, home):
 # ---------------------------------------------------------------- readiness
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("otherwise", ["default", "on_request"])
 def test_a_server_is_ready_when_all_that_its_answers_need_is_there(tmp_path, home, otherwise):
     """Of precomputed predictions, features are read on request alone."""
