@@ -1,6 +1,9 @@
-"""The three walks of docs/architecture.md name files that exist, each once."""
+"""The three walks of docs/architecture.md name files that exist, each once; an event passes few."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,3 +21,57 @@ def test_a_walk_visits_each_file_once(walk):
     assert len(stations) > 10
     assert [name for name in stations if not (ROOT / "src" / "headwater" / name).is_file()] == []
     assert sorted({name for name in stations if stations.count(name) > 1}) == []
+
+
+EVENT = """
+import json, sys, threading
+from datetime import datetime
+from pathlib import Path
+import headwater as hw
+
+lines, root = Path("paid.jsonl"), str(Path(hw.__file__).parent) + "/"
+stream = hw.appended(str(lines), schema={"user": int, "at": datetime, "amount": float})
+paid = hw.Source("paid", stream=stream, timestamp_field="at", select=["user", "amount"])
+features = [hw.count(), hw.mean("amount")]
+view = hw.FeatureView(
+    "user", source=paid, keys=["user"], features=features, windows=["1d"], freshness=hw.streaming("5s")
+)
+labels = hw.Labels(
+    "left", table=hw.csv("left.csv"), timestamp_field="at", label="left", known_after="1h"
+)
+service = hw.FeatureService("all", [view])
+model = hw.Model("left", task="binary", features=service, labels=labels)
+project, files = hw.Project("shop", [model]), set()
+
+
+def ingest():
+    with lines.open("a") as file:
+        file.write('{"user": 1, "at": "2024-05-01T10:00:00Z", "amount": 2.0}\\n')
+    options = hw.operations.IngestOptions(allow_unapplied=True)
+    hw.ingest(project, "lmdb:store", once=True, data_dir=".", options=options)
+
+
+def note(frame, event, _):
+    if event == "call" and frame.f_code.co_filename.startswith(root):
+        files.add(frame.f_code.co_filename.removeprefix(root))
+
+
+ingest()
+threading.setprofile(note)
+sys.setprofile(note)
+ingest()
+sys.setprofile(None)
+print(json.dumps(sorted(files)))
+"""
+
+
+def test_an_event_passes_few_files(tmp_path):
+    """A line that is appended to a file, until it is in the records of LMDB: ingestion starts,
+    commits and ends.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", EVENT]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    files = json.loads(ran.stdout.splitlines()[-1])
+    assert "ingestion/commit.py" in files
+    assert len(files) <= 35, files
