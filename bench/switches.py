@@ -19,7 +19,7 @@ def _replace(holder: object, name: str, other: object) -> None:
 def _no_copied_records() -> None:
     from headwater.online.record_copies import RecordCopies
 
-    _replace(RecordCopies, "of", staticmethod(lambda _store: None))
+    _replace(RecordCopies, "from_store", staticmethod(lambda _store: None))
 
 
 def _no_packed_integers() -> None:

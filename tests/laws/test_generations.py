@@ -2,6 +2,10 @@
 then all at once.
 """
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 
 import polars as pl
@@ -319,3 +323,50 @@ def test_a_view_is_filled_again_any_number_of_times(places, times):
     shop.append(place, shop.visits(EVENTS, EVENTS + 4, since=place.since))
     ingested(place)
     assert served(place) == set(range(EVENTS + 4))
+
+
+@pytest.mark.slow
+def test_the_stream_goes_on_while_a_fill_is_asked_for(places):
+    """Where several processes may write, the one that ingests fills, and who asked for it waits."""
+    place, stop, sent, seen = prepared(places), threading.Event(), EVENTS, []
+    project = project_of(place)[0]
+    options = hw.operations.IngestOptions(allow_unapplied=True)
+    how = {"data_dir": place.home, "stop": stop, "listen": None, "limits": shop.LIMITS}
+    with (
+        closing(hw.operations.open_store(place.url)) as store,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        place.store = store
+        running = threads.submit(hw.ingest, project, store, options=options, **how)
+
+        def send():
+            nonlocal sent
+            shop.append(place, shop.visits(sent, sent + 1, since=place.since))
+            sent += 1
+            until = time.monotonic() + 60
+            while sent - 1 not in served(place):
+                assert not running.done(), running.result()
+                assert time.monotonic() < until, "an event is not committed"
+                time.sleep(0.01)
+
+        try:
+            send()
+            if place.url.startswith("lmdb:"):
+                with pytest.raises(hw.errors.StoreError, match="stop `headwater ingest`"):
+                    hw.operations.fill(project, ["spent"], store=store, data_dir=place.home)
+                return
+            asked = threads.submit(
+                hw.operations.fill, project, ["spent"], store=place.url, data_dir=place.home
+            )
+            while not asked.done() and sent < EVENTS + 15:
+                send()
+                seen.append(served(place) & NEW)
+            assert EVENTS < asked.result(60)["spent"] <= sent
+            assert all(numbers in (OLD, NEW) for numbers in seen)
+            send()
+            assert served(place) == set(range(sent))
+        finally:
+            stop.set()
+            running.result()
+            place.store = None
+    assert status(place).note == ""

@@ -21,7 +21,10 @@ PUBLIC = (
     *("headwater.operations", "headwater.testing", "headwater_aws", "headwater_spark"),
 )
 BESIDE = ("tests.effort", "tests.figures", "tests.laws")
-LIBRARIES = {"polars", "numpy", "httpx", "hypothesis", "pytest", "sklearn", "fastavro", "google"}
+LIBRARIES = {
+    *("polars", "numpy", "httpx", "hypothesis", "pytest", "sklearn", "fastavro", "google"),
+    *("psycopg", "redis"),  # what a server holds, whoever wrote it
+}
 OF_THE_ORACLE = {
     "__future__",
     "math",

@@ -343,7 +343,8 @@ COMMAND = Actions(
             [_VIEWS, *_COMMON, *options.as_json()],
             help=(
                 "Make the records of streaming views again from archive and history. Ingestion "
-                "fills new and changed views by itself. Stop it first."
+                "fills new and changed views by itself. Where it runs, it fills these too, while "
+                "the stream goes on; with LMDB, stop it first."
             ),
             summary="make the records of streaming views again",
             examples=["headwater store fill user"],

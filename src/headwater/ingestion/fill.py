@@ -9,10 +9,19 @@ from pathlib import Path
 
 from headwater import settings
 from headwater.definitions.project import Project, chosen, stored
-from headwater.errors import UsageError
-from headwater.ingestion.source_ingestor import LEFT, IngestLimits, SourceIngestor, streamed
-from headwater.stores import OnlineStore, ingest_lease
+from headwater.errors import FencedError, LostError, UsageError
+from headwater.ingestion.source_ingestor import (
+    GenerationsToFill,
+    IngestLimits,
+    SourceIngestor,
+    streamed,
+)
+from headwater.stores import HeldError, OnlineStore, ingest_lease
 from headwater.stores.keyspace import from_production, opened_for
+
+_NOTICES = 3.0  # seconds in which ingestion that runs begins to fill what was asked for
+_TRIES = 100
+_STOPPED = 30.0  # seconds after which a fill that does nothing is gone on from here
 
 
 def fill(
@@ -27,8 +36,9 @@ def fill(
 
     Ingestion fills views that are new, or whose definition has changed, by itself. This is for
     views whose past has changed, such as an archive that was put back. The records that a view has
-    are served until the new ones are whole. Ingestion must not run. A fill that is stopped is gone
-    on from by the next `headwater ingest`.
+    are served until the new ones are whole. Where ingestion runs, it makes them while the stream
+    goes on, and this waits for it; one process writes LMDB, so there ingestion must not run. A fill
+    that is stopped is gone on from by the next `headwater ingest`.
 
     Args:
         project: whose views.
@@ -73,9 +83,44 @@ def fill(
             again = [view for view in fed if view.tiles_fingerprint in wanted]
             if again:
                 ingestor = SourceIngestor(source, fed, mine, home, IngestLimits(), filled=False)
-                with ingestor.lease(LEFT):
-                    filled = ingestor.fill_again(again)
+                filled = _filled(ingestor, ingestor.begin_again(again))
                 counts |= {
                     wanted[view.tiles_fingerprint]: filled[view.tiles_fingerprint] for view in again
                 }
     return counts
+
+
+def _filled(ingestor: SourceIngestor, generations: GenerationsToFill) -> dict[str, int]:
+    """Have generations filled: by ingestion that runs, else here."""
+    multi_process = ingestor.store.capabilities.multi_process
+    # no lease says whether writers of partitions run
+    patience = _NOTICES if multi_process and not ingestor.one_writer else None
+    while True:
+        if patience is not None:
+            filled = ingestor.wait_for_fill(generations, patience)
+            if filled is not None:
+                _settle_growth(ingestor, generations)
+                return filled
+        try:
+            with ingestor.lease(0.0):
+                return ingestor.fill_again(generations)
+        except LostError:
+            raise
+        except (HeldError, FencedError):
+            if not multi_process:
+                raise
+        patience = _STOPPED
+
+
+def _settle_growth(ingestor: SourceIngestor, generations: GenerationsToFill) -> None:
+    """Do it between two commits of the stream."""
+    for left in reversed(range(_TRIES)):
+        try:
+            ingestor.settle_growth(generations)
+        except LostError:
+            raise
+        except FencedError:
+            if not left:
+                raise
+        else:
+            return

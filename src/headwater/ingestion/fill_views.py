@@ -274,7 +274,7 @@ class Fill:
                 writer.store.commit({**records, **changes, place: state}, writer.unmoved())
             time.sleep(self.turn)
         with self.alone:
-            self._make_whole(tiles, writer.progress.at, {})
+            self._make_whole(tiles, writer.progress.at, filling.events, {})
         return filling.events
 
     def _fill(self, tiles: ViewTiles) -> int:
@@ -307,13 +307,14 @@ class Fill:
                     for events, also in parts.read():
                         filling, records = _with_part(writer, tiles, events, filling)
                         changes |= {**records, **also}
-                    self._make_whole(tiles, filling.T, changes)
+                    self._make_whole(tiles, filling.T, filling.events, changes)
                     return filling.events
 
-    def _make_whole(self, tiles: ViewTiles, T: int, changes: Changes) -> None:
+    def _make_whole(self, tiles: ViewTiles, T: int, events: int, changes: Changes) -> None:
         """Commit that a view's records are whole, with the last changes of them."""
         writer, name = self.writer, tiles.view.tiles_fingerprint
-        whole, place = self._past.state(tiles, T), keyspace.stream_state(name, writer.partition)
+        whole = msgspec.structs.replace(self._past.state(tiles, T), filled=events)
+        place = keyspace.stream_state(name, writer.partition)
         progress = msgspec.structs.replace(
             writer.progress, views={**writer.progress.views, name: whole.coverage}
         )

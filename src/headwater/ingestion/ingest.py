@@ -394,12 +394,12 @@ class SourceReader:
         if self.ingestor.store.capabilities.multi_process and not self.stop.is_set():
             self._give_up()  # others may write before this process does again
 
-    def reopen(self, *, fenced: bool = False) -> None:
+    def reopen(self, *, fenced: bool = False, filled: bool = False) -> None:
         """Read again from the stored positions; `fenced` where another process has written, so that
-        what it wrote is read first.
+        what it wrote is read first; `filled` where views are to be filled again first.
         """
-        if fenced:
-            self.fenced = True
+        self.fenced |= fenced
+        if fenced or filled:
             self._give_up()
         self.epoch += 1
 
@@ -566,6 +566,9 @@ class SourceCommitter:
         if why is not None:
             self._wait_for_clock(polled, why)
             return
+        if self.reader.ingestor.is_asked_to_fill():
+            self.reader.reopen(filled=True)
+            return  # it is read again
         due = self.reader.ingestor.due()
         if polled or (due is not None and due < clock.now_micros()):
             self.reader.began = clock.stopwatch()

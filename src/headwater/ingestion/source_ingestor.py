@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -140,6 +141,18 @@ Turns = Mapping[str, int]
 """Partition -> how often it was given to others; records read before the last time are not to be
 committed.
 """
+
+
+class GenerationsToFill(NamedTuple):
+    """Generations of views that were asked for.
+
+    names: the view's tiles fingerprint, by that of the generation. began: when it was asked,
+    microseconds. settles: whether they are all that a growth of the topic has left incomplete.
+    """
+
+    names: Mapping[str, str]
+    began: int
+    settles: bool
 
 
 class SourceIngestor:
@@ -627,40 +640,60 @@ class SourceIngestor:
                 if not read_parts(self.store, view.tiles_fingerprint):
                     forget_generation(self.store, view.first_generation, number)
 
-    def fill_again(self, views: Sequence[FeatureView]) -> dict[str, int]:
-        """Make the records of some views again in every partition that has been read, as a new
-        generation beside the one that is read meanwhile; how many events, by tiles fingerprint.
+    def is_asked_to_fill(self) -> bool:
+        """Whether views are to be filled again since this process looked last, at most once a
+        second: its writers do not know of it, and are to be opened again.
+        """
+        with self._lock:
+            if (
+                not self.store.capabilities.multi_process
+                or clock.stopwatch() - self._looked <= _LOOK
+            ):
+                return False
+            written = {view.tiles_fingerprint for view in self.acceptance.views}
+            if self._replaced:
+                self._follow()
+            else:
+                self._look()
+            return not {view.tiles_fingerprint for view in self.acceptance.views} <= written
+
+    def begin_again(self, views: Sequence[FeatureView]) -> GenerationsToFill:
+        """Ask for new generations of some views' records, beside those that are read meanwhile;
+        whoever writes the source next, or does now, fills them.
 
         Raises:
             UsageError: the stream was never ingested.
-            FencedError: another process writes to a partition, and fills the views.
         """
-        parts = [
-            name.decode() or None for name in progresses(self.store, self.acceptance.source.name)
-        ]
+        parts = self._partitions()
         if not parts:
             raise UsageError(
                 f"source {self.source.name!r} was never ingested, so nothing can be filled; run "
                 "`headwater ingest`"
             )
         self._switch()  # what was whole when a process was killed
-        began, fresh = clock.now_micros(), not self._replaced
-        again = dict[str, str]()
+        began, fresh, names = clock.now_micros(), not self._replaced, dict[str, str]()
         for view in views:
-            first = placed_generations(self.store, view).read.first_generation
-            begin_generation(self.store, first)
-            filling = placed_generations(self.store, view).filling
-            assert filling is not None  # this process holds the lease
-            again[filling.tiles_fingerprint] = view.tiles_fingerprint
+            before = placed_generations(self.store, view)
+            begin_generation(self.store, before.read.first_generation)
+            after = placed_generations(self.store, view)
+            generation = after.filling or after.read  # another process has filled it already
+            names[generation.tiles_fingerprint] = view.tiles_fingerprint
         self._look()
-        counts = dict.fromkeys(again.values(), 0)
+        return GenerationsToFill(names, began, settles=fresh and len(names) == len(self._views))
+
+    def fill_again(self, generations: GenerationsToFill) -> dict[str, int]:
+        """Make the records of generations that were asked for, in every partition that has been
+        read; of how many events, by the views' tiles fingerprints.
+
+        Raises:
+            FencedError: another process writes to a partition, and fills the views.
+        """
+        parts = self._partitions()
         for partition in parts:
             writer = self._writer_of_part(partition)
             while self._has_changed(writer):
                 writer = self._writer_of_part(partition)
-            for name, events in self._fill_of(writer).run().items():
-                if name in again:
-                    counts[again[name]] += events
+            self._fill_of(writer).run()
         self._switch()
         written = {view.tiles_fingerprint for view in self.acceptance.views}
         writers = [self._writer_of_part(partition) for partition in parts]
@@ -669,21 +702,57 @@ class SourceIngestor:
         self._wait_for_reads(writers[0])
         for writer in writers:
             self._clear(writer)
-        if fresh and len(again) == len(self._views) and not self._replaced:
-            self._settle_growth(writers, began)
-        return counts
+        self.settle_growth(generations)
+        return self._counts(generations)
 
-    def _settle_growth(self, writers: Sequence[PartitionWriter], began: int) -> None:
-        """All views were filled without copies that came by other partitions since some were added:
-        have them count as complete, if no copy can come any more.
-
-        began: when they began to be filled, microseconds.
+    def wait_for_fill(
+        self, generations: GenerationsToFill, patience: float
+    ) -> dict[str, int] | None:
+        """Wait while another process makes the records of generations that were asked for; what
+        `fill_again` returns, or None where nothing was done for some seconds.
         """
+        since, before = clock.stopwatch(), None
+        while True:
+            self._switch()
+            if not generations.names.keys() & {
+                held.filling.tiles_fingerprint
+                for held in self._generations
+                if held.filling is not None
+            }:
+                return self._counts(generations)
+            parts = [read_parts(self.store, name) for name in generations.names]
+            if parts != before:
+                since, before = clock.stopwatch(), parts
+            elif clock.stopwatch() - since > patience:
+                return None
+            time.sleep(_LOOK)
+
+    def _counts(self, generations: GenerationsToFill) -> dict[str, int]:
+        return {
+            view: sum(state.filled for state in read_parts(self.store, name).values())
+            for name, view in generations.names.items()
+        }
+
+    def _partitions(self) -> list[str | None]:
+        """Those that have been read."""
+        names = progresses(self.store, self.acceptance.source.name)
+        return [name.decode() or None for name in names]
+
+    def settle_growth(self, generations: GenerationsToFill) -> None:
+        """Have views count as complete, where all were filled without the copies that came by other
+        partitions since some were added, and no copy can come any more.
+
+        Raises:
+            FencedError: another process has written meanwhile; it may be tried again.
+        """
+        if not generations.settles or self._replaced:
+            return
+        writers = [self._writer_of_part(partition) for partition in self._partitions()]
         key = count_key(self.acceptance.source.name)
         count = partition_count(self.store.get([key])[0])
         growth = max(writer.progress.growth for writer in writers)
         archives = [(writer, self._logs(writer.partition)) for writer in writers]
-        if not 0 < growth <= began or any(
+        if not 0 < growth <= generations.began or any(
             writer.progress.accepted > logs.count(logs.archive) for writer, logs in archives
         ):
             return

@@ -69,6 +69,7 @@ from headwater.stores.keyspace import (
     own_views,
     placed,
     placed_generations,
+    placed_source,
 )
 from headwater.training.feature_cache import Cache
 
@@ -175,6 +176,12 @@ class _Erasure:
             for stored_view in self.views
             if stored_view.view.freshness.scheduled and stored_view.view.source.name not in streams
         ]
+        # names of sources, by those that the store has for them
+        self.declared = {
+            name: declared.name
+            for declared in project.sources
+            for name in (declared.name, placed_source(store, declared).name)
+        }
         # sources that jobs alone read
         self.histories = {view.source.name: view.source for view in scheduled}.values()
         if not journal.receipt.until:
@@ -486,9 +493,9 @@ class _Erasure:
             left = erased.remaining(past)
         gone = [tombstone for tombstone in erased.tombstones if tombstone not in left]
         drop_tombstones(self.store, source.name, gone)
-        named = self.journal.receipt.left_out
-        if source.name not in named and any(tombstone.is_of(self.key.texts) for tombstone in left):
-            named.append(source.name)
+        named, declared = self.journal.receipt.left_out, self.declared[source.name]
+        if declared not in named and any(tombstone.is_of(self.key.texts) for tombstone in left):
+            named.append(declared)
 
     def _state(
         self, acceptance: Acceptance, tombstone: Tombstone, partition: str | None

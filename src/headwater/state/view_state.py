@@ -89,7 +89,8 @@ class State(msgspec.Struct, frozen=True):
     them, while it is not whole.
     seeded: of a stream's view, the sequence of the commit from which on its records are whole; None
     while they are being made.
-    filling: how far they are made, of a stream's view that is not whole.
+    filling: how far they are made, of a stream's view that is not whole. filled: of how many events
+    of the past they were made.
     coverage: of a stream's view, names these records: `Progress.views` holds the same for as long
     as every commit has maintained them.
     from_history: before when the events are of a history that headwater did not write,
@@ -110,6 +111,7 @@ class State(msgspec.Struct, frozen=True):
     coverage: str = ""
     making: CutInProgress | None = None
     filling: Filling | None = None
+    filled: int = 0
 
     def cut(self, due: int) -> Cut | None:
         """The cut to read where that of `due` should be: the last whole one that is not later; None
