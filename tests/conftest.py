@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,16 @@ from hypothesis import HealthCheck, settings
 
 from tests import services
 from tests.alone import turn
-from tests.effort import CLUSTER, FULL, IN_CLUSTERS, LONG, REST, SERVICES, tries
+from tests.effort import (
+    CLUSTER,
+    FULL,
+    IN_CLUSTERS,
+    LONG,
+    REST,
+    SERVICES,
+    depends_on_effort,
+    tries,
+)
 from tests.figures import PREFIX
 
 pytest.register_assert_rewrite("tests.ingestion.world")
@@ -155,6 +165,29 @@ def either(request, tmp_path):
 
 _STARTED = time.monotonic()
 
+REPEATED = {
+    f"tests/{name}.py"
+    for folder, names in {
+        "aggregations": "test_sweeps test_table",
+        "engine/local": "test_shared_requests",
+        "events": "test_key_lists test_read_events",
+        "ingestion": "test_another_version test_archive test_build_commit test_change_state "
+        "test_changed_definitions test_corrections_law test_fill_views test_lost_records "
+        "test_online_equals_offline test_shared_records",
+        "ingestion/serde": "test_payloads",
+        "ingestion/sources": "test_appended_files",
+        "jobs": "test_compact_views",
+        "journal": "test_responses",
+        "kernel": "test_bounds test_distinct_requests test_late_events test_request_order",
+        "online": "test_every_definition test_key_encoder test_online_rows test_record_copies "
+        "test_row_schema",
+        "state": "test_answer_strings test_key_record test_prediction_codec test_read_values "
+        "test_tile_edges",
+    }.items()
+    for name in (f"{folder}/{each}" for each in names.split())
+}
+"""Tests of the inside of what tests/laws says through the public API, too; `make trust` runs them."""
+
 
 def pytest_configure(config):
     if hasattr(config, "workerinput"):
@@ -178,6 +211,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if services.of_services(item):
             item.add_marker("services")
+        if item.nodeid.partition("::")[0] in REPEATED:
+            item.add_marker("long")
     kept = [item for item in items if _runs(item)]
     config.left_out = not CLUSTER and any(_of_cluster(item) for item in items)
     if len(kept) < len(items):
@@ -203,9 +238,17 @@ def _is_shortened(item):
     """Whether a test of the short form does more in the full one: more examples of a law, or more
     parameters.
     """
-    return getattr(item.function, "is_hypothesis_test", False) or any(
-        hasattr(item.module, name) for name in ("FULL", "tries")
-    )
+    if getattr(item.function, "is_hypothesis_test", False):
+        return True
+    names = _depending(Path(item.module.__file__))
+    return (item.cls or item.function).__name__ in names or not names.isdisjoint(item.fixturenames)
+
+
+@cache
+def _depending(path):
+    """Names of a module of tests, and of the fixtures that it has, that differ by form."""
+    shared = [folder / "conftest.py" for folder in path.parents]
+    return depends_on_effort(path).union(*(depends_on_effort(x) for x in shared if x.exists()))
 
 
 def _of_cluster(item):

@@ -10,7 +10,10 @@ form has run just as they are there. Slow tests of IN_CLUSTERS run with HEADWATE
 `make test-cluster` sets it, and nothing else does then.
 """
 
+import ast
 import os
+from functools import cache
+from pathlib import Path
 
 LONG = os.environ.get("HEADWATER_TRUST") == "long"
 SERVICES = os.environ.get("HEADWATER_TESTS") == "services"
@@ -28,3 +31,40 @@ def tries(full: int) -> int:
 
 IN_CLUSTERS = ("tests/cluster/", "tests/engine/spark/", "tests/ingestion/kinesis/")
 """Folders of tests of several servers and processes."""
+
+
+_EFFORT = frozenset({"FULL", "LONG", "REST", "CLUSTER", "SERVICES", "tries"})
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+@cache
+def depends_on_effort(path: Path) -> frozenset[str]:
+    """The names of a module of tests that mean something else in another form: what is computed from
+    `FULL` and the like, or uses, as a fixture or otherwise, what is.
+    """
+    uses: dict[str, set[str]] = {}
+    known = {"tests.effort": _EFFORT}
+    found = set[str]()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
+            other = _ROOT.joinpath(*node.module.split(".")).with_suffix(".py")
+            names = known.get(node.module)
+            if names is None:
+                names = depends_on_effort(other) if other.exists() else frozenset()
+            found |= {each.asname or each.name for each in node.names if each.name in names}
+            continue
+        used = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+        used |= {each.arg for each in ast.walk(node) if isinstance(each, ast.arg)}
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            targets = {node.name}
+        else:
+            targets = {
+                each.id
+                for each in ast.walk(node)
+                if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+            }
+        for target in targets:
+            uses.setdefault(target, set()).update(used)
+    while more := {name for name, used in uses.items() if used & found} - found:
+        found |= more
+    return frozenset(found)

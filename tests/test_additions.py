@@ -112,15 +112,14 @@ def test_an_aggregation(tree, promised):
         import numpy as np
 
         from headwater.aggregations.base import StateField
-        from headwater.kernel import folds
         from headwater.kernel.arrays import Column
-        from headwater.kernel.layers import ADD
+        from headwater.kernel.layers import ADD, fold
 
 
         class _Squares:
             def partial(self, use, spans):
                 values = spans.layer.filled(use, 0).astype(np.float64)
-                return spans.counted(use), folds.fold(values**2, folds.ADD, 0, spans.ranges)
+                return spans.counted(use), fold(values**2, ADD, 0, spans.ranges)
 
             def merge(self, left, right):
                 return left[0] + right[0], left[1] + right[1]
@@ -681,7 +680,7 @@ def test_a_field_of_an_answer(tree, promised):
     tree.put(
         "serving/http/response_schema.py",
         "rows: list[dict[str, FeatureValue]]",
-        "count: Annotated[int, Of(lambda result: result.rows)]",
+        "count: Annotated[int, Computed(lambda result: result.rows)]",
     )
     said = tree.run(
         SERVED

@@ -54,7 +54,7 @@ def test_ingestion_is_started_again_until_the_store_is_back(store, tmp_path):
                 ), process.log.read_text()
                 ended += 1
                 process = here.start()
-            if server.process.poll() is None and said(process, "first commit"):
+            if ended and server.process.poll() is None and said(process, "first commit"):
                 break
             time.sleep(0.1)
         before = len(here.good)

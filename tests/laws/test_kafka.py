@@ -36,7 +36,7 @@ class Counted:
             source=source,
             keys=["user"],
             features=[hw.count(), hw.sum("n")],
-            windows=["1h"],
+            windows=["7d"],
             freshness=hw.streaming("2s"),
             on_incomplete="value",
         )
@@ -69,9 +69,9 @@ class Counted:
             row = hw.get_online_features(
                 self.view, pl.DataFrame({"user": ["a"]}), store=store, details=True
             ).row(0, named=True)
-        total = row["user__sum_n_1h"] or 0
+        total = row["user__sum_n_7d"] or 0
         found = {n for n in range(62) if total >> n & 1}
-        assert len(found) == row["user__count_1h"]
+        assert len(found) == row["user__count_7d"]
         return found
 
 
@@ -136,7 +136,7 @@ from tests.laws.streams import project
 
 def ingested(stream):
     source = hw.Source("visits", stream=stream, timestamp_field="at", select=["user"])
-    view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.streaming("2s"))
+    view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.count()], windows=["7d"], freshness=hw.streaming("2s"))
     options = hw.operations.IngestOptions(allow_unapplied=True)
     hw.ingest(project([view]), f"lmdb:{sys.argv[1]}/store?size=64MB", data_dir=sys.argv[1], once=True, options=options)
 

@@ -51,12 +51,12 @@ RUN = """
 @pytest.mark.slow
 def test_a_field_is_one_line(tree):
     schema = "serving/http/response_schema.py"
-    tree.put(schema, "incomplete: Annotated", "width: Annotated[int, Of(lambda version, t: 7)]")
+    tree.put(schema, "incomplete: Annotated", "width: Annotated[int, Computed(lambda version, t: 7)]")
     assert (tree.files, tree.lines) == (set(), {schema})
     tree.put(
         schema,
-        "age: Annotated[float, Of(lambda predicted",
-        "half: Annotated[float, Of(lambda predicted: predicted.value / 2)]",
+        "age: Annotated[float, Computed(lambda predicted",
+        "half: Annotated[float, Computed(lambda predicted: predicted.value / 2)]",
     )
     found = json.loads(tree.run(RUN))
     assert found.pop("openapi")[:3] == ["FeatureValue", "FeatureColumn", "ViewVersion"]
