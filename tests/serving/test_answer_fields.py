@@ -51,7 +51,9 @@ RUN = """
 @pytest.mark.slow
 def test_a_field_is_one_line(tree):
     schema = "serving/http/response_schema.py"
-    tree.put(schema, "incomplete: Annotated", "width: Annotated[int, Computed(lambda version, t: 7)]")
+    tree.put(
+        schema, "incomplete: Annotated", "width: Annotated[int, Computed(lambda version, t: 7)]"
+    )
     assert (tree.files, tree.lines) == (set(), {schema})
     tree.put(
         schema,
