@@ -272,7 +272,10 @@ def fill_views(args: Arguments, screen: Screen) -> None:
             data_dir=options.data_dir(args),
         )
     screen.show(
-        "\n".join(f"{view}: filled with {events:,} events" for view, events in filled.items()),
+        "\n".join(
+            f"{view}: filled with {events:,} event{'' if events == 1 else 's'}"
+            for view, events in filled.items()
+        ),
         {"filled": filled},
     )
     screen.next("headwater", "parity", "--project", args.project, *options.same_store(args))
