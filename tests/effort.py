@@ -42,15 +42,14 @@ def depends_on_effort(path: Path) -> frozenset[str]:
     """The names of a module of tests that mean something else in another form: what is computed from
     `FULL` and the like, or uses, as a fixture or otherwise, what is.
     """
+    if path == Path(__file__).resolve():
+        return _EFFORT
     uses: dict[str, set[str]] = {}
-    known = {"tests.effort": _EFFORT}
     found = set[str]()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
             other = _ROOT.joinpath(*node.module.split(".")).with_suffix(".py")
-            names = known.get(node.module)
-            if names is None:
-                names = depends_on_effort(other) if other.exists() else frozenset()
+            names = depends_on_effort(other) if other.exists() else frozenset()
             found |= {each.asname or each.name for each in node.names if each.name in names}
             continue
         used = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
