@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import threading
 import time
 from random import Random
@@ -245,3 +246,35 @@ def test_a_scan_that_is_read_slowly_does_not_make_the_file_grow(tmp_path):
             )
         assert store.size() < 3 * before
         assert sum(1 for _ in scan) == 3_999
+
+
+DIES_IN_A_COMMIT = """
+import lmdb, mmap, os, signal, struct, sys
+folder, key, value = sys.argv[1], *map(bytes.fromhex, sys.argv[2:])
+environment = lmdb.open(folder, map_size=2**27)
+with environment.begin(write=True) as transaction:
+    transaction.put(key, value)
+last = environment.info()["last_txnid"]
+writing = environment.begin(write=True)  # holds the lock of writers
+with open(f"{folder}/lock.mdb", "r+b") as file, mmap.mmap(file.fileno(), 0) as table:
+    at = table[:192].index(struct.pack("=Q", last))  # where readers see which commit is the last
+    table[at : at + 8] = struct.pack("=Q", last - 1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_who_takes_over_from_a_process_killed_in_a_commit_reads_that_commit(tmp_path):
+    """LMDB writes a commit to the disk first and shows it to readers then; a process that was
+    killed between the two had others read the state before its last commit.
+    """
+    with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
+        store.commit({KEY: number(1)}, {})
+        arguments = [f"{tmp_path}/s", KEY.hex(), number(2).hex()]
+        child = subprocess.run([sys.executable, "-c", DIES_IN_A_COMMIT, *arguments], check=False)
+        assert child.returncode == -signal.SIGKILL
+        assert as_number(store.get([KEY])[0]) == 1
+        with store.lease("writer", wait=0):
+            assert as_number(store.get([KEY])[0]) == 2
+            store.commit({KEY: number(3)}, {KEY: number(2)})
+    with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
+        assert as_number(store.get([KEY])[0]) == 3

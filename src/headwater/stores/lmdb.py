@@ -290,7 +290,20 @@ class LmdbStore:
             file.truncate(0)
             file.write(str(os.getpid()).encode())
             file.flush()
+            self._show_last_commit()
             yield
+
+    def _show_last_commit(self) -> None:
+        """Have readers see the last commit of a process that was killed in it.
+
+        LMDB writes a commit to the disk, and then shows it to readers; the next writing
+        transaction completes that for a process that was killed between the two.
+        """
+        if not self._env.flags()["readonly"]:
+            try:
+                self._env.begin(write=True).abort()
+            except lmdb.Error as error:
+                raise self._unreadable(error) from error
 
     def server_time(self) -> None:
         """See `OnlineStore`; a file has no clock."""
