@@ -434,7 +434,7 @@ PYTHON_TYPES = (str, int, float, bool, bytes, datetime, date)
 
 # What headwater answers for itself: the online store holds the offsets, and nothing is skipped in
 # silence.
-_OWN = {
+_DECIDED_OPTIONS = {
     "bootstrap.servers": "servers=",
     "group.id": "group=",
     "auto.offset.reset": "start=",
@@ -664,9 +664,10 @@ class KafkaTopic(BrokerStream, called="kafka"):
                 "strings"
             )
         for name, value in (options or {}).items():
-            if name in _OWN:
+            if name in _DECIDED_OPTIONS:
                 raise DefinitionError(
-                    f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}"
+                    f"{subject}: options sets {name!r}, which headwater decides; give "
+                    f"{_DECIDED_OPTIONS[name]}"
                 )
             check_type(
                 value, str | Env, f"{subject}: the option {name!r}", "a string, or env('NAME')"

@@ -454,9 +454,9 @@ def as_html(value: Readable) -> str:
     fields = {} if words and dataclasses.is_dataclass(value) else dict(_shown(value))
     name = fields.pop("name", "")
     frames = [
-        (field, of)
-        for field, of in fields.items()
-        if hasattr(of, "_repr_html_") and hasattr(of, "shape")
+        (field, shown_value)
+        for field, shown_value in fields.items()
+        if hasattr(shown_value, "_repr_html_") and hasattr(shown_value, "shape")
     ]
     heading = (
         f"<b>{escape(type(value).__name__)}</b> "
@@ -469,8 +469,8 @@ def as_html(value: Readable) -> str:
     )
     rows = "".join(
         f"<tr><th scope='row' style='{_CELL};font-weight:600'>{escape(field)}</th><td "
-        f"style='{_CELL}'>{_lines(of)}</td></tr>"
-        for field, of in fields.items()
+        f"style='{_CELL}'>{_lines(shown_value)}</td></tr>"
+        for field, shown_value in fields.items()
         if field not in dict(frames)
     )
     table = (
@@ -482,7 +482,8 @@ def as_html(value: Readable) -> str:
         else ""
     )
     tables = "".join(
-        f"<p style='margin:.3em 0'>{escape(field)}</p>{of._repr_html_()}" for field, of in frames
+        f"<p style='margin:.3em 0'>{escape(field)}</p>{shown_value._repr_html_()}"
+        for field, shown_value in frames
     )
     return (
         "<div style='max-width:760px;line-height:1.45'><p style='margin:.3em "

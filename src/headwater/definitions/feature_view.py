@@ -288,11 +288,13 @@ class FeatureView(Described):
         )
         filled = {
             key: (
-                of.view.values_fingerprint([f for f in of.view.outputs if f.name == of.feature])
-                if isinstance(of, FeatureRef)
-                else of
+                filler.view.values_fingerprint(
+                    [f for f in filler.view.outputs if f.name == filler.feature]
+                )
+                if isinstance(filler, FeatureRef)
+                else filler
             )
-            for key, of in self.request_keys.items()
+            for key, filler in self.request_keys.items()
         }
         events = reading(self.source, read, without_history=True, without_stream=True)
         value_definition = (
@@ -351,13 +353,13 @@ class FeatureView(Described):
         for key, filler in keys.items():
             subject = f"alias {name!r} of {self.name!r}: {key!r}"
             check_reference(key, self.keys, f"{subject} is not a key of it")
-            of = filler.of if isinstance(filler, Each) else filler
-            if not isinstance(of, str | FeatureRef):
+            reference = filler.of if isinstance(filler, Each) else filler
+            if not isinstance(reference, str | FeatureRef):
                 raise DefinitionError(
-                    f"{subject} is filled with {of!r}; give a request column or a feature"
+                    f"{subject} is filled with {reference!r}; give a request column or a feature"
                 )
-            if isinstance(of, FeatureRef):
-                self._check_filler(subject, of, takes_list=isinstance(filler, Each))
+            if isinstance(reference, FeatureRef):
+                self._check_filler(subject, reference, takes_list=isinstance(filler, Each))
             if isinstance(filler, Each):
                 if list_key is not None:
                     raise DefinitionError(
@@ -365,23 +367,25 @@ class FeatureView(Described):
                         "up by one list"
                     )
                 list_key = ListKey(key, filler.max_length)
-            filled[key] = of
+            filled[key] = reference
         aliased = dataclasses.replace(
             self, name=name, request_keys=filled, base=self.root, list_key=list_key
         )
         aliased.remember_site()
         return aliased
 
-    def _check_filler(self, subject: str, of: FeatureRef, *, takes_list: bool) -> None:
-        if takes_list and (not of.is_list or of.is_list_of_lists):
-            kind = "a list of lists" if of.is_list else "no list"
+    def _check_filler(self, subject: str, reference: FeatureRef, *, takes_list: bool) -> None:
+        if takes_list and (not reference.is_list or reference.is_list_of_lists):
+            kind = "a list of lists" if reference.is_list else "no list"
             raise DefinitionError(
-                f"{subject} is filled with each({of.name}), which is {kind}; give a feature that "
+                f"{subject} is filled with each({reference.name}), which is {kind}; give a feature "
+                "that "
                 "is a list, such as last_n(...)"
             )
-        if not takes_list and of.view.list_key is not None:
+        if not takes_list and reference.view.list_key is not None:
             raise DefinitionError(
-                f"{subject} is filled with {of.name}, which is a list; look it up with hw.each(...)"
+                f"{subject} is filled with {reference.name}, which is a list; look it up with "
+                "hw.each(...)"
             )
 
     def at(self, freshness: Freshness) -> FeatureView:

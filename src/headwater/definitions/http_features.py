@@ -31,7 +31,7 @@ from headwater.definitions.source import DTYPES, Source, check_dtype
 from headwater.errors import DefinitionError
 
 PLACE = re.compile(r"\{([^{}]*)\}")
-_HOW = {"fingerprint": False}  # how answers are come by, not what they say
+_NOT_IN_FINGERPRINT = {"fingerprint": False}  # how answers are come by, not what they say
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -90,18 +90,20 @@ class HttpFeatures(ThirdPartyFeatures):
     url: str
     request: Mapping[str, type]
     response: Mapping[str, type | tuple[str, type]]
-    timeout: Duration = field(default="200ms", metadata=_HOW)
-    cache: Duration = field(default="0s", metadata=_HOW)
-    headers: Mapping[str, str | Env] = field(default_factory=dict, repr=False, metadata=_HOW)
+    timeout: Duration = field(default="200ms", metadata=_NOT_IN_FINGERPRINT)
+    cache: Duration = field(default="0s", metadata=_NOT_IN_FINGERPRINT)
+    headers: Mapping[str, str | Env] = field(
+        default_factory=dict, repr=False, metadata=_NOT_IN_FINGERPRINT
+    )
     fallback: Mapping[str, object] = field(default_factory=dict)
     history: Source | None = None
     method: Literal["GET", "POST"] = "GET"
-    idempotent: bool | None = field(default=None, metadata=_HOW)
-    retries: int = field(default=1, metadata=_HOW)
-    stale_while_revalidate: Duration = field(default="0s", metadata=_HOW)
-    cache_entries: int = field(default=100_000, metadata=_HOW)
-    concurrency: int = field(default=64, metadata=_HOW)
-    breaker: Duration | None = field(default="1s", metadata=_HOW)
+    idempotent: bool | None = field(default=None, metadata=_NOT_IN_FINGERPRINT)
+    retries: int = field(default=1, metadata=_NOT_IN_FINGERPRINT)
+    stale_while_revalidate: Duration = field(default="0s", metadata=_NOT_IN_FINGERPRINT)
+    cache_entries: int = field(default=100_000, metadata=_NOT_IN_FINGERPRINT)
+    concurrency: int = field(default=64, metadata=_NOT_IN_FINGERPRINT)
+    breaker: Duration | None = field(default="1s", metadata=_NOT_IN_FINGERPRINT)
 
     def __post_init__(self) -> None:
         self.remember_site()

@@ -350,7 +350,7 @@ def written() -> tuple[str, ...]:
     return tuple(name for name, row in TASKS.items() if not row.lists)
 
 
-How = Literal["precomputed", "on_request", "default"]
+PredictionOrigin = Literal["precomputed", "on_request", "default"]
 """How a prediction was made: precomputed and looked up; computed by the request; or the model's
 default, for lack of a score.
 """

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from headwater import clock
 from headwater.definitions.level import ModelVariant
-from headwater.definitions.model import How
+from headwater.definitions.model import PredictionOrigin
 from headwater.definitions.project import fingerprint, precomputed_of
 from headwater.errors import StaleError, StoreError
 from headwater.kernel.as_of import lookup
@@ -31,7 +31,7 @@ class PrecomputedPrediction(NamedTuple):
     """
 
     value: Value | None
-    how: How
+    how: PredictionOrigin
     cut: PrecomputedCut | None
     age: float
     stale: bool
@@ -43,7 +43,7 @@ class PrecomputedPredictions(NamedTuple):
     """
 
     values: list[Value | None]
-    how: list[How]
+    how: list[PredictionOrigin]
     cut: PrecomputedCut | None
     age: float
     stale: bool
@@ -139,7 +139,7 @@ class PrecomputedReader:
             )
         none = stale and self.definition.on_stale == "null"
         values = [None if none else _value(record, cut) for record in records[cut.number % 2 :: 2]]
-        origins: list[How] = [
+        origins: list[PredictionOrigin] = [
             self.definition.otherwise if value is None else "precomputed" for value in values
         ]
         return PrecomputedPredictions(values, origins, cut, (t - cut.K) / 1e6, stale)

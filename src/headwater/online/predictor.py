@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.model import How, Model, Score
+from headwater.definitions.model import Model, PredictionOrigin, Score
 from headwater.errors import DataError, StaleError, UsageError
 from headwater.kernel.arrays import F64
 from headwater.models.hot_reload import Reloading
@@ -74,7 +74,7 @@ class Predicted(NamedTuple):
     """
 
     value: Score
-    how: How
+    how: PredictionOrigin
     age: float
 
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple, cast
 
 from headwater import clock
-from headwater.definitions.model import How
+from headwater.definitions.model import PredictionOrigin
 from headwater.errors import DataError
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.feature_vectors import FeatureVectors
@@ -49,7 +49,7 @@ class Order(NamedTuple):
     candidates: int
     stages: Mapping[str, float]
     version: str
-    how: How = "on_request"
+    how: PredictionOrigin = "on_request"
     age: float = 0.0
     shown: ItemPropensities | None = None
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, get_args, get_type_hint
 
 import msgspec
 
-from headwater.definitions.model import How, Score
+from headwater.definitions.model import PredictionOrigin, Score
 
 _NUMBER = msgspec.Meta(extra_json_schema={"type": ["number", "null"]})
 _SCORE = msgspec.Meta(
@@ -147,7 +147,7 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     value: Annotated[Score, _SCORE, Computed(lambda predicted: predicted.value)]
-    how: Annotated[How, Computed(lambda predicted: predicted.how)]
+    how: Annotated[PredictionOrigin, Computed(lambda predicted: predicted.how)]
     age: Annotated[float, Computed(lambda predicted: predicted.age)]
     features: Mapping[str, FeatureValue] | None = None
 
@@ -194,7 +194,7 @@ class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
     version: Annotated[str, Computed(lambda result: result.version)]
     level: Annotated[str | None, Computed(lambda result: result.level)]
     at: Annotated[datetime, Computed(lambda result: result.t)]
-    how: Annotated[How, Computed(lambda result: result.order.how)]
+    how: Annotated[PredictionOrigin, Computed(lambda result: result.order.how)]
     age: Annotated[float, Computed(lambda result: result.order.age)]
     candidates: Annotated[int, Computed(lambda result: result.order.candidates)]
     items: list[RankedItem]
