@@ -101,12 +101,12 @@ def found(path: str, ending: str) -> FileList:
     Raises:
         DataError: nothing is there, a file is empty, or the folder is a table of Delta or Iceberg.
     """
-    given = settings.in_project(path)
+    local_path = settings.in_project(path)
     try:
-        files = _files(path, given, ending)
+        files = _files(path, local_path, ending)
         if not files.names:
-            raise _nothing(path, given, ending)
-        if not given.is_file():
+            raise _nothing(path, local_path, ending)
+        if not local_path.is_file():
             _refuse_managed(path, files)
         empty = [name for name in files.names if Path(name).stat().st_size == 0]
     except OSError as error:
@@ -123,13 +123,13 @@ def found(path: str, ending: str) -> FileList:
     return files
 
 
-def _files(path: str, given: Path, ending: str) -> FileList:
-    if given.is_dir():
-        root = _prefix(given)
+def _files(path: str, local_path: Path, ending: str) -> FileList:
+    if local_path.is_dir():
+        root = _prefix(local_path)
         return FileList(root, sorted(_walked(root, ending)))
-    if given.is_file():
-        return FileList(_prefix(given.parent), [str(given)])
-    root = fixed_folder(str(given))
+    if local_path.is_file():
+        return FileList(_prefix(local_path.parent), [str(local_path)])
+    root = fixed_folder(str(local_path))
     matches = [settings.in_project(name) for name in named(path)]
     names = {
         n
@@ -197,10 +197,10 @@ def _walked(root: str, ending: str) -> Iterator[str]:
         )
 
 
-def _nothing(path: str, given: Path, ending: str) -> DataError:
-    if not given.is_dir():
+def _nothing(path: str, local_path: Path, ending: str) -> DataError:
+    if not local_path.is_dir():
         return missing(path)
-    held = sorted(p.name for p in given.iterdir())
+    held = sorted(p.name for p in local_path.iterdir())
     skipped = "; names that begin with _ or . are left out" if any(map(hidden, held)) else ""
     return DataError(
         f"the folder {path} has no file that ends with {ending!r}; it holds "
@@ -266,12 +266,12 @@ def missing(path: str) -> DataError:
     if not local_path.parent.is_dir():
         return DataError(f"no file at {path}; its folder does not exist")
     siblings = [p.name for p in local_path.parent.iterdir()]
-    where = (
+    hint = (
         f"in {local_path.parent}: {nearest(local_path.name, siblings)}"
         if siblings
         else f"the folder {local_path.parent} is empty"
     )
-    return DataError(f"no file at {path}; {where}")
+    return DataError(f"no file at {path}; {hint}")
 
 
 def named(path: str) -> list[str]:

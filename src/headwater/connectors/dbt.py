@@ -110,8 +110,8 @@ class DbtModel(Connector, called="dbt"):
             raise DataError(f"{self.manifest} is not a manifest of dbt: {error}") from error
         nodes = [
             n
-            for part in ("nodes", "sources")
-            for n in (manifest.get(part) or {}).values()
+            for section in ("nodes", "sources")
+            for n in (manifest.get(section) or {}).values()
             if n.get("resource_type") in _TABLES
         ]
         chosen = [n for n in nodes if self.name in _names(n)]
@@ -143,7 +143,9 @@ def _relation(node: Mapping[str, Any]) -> str:
         return str(node["relation_name"])
     table = node.get("alias") or node.get("identifier") or node["name"]
     return ".".join(
-        f'"{part}"' for part in (node.get("database"), node.get("schema"), table) if part
+        f'"{name_part}"'
+        for name_part in (node.get("database"), node.get("schema"), table)
+        if name_part
     )
 
 

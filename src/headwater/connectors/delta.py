@@ -134,10 +134,10 @@ class DeltaLake(VersionedTable, called="delta"):
             from deltalake.exceptions import TableNotFoundError
         except ModuleNotFoundError as error:
             raise MissingExtraError("deltalake", "delta") from error
-        where = self.path if is_url(self.path) else str(settings.in_project(self.path))
+        location = self.path if is_url(self.path) else str(settings.in_project(self.path))
         try:
             options = {name: str(value) for name, value in self._options(remote.FIRST).items()}
-            table = DeltaTable(where, version, storage_options=options or None)
+            table = DeltaTable(location, version, storage_options=options or None)
         except TableNotFoundError:
             raise DataError(
                 f"no Delta table at {self.path}: it has no _delta_log. Give the table's own "

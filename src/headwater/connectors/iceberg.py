@@ -98,12 +98,12 @@ class IcebergTable(VersionedTable, called="iceberg"):
                 f"iceberg(): snapshot_id is {given(snapshot_id)}; give the id of a snapshot, or "
                 "None for the current one"
             )
-        known = checked_options(properties, "properties")
-        uri = known.get("uri", "")
+        checked = checked_options(properties, "properties")
+        uri = checked.get("uri", "")
         self._set(
             table=name,
             catalog=catalog,
-            properties=known,
+            properties=checked,
             snapshot_id=snapshot_id,
             address=_address(uri) if isinstance(uri, str) else repr(uri),
         )
@@ -127,10 +127,10 @@ class IcebergTable(VersionedTable, called="iceberg"):
         table = self._load()
         version = self._version(table)
         if version != _EMPTY and table.snapshot_by_id(version) is None:
-            kept = [snapshot.snapshot_id for snapshot in table.metadata.snapshots]
+            snapshots = [snapshot.snapshot_id for snapshot in table.metadata.snapshots]
             last = (
-                f"; the last of its {len(kept)} snapshots is {kept[-1]}"
-                if kept
+                f"; the last of its {len(snapshots)} snapshots is {snapshots[-1]}"
+                if snapshots
                 else ", and no snapshot at all"
             )
             raise DataError(
@@ -196,12 +196,12 @@ class IcebergTable(VersionedTable, called="iceberg"):
         properties = {name: str(value) for name, value in remote.resolved(self.properties).items()}
         try:
             if self.table.endswith(_METADATA):
-                where = (
+                location = (
                     self.table
                     if is_url(self.table)
                     else settings.in_project(self.table).absolute().as_uri()
                 )
-                return StaticTable.from_metadata(where, properties)
+                return StaticTable.from_metadata(location, properties)
             catalog = load_catalog(self.catalog, **properties)
             try:
                 return catalog.load_table(self.table)

@@ -108,10 +108,10 @@ def _footer(name: str, path: str, _written: tuple[int, int]) -> Schema:
             )
         )
     except (OSError, PolarsError) as error:
-        of = "" if name.endswith(path) else f"{name}: "
+        prefix = "" if name.endswith(path) else f"{name}: "
         others = "Give hw.csv(path) or hw.json_lines(path) for such files, or write them as parquet"
         raise DataError(
-            f"{path} cannot be read as parquet: {of}{read_error(error)}. {others}"
+            f"{path} cannot be read as parquet: {prefix}{read_error(error)}. {others}"
         ) from error
 
 
@@ -226,7 +226,7 @@ def partitions(names: Sequence[str], root: str, path: str) -> pl.DataFrame:
     return pl.DataFrame(
         [
             pl.Series(FILE, names),
-            *(_typed(column, [of[column] for of in values]) for column in values[0]),
+            *(_typed(column, [by_column[column] for by_column in values]) for column in values[0]),
         ]
     )
 
@@ -257,13 +257,13 @@ def check_held(frame: pl.LazyFrame, parts: pl.DataFrame, column: str, path: str)
         DataError: a file has another value than its folder.
     """
     dtype = frame.collect_schema()[column]
-    other = (
+    differing = (
         frame.filter(pl.col(column).ne_missing(partition(parts, column, dtype)))
         .select(FILE, column)
         .head(1)
         .collect()
     )
-    for name, value in other.iter_rows():
+    for name, value in differing.iter_rows():
         raise DataError(
             f"{path}: {column!r} is a partition and also a column of the files, and they differ: "
             f"{name} has the value {value!r}. Rename the folders, or write the files without the "

@@ -60,56 +60,60 @@ def shared_schema(schemas: Mapping[str, Schema], path: str) -> Schema:
     return {column: shared[column] for column in whole}
 
 
-def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+def common_type(first: pl.DataType, second: pl.DataType) -> pl.DataType | None:
     """The type that holds the values of both without a change; None where there is none.
 
     >>> common_type(pl.Int16(), pl.UInt32()), common_type(pl.Int64(), pl.Float64())
     (Int64, None)
     """
-    if one == other:
-        return one
-    if pl.Null in (one, other):
-        return other if one == pl.Null else one
-    if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime):
-        if (one.time_zone is None) != (other.time_zone is None):
+    if first == second:
+        return first
+    if pl.Null in (first, second):
+        return second if first == pl.Null else first
+    if isinstance(first, pl.Datetime) and isinstance(second, pl.Datetime):
+        if (first.time_zone is None) != (second.time_zone is None):
             return None
         return pl.Datetime(
-            one.time_unit if one.time_unit == other.time_unit else "us",
-            one.time_zone if one.time_zone == other.time_zone else "UTC",
+            first.time_unit if first.time_unit == second.time_unit else "us",
+            first.time_zone if first.time_zone == second.time_zone else "UTC",
         )
-    if one.is_integer() and other.is_integer():
-        return _integer(one, other)
-    if one.is_float() and other.is_float():
+    if first.is_integer() and second.is_integer():
+        return _integer(first, second)
+    if first.is_float() and second.is_float():
         return pl.Float64()
-    if isinstance(one, pl.Decimal) and isinstance(other, pl.Decimal) and one.scale == other.scale:
-        return pl.Decimal(max(one.precision, other.precision), one.scale)
-    if {type(one), type(other)} == {pl.String, pl.Categorical}:
+    if (
+        isinstance(first, pl.Decimal)
+        and isinstance(second, pl.Decimal)
+        and first.scale == second.scale
+    ):
+        return pl.Decimal(max(first.precision, second.precision), first.scale)
+    if {type(first), type(second)} == {pl.String, pl.Categorical}:
         return pl.String()
-    return _nested(one, other)
+    return _nested(first, second)
 
 
-def _nested(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    if isinstance(one, pl.List) and isinstance(other, pl.List):
-        inner = common_type(_dtype(one.inner), _dtype(other.inner))
+def _nested(first: pl.DataType, second: pl.DataType) -> pl.DataType | None:
+    if isinstance(first, pl.List) and isinstance(second, pl.List):
+        inner = common_type(_dtype(first.inner), _dtype(second.inner))
         return None if inner is None else pl.List(inner)
-    if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
-        return _struct(one, other)
+    if isinstance(first, pl.Struct) and isinstance(second, pl.Struct):
+        return _struct(first, second)
     return None
 
 
-def _integer(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+def _integer(first: pl.DataType, second: pl.DataType) -> pl.DataType | None:
     for kinds in (_SIGNED, _UNSIGNED):
-        if one in kinds and other in kinds:
-            return max(one, other, key=kinds.index)
-    if pl.UInt128 in (one, other):
+        if first in kinds and second in kinds:
+            return max(first, second, key=kinds.index)
+    if pl.UInt128 in (first, second):
         return None
-    signed, unsigned = (one, other) if one in _SIGNED else (other, one)
+    signed, unsigned = (first, second) if first in _SIGNED else (second, first)
     return max(signed, _SIGNED[_UNSIGNED.index(unsigned) + 1], key=_SIGNED.index)
 
 
-def _struct(one: pl.Struct, other: pl.Struct) -> pl.DataType | None:
-    fields = {field.name: _dtype(field.dtype) for field in one.fields}
-    for field in other.fields:
+def _struct(first: pl.Struct, second: pl.Struct) -> pl.DataType | None:
+    fields = {field.name: _dtype(field.dtype) for field in first.fields}
+    for field in second.fields:
         held = (
             common_type(fields[field.name], _dtype(field.dtype))
             if field.name in fields

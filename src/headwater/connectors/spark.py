@@ -216,9 +216,9 @@ class SparkTable(VersionedTable, called="spark_table"):
     ) -> Iterator[pl.DataFrame]:
         with spark_errors(f"{self} cannot be read"):
             limit = rows if predicate is None else None
-            found = of_spark(narrowed(self.spark_frame(), columns, predicate, limit).toArrow())
-        yield (found if predicate is None else found.filter(predicate)).head(
-            found.height if rows is None else rows
+            frame = of_spark(narrowed(self.spark_frame(), columns, predicate, limit).toArrow())
+        yield (frame if predicate is None else frame.filter(predicate)).head(
+            frame.height if rows is None else rows
         )
 
 
@@ -260,8 +260,8 @@ def narrowed(
     """The columns and the rows that a predicate of polars lets through, or a few more, as far as
     Spark can tell.
     """
-    where = None if predicate is None else sql_filter(predicate, DIALECT)
-    frame = frame if where is None else frame.where(where)
+    condition = None if predicate is None else sql_filter(predicate, DIALECT)
+    frame = frame if condition is None else frame.where(condition)
     frame = (
         frame if columns is None else frame.select(*(DIALECT.quoted(column) for column in columns))
     )
@@ -291,15 +291,15 @@ def query_id(frame: DataFrame, name: str) -> str:
     if not type(session).__module__.startswith("pyspark.sql.connect"):
         return str(session.sparkContext.getLocalProperty("sql.streaming.queryId"))
     with spark_errors("the queries of the Spark session cannot be listed"):
-        found = {query.name: query.id for query in session.streams.active}
-    if name not in found:
+        ids = {query.name: query.id for query in session.streams.active}
+    if name not in ids:
         raise UsageError(
             f"no query of this Spark session has the name {name!r}, which "
             "headwater_spark.spark_stream() gives; start it with "
             f"frame.writeStream.queryName({name!r}). "
-            f"{nearest(name, [other for other in found if other])}"
+            f"{nearest(name, [query_name for query_name in ids if query_name])}"
         )
-    return found[name]
+    return ids[name]
 
 
 def of_spark(rows: object) -> pl.DataFrame:
@@ -567,8 +567,8 @@ class SparkOutput(Readable, metaclass=Spelled):
     @property
     def _path(self) -> tuple[str, str] | None:
         """The format and the path, where the table is at a path."""
-        found = None if self.table is None else AT_PATH.fullmatch(self.table)
-        return None if found is None else (found["format"], found["path"])
+        match = None if self.table is None else AT_PATH.fullmatch(self.table)
+        return None if match is None else (match["format"], match["path"])
 
 
 spark_output = SparkOutput

@@ -211,7 +211,7 @@ class _QueryRows:
     def schema(self) -> tuple[pl.Schema, Dialect]:
         """The types of the columns, and how the database compares them."""
         with closing(self._cursor()) as cursor:
-            table = self._run(cursor, f"SELECT * FROM {self._of()} LIMIT 0").read_all()  # noqa: S608 (the query is the user's)
+            table = self._run(cursor, f"SELECT * FROM {self._from_clause()} LIMIT 0").read_all()  # noqa: S608 (the query is the user's)
             check_names(table.schema.names, self.query)
             check_intervals(table.schema, self.query)
             schema = frame_of(table).schema
@@ -245,25 +245,26 @@ class _QueryRows:
         chosen = ("*" if not columns else ", ".join(map(dialect.quoted, columns))) + dimensions(
             {name: dialect.quoted(name) for name in lists}
         )
-        where = (
+        condition = (
             ""
             if predicate is None or (text := sql_filter(predicate, dialect)) is None
             else f" WHERE {text}"
         )
         limit = f" LIMIT {rows}" if rows is not None and predicate is None else ""
-        left = rows
+        remaining = rows
         with closing(self._cursor()) as cursor:
-            for batch in self._batches(cursor, f"SELECT {chosen} FROM {self._of()}{where}{limit}"):  # noqa: S608 (values are quoted)
+            statement = f"SELECT {chosen} FROM {self._from_clause()}{condition}{limit}"  # noqa: S608 (values are quoted)
+            for batch in self._batches(cursor, statement):
                 frame = of_one_dimension(frame_of(batch), lists)
                 check_values(batch.schema, frame)
                 frame = frame if predicate is None else frame.filter(predicate)
-                frame = frame if left is None else frame.head(left)
+                frame = frame if remaining is None else frame.head(remaining)
                 yield frame
-                left = None if left is None else left - frame.height
-                if left == 0:
+                remaining = None if remaining is None else remaining - frame.height
+                if remaining == 0:
                     return
 
-    def _of(self) -> str:
+    def _from_clause(self) -> str:
         return (
             self.query
             if re.fullmatch(r'[\w."`]+', self.query)
@@ -326,11 +327,11 @@ class _Closing:
     """A cursor that ends its connection too."""
 
     def __init__(self, connection: Any, cursor: Any) -> None:  # noqa: ANN401 (objects of a driver)
-        self._connection, self._own = connection, cursor
+        self._connection, self._cursor = connection, cursor
         self.execute, self.fetch_record_batch = cursor.execute, cursor.fetch_record_batch
 
     def close(self) -> None:
-        self._own.close()
+        self._cursor.close()
         self._connection.close()
 
 
@@ -601,10 +602,11 @@ def check_values(schema: pa.Schema, frame: pl.DataFrame) -> None:
         for inner in _within(field):
             if (name := _unread(inner)) is not None:
                 cast = "numeric" if name == "money" else "text"
-                of = f"{cast}[]" if inner is not field and not _fields(field.type) else cast
+                cast_type = f"{cast}[]" if inner is not field and not _fields(field.type) else cast
                 raise DataError(
                     f"the column {field.name!r} has the type {name}, whose values cannot be read; "
-                    f"convert it in the query: {field.name}::{of} AS {field.name}, or leave it out"
+                    f"convert it in the query: {field.name}::{cast_type} AS {field.name}, or leave "
+                    "it out"
                 )
     for name, dtype in frame.schema.items():
         if type(dtype) not in _ENDS:
@@ -670,9 +672,9 @@ def _plain(field: pa.Field, value: pl.Expr) -> pl.Expr | None:
         inner = _plain(field.type.value_field, pl.element())
         return None if inner is None else value.list.eval(inner)
     plain = [
-        (of.name, inner)
-        for of in _fields(field.type)
-        if (inner := _plain(of, pl.field(of.name))) is not None
+        (member.name, inner)
+        for member in _fields(field.type)
+        if (inner := _plain(member, pl.field(member.name))) is not None
     ]
     return value.struct.with_fields(inner.alias(name) for name, inner in plain) if plain else None
 
