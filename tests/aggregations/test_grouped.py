@@ -440,7 +440,7 @@ def test_neighbours_that_see_the_same_at_one_moment_share_a_map():
         1,
     )
     assert len(found.items) == len(found.values.values) == 80
-    assert found.of.tolist() == [0] * 1000 + [1] * 1000
+    assert found.list_index.tolist() == [0] * 1000 + [1] * 1000
 
 
 def test_each_of_several_sets_of_asks_gets_its_own_maps():
@@ -456,7 +456,7 @@ def test_each_of_several_sets_of_asks_gets_its_own_maps():
         events, [DistinctRequests(a, np.arange(len(a.T))) for a in asks], [wanted], 2
     ):
         pairs = list(zip(part.items.tolist(), part.values.values.tolist(), strict=True))
-        maps.append([pairs[part.starts[i] : part.starts[i + 1]] for i in part.of])
+        maps.append([pairs[part.starts[i] : part.starts[i + 1]] for i in part.list_index])
     assert maps == [
         [[(3, 1)], [(1, 2), (2, 4)]],
         [],

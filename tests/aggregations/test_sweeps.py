@@ -186,7 +186,7 @@ def test_neighbours_that_see_the_same_events_share_a_list():
         1,
     )
     assert len(found.items) == 80
-    assert found.of.tolist() == [0] * 1000 + [1] * 1000
+    assert found.list_index.tolist() == [0] * 1000 + [1] * 1000
 
 
 def test_each_of_several_sets_of_asks_gets_its_own_lists():
@@ -202,7 +202,7 @@ def test_each_of_several_sets_of_asks_gets_its_own_lists():
         events, [DistinctRequests(a, np.arange(len(a.T))) for a in asks], [wanted], 2
     )
     lists = [
-        [part.items[part.starts[i] : part.starts[i + 1]].tolist() for i in part.of]
+        [part.items[part.starts[i] : part.starts[i + 1]].tolist() for i in part.list_index]
         for (part,) in found
     ]
     assert lists == [[[3], [1, 2]], [], [[1, 3], [1, 2], [1, 2]]]

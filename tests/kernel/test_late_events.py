@@ -34,7 +34,7 @@ def made(random, n, *, delays, lives):
         np.array([[random.randrange(160) for _ in range(20)] for _ in range(3)], np.int64)
     ).ravel()
     K = T - np.array([random.choice([0, 0, 3, 30, -5]) for _ in T], np.int64)
-    return Events(starts, t, known, 0, NOTHING, {}, gone=gone), RequestTimes(
+    return Events(starts, t, known, 0, NOTHING, {}, removed_at=gone), RequestTimes(
         np.arange(4) * 20, T, K
     )
 
@@ -48,7 +48,7 @@ def visible(events, asks, window, j):
     return {
         i
         for i in range(a, b)
-        if tail <= events.t[i] < head and events.known[i] <= K < events.gone[i]
+        if tail <= events.t[i] < head and events.known[i] <= K < events.removed_at[i]
     }
 
 
@@ -63,7 +63,7 @@ def test_the_layers_of_an_ask_hold_what_it_sees_each_in_one_range(window, random
     events, asks = made(random, 60, delays=delays, lives=lives)
     seen = [[] for _ in asks.T]
     for layer in layers(events):
-        for times in (layer.known, layer.gone):
+        for times in (layer.known, layer.removed_at):
             for a, b in zip(layer.starts[:-1], layer.starts[1:], strict=True):
                 assert (np.diff(times[a:b]) >= 0).all()
         row = layer.row if len(layer.row) else np.arange(len(layer.t))
@@ -87,7 +87,7 @@ def test_a_range_reaches_into_two_blocks_at_most_and_folds_right(window, random,
         block = blocks(layer, window)
         values = np.array([random.randrange(1, 100) / 7 for _ in layer.t])
         found = np.zeros(len(lo))
-        ranges = Ranges(lo, hi, block, len(layer.gone) > 0)
+        ranges = Ranges(lo, hi, block, len(layer.removed_at) > 0)
         _fold(values, ADD, *ranges, values.copy(), values.copy(), found)
         walked = np.zeros(len(lo))
         _walk(values, ADD, *ranges, walked)
@@ -101,7 +101,7 @@ def test_where_each_event_is_gone_some_time_later_no_range_lies_inside_a_block()
     square of its length.
     """
     t = np.arange(1000) * 10
-    events = Events(np.array([0, 1000]), t, t + 1, 0, NOTHING, {}, gone=t + 1 + 2000)
+    events = Events(np.array([0, 1000]), t, t + 1, 0, NOTHING, {}, removed_at=t + 1 + 2000)
     asks = RequestTimes(np.array([0, 3000]), np.arange(3000) * 4, np.arange(3000) * 4)
     _, layer = layers(events)
     lo, hi = window_bounds(layer, asks, Window.in_micros(None))
@@ -117,14 +117,14 @@ def test_events_that_last_need_as_few_layers_as_they_do_without_corrections():
     """Those that are taken back come in layers of their own."""
     t = np.arange(100)
     events = Events(
-        np.array([0, 100]), t, t, 0, NOTHING, {}, gone=np.where(t % 10 == 0, t + 30, LASTS)
+        np.array([0, 100]), t, t, 0, NOTHING, {}, removed_at=np.where(t % 10 == 0, t + 30, LASTS)
     )
     assert [len(layer.t) for layer in layers(events)] == [90, 10]
-    assert [len(layer.gone) for layer in layers(events)] == [0, 10]
+    assert [len(layer.removed_at) for layer in layers(events)] == [0, 10]
 
 
 def test_the_first_layer_is_of_what_lasts_even_if_that_is_nothing():
     """Else the bits of -0.0 would depend on which keys are taken together."""
     t = np.arange(4)
-    events = Events(np.array([0, 4]), t, t, 0, NOTHING, {}, gone=t + 9)
+    events = Events(np.array([0, 4]), t, t, 0, NOTHING, {}, removed_at=t + 9)
     assert [len(layer.t) for layer in layers(events)] == [0, 4]

@@ -248,7 +248,7 @@ class _FirstLastN:
             lists = sliding.best(
                 visible, codes, len(values), sliding.NEWEST, self.k, ranks, flip=self.newest
             )
-            return ListColumn(lists.of, lists.starts, values[lists.items])
+            return ListColumn(lists.list_index, lists.starts, values[lists.items])
         values = np.empty_like(events.columns[use.columns[0]].values)
         values[rank] = plain(events.columns[use.columns[0]].values)
         if self.newest:  # the smallest code is the first listed
@@ -256,7 +256,7 @@ class _FirstLastN:
         valid = visible.whole.valid(use)
         codes = (np.where(valid, rank, -1) if len(valid) else rank).astype(np.int32)[visible.order]
         lists = sliding.best(visible, codes, len(rank), sliding.PRESENCE, self.k, flip=self.newest)
-        return ListColumn(lists.of, lists.starts, values[lists.items])
+        return ListColumn(lists.list_index, lists.starts, values[lists.items])
 
     def _kept(
         self,

@@ -275,9 +275,9 @@ def _pairs(visible: VisibleRanges, groups: _CategoryGroups, max_keys: int, T: I6
         groups.near,
         flip=True,
     )
-    fresh = run_starts(lists.of, T)
+    fresh = run_starts(lists.list_index, T)
     requests = np.flatnonzero(fresh)
-    chosen = lists.of[requests]
+    chosen = lists.list_index[requests]
     sizes = np.diff(lists.starts)[chosen]
     request = np.repeat(requests, sizes)
     group = cast("I64", lists.items[ragged.places(sizes) + np.repeat(lists.starts[chosen], sizes)])

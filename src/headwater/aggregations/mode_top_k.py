@@ -62,7 +62,7 @@ class _Frequent:
     def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:
         codes, values = visible.coded(use)
         lists = sliding.best(visible, codes, len(values), sliding.COUNT, _list_length(context))
-        return _answers(ListColumn(lists.of, lists.starts, values[lists.items]), context)
+        return _answers(ListColumn(lists.list_index, lists.starts, values[lists.items]), context)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class _Smallest:
     def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         codes, values = visible.coded(use)
         lists = sliding.best(visible, codes, len(values), sliding.PRESENCE, self.max_size)
-        return ListColumn(lists.of, lists.starts, values[lists.items])
+        return ListColumn(lists.list_index, lists.starts, values[lists.items])
 
     def _truncate(self, rows: I64, values: ragged.Entries, count: int) -> State:
         sizes, values, _ = ragged.counted(rows, values, np.ones(len(rows), np.int64), count)
@@ -110,7 +110,7 @@ def _answers(lists: ListColumn, context: FinalizeContext) -> Answers:
     nonempty = np.diff(lists.starts) > 0
     values = cast("Values", np.zeros(len(nonempty), lists.items.dtype))
     values[nonempty] = lists.items
-    return Column(values[lists.of], nonempty[lists.of])
+    return Column(values[lists.list_index], nonempty[lists.list_index])
 
 
 def _starts(rows: I64, count: int) -> I64:

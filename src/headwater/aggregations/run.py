@@ -155,7 +155,7 @@ class _AnswerBuffer:
         )
         for i in self._lists.keys() & by_feature.keys():
             lists = cast("ListColumn", by_feature[i])
-            if len(lists.of):
+            if len(lists.list_index):
                 self._lists[i][first] = lists
 
     def whole(self) -> list[Answers]:

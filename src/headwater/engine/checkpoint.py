@@ -37,9 +37,9 @@ def workplace(query: str, state: str) -> Iterator[Path]:
     try:
         lock = _locked(root)
         with lock:
-            for other in root.iterdir():
-                if other.is_dir() and other.name != state:
-                    shutil.rmtree(other, ignore_errors=True)
+            for former in root.iterdir():
+                if former.is_dir() and former.name != state:
+                    shutil.rmtree(former, ignore_errors=True)
             disk.make_folder(root / state)
             try:
                 yield root / state

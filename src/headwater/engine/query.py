@@ -60,14 +60,14 @@ class RequestSet:
     keys: a frame with the view's keys as columns. t: int64 (rows), when each row asks; orders the
     rows of a key.
     as_of: T and K of the rows at each freshness.
-    of: the rows whose elements these are, where a key is a list; None where each row has one key.
+    list_rows: the rows with these elements, where a key is a list; None where each row has one key.
     An answer does not depend on it.
     """
 
     keys: pl.DataFrame
     t: I64
     as_of: tuple[AsOf, ...]
-    of: ListRows | None = None
+    list_rows: ListRows | None = None
 
     def take(self, rows: I64) -> RequestSet:
         """The rows at these positions."""
@@ -259,7 +259,8 @@ class Engine(Protocol):
 
         Columns: the keys and columns that are asked for; TIME, the time that windows see; KNOWN,
         where a column of the source says when it was known; IDENT, where the source has ids; and
-        GONE, when a version was taken back, where it has `changes`. Times are int64 microseconds.
+        REMOVED_AT, when a version was taken back, where it has `changes`. Times are int64
+        microseconds.
 
         Raises:
             DataError: the source cannot be read.
@@ -297,13 +298,13 @@ def reach_of(requests: Sequence[RequestSet | ListRows], windows: Sequence[Window
     live = [T for T, _ in times if len(T)]
     if not live:
         return None
-    known = max(int(K.max()) for _, K in times if len(K))
+    known_by = max(int(K.max()) for _, K in times if len(K))
     reaches = [w.reach for w in windows]
     far = None if None in reaches else max(r for r in reaches if r is not None)
     return Reach(
         None if far is None else min(int(T.min()) for T in live) - far,
         max(int(T.max()) for T in live),
-        known,
+        known_by,
     )
 
 
@@ -385,9 +386,9 @@ class FeaturePlan:
             else (answers[spec], None)
             for spec in self.values
         ]
-        kept, overflown = [value for value, _ in within], [over for _, over in within]
+        bounded, overflown = [value for value, _ in within], [over for _, over in within]
         old = (
-            [None] * len(kept)
+            [None] * len(bounded)
             if limit is None
             else [_old(answers[spec], limit) for spec in self.ages]
         )
@@ -397,7 +398,7 @@ class FeaturePlan:
                 [_numbers(answers[spec]) for spec in specs]
                 for specs in (self.counts, self.retained)
             )
-            statuses = value_statuses.statuses(features, kept, counts, retained, old, overflown)
+            statuses = value_statuses.statuses(features, bounded, counts, retained, old, overflown)
         known_at = (
             value_statuses.latest(features, [answers[spec] for spec in self.known], K)
             if self.query.known
@@ -405,7 +406,7 @@ class FeaturePlan:
         )
         values = [
             value if missing is None else _without(value, missing)
-            for value, missing in zip(kept, old, strict=True)
+            for value, missing in zip(bounded, old, strict=True)
         ]
         return FinalAnswers(values, statuses, known_at)
 

@@ -147,11 +147,11 @@ def answers_of(rows: pl.DataFrame, levels: int, prefix: str = "") -> list[Featur
         )
 
     def answer(level: int) -> FeatureValues:
-        known = columns(level, "k")
+        known_frame = columns(level, "k")
         return FeatureValues(
             columns(level, "v"),
             columns(level, "s"),
-            known["known"].to_numpy() if known.width else None,
+            known_frame["known"].to_numpy() if known_frame.width else None,
         )
 
     return [answer(level) for level in range(levels)]

@@ -339,8 +339,10 @@ def _lists(
         every = every.cast(pl.Map(keys.dtype, values.dtype))
     back = np.empty(len(order), np.int64)
     back[order] = np.arange(len(order))
-    of = pl.Series(back[lists.of])
-    return every.gather(of if lists.valid is None else of.set(pl.Series(~lists.valid), None))
+    list_index = pl.Series(back[lists.list_index])
+    return every.gather(
+        list_index if lists.valid is None else list_index.set(pl.Series(~lists.valid), None)
+    )
 
 
 def _meant(series: pl.Series, coded: ColumnEncoding | None) -> pl.Series:
@@ -443,8 +445,8 @@ def statuses(
 
 def with_known(events: Events) -> Events:
     """The events with the time at which each became known as one more column, to be aggregated."""
-    known = events.known if len(events.known) else events.t + events.delay
-    return replace(events, columns={**events.columns, KNOWN: Column(known)})
+    known_at = events.known if len(events.known) else events.t + events.delay
+    return replace(events, columns={**events.columns, KNOWN: Column(known_at)})
 
 
 def last_known(features: Sequence[Feature]) -> Iterator[FeatureSpec]:
@@ -462,8 +464,8 @@ def latest(features: Sequence[Feature], known_answers: Sequence[Answers], K: I64
     last = np.full(len(K), NEVER)
     for feature, answers in zip(features, known_answers, strict=True):
         assert isinstance(answers, Column)
-        known = K if feature.aggregation.facts.queue else answers.values
+        known_at = K if feature.aggregation.facts.queue else answers.values
         last = np.where(
-            True if answers.valid is None else answers.valid, np.maximum(last, known), last
+            True if answers.valid is None else answers.valid, np.maximum(last, known_at), last
         )
     return last

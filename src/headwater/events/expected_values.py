@@ -29,7 +29,11 @@ def breaks(expected: Expect, dtype: pl.DataType) -> pl.Expr | None:
         broken += [column > high] if high is not None else []
     if expected.accepted_values is not None:
         broken.append(~column.is_in(list(expected.accepted_values)))
-    anywhere = [pl.any_horizontal(part.fill_null(value=False) for part in broken)] if broken else []
+    anywhere = (
+        [pl.any_horizontal(condition.fill_null(value=False) for condition in broken)]
+        if broken
+        else []
+    )
     if expected.not_null:
         anywhere.append(column.is_null())
     return pl.any_horizontal(anywhere).alias(expected.describe()) if anywhere else None

@@ -126,24 +126,24 @@ def plain_key_lists(
     """As `key_lists`, of plain values: lists, tuples, arrays and series."""
     elements: list[object] = []
     sizes = np.zeros(len(column), np.int64)
-    for row, given in enumerate(column):
-        if given is None:
+    for row, row_keys in enumerate(column):
+        if row_keys is None:
             continue
-        if not isinstance(given, list | tuple | np.ndarray | pl.Series):
+        if not isinstance(row_keys, list | tuple | np.ndarray | pl.Series):
             raise DataError(
                 f"{_row(row, len(column))}{reader} is looked up by a list, and {name!r} is "
-                f"{given!r}; give a list of keys"
+                f"{row_keys!r}; give a list of keys"
             )
-        sizes[row] = len(given)
+        sizes[row] = len(row_keys)
         elements += (
-            given
-            if isinstance(given, list | tuple)
-            else given.tolist()
-            if isinstance(given, np.ndarray)
-            else given.to_list()
+            row_keys
+            if isinstance(row_keys, list | tuple)
+            else row_keys.tolist()
+            if isinstance(row_keys, np.ndarray)
+            else row_keys.to_list()
         )
     check_length(sizes, max_length, name, reader)
-    return KeyLists(sizes, np.array([given is None for given in column], np.bool_)), elements
+    return KeyLists(sizes, np.array([row_keys is None for row_keys in column], np.bool_)), elements
 
 
 def check_length(sizes: I64, max_length: int, name: str, reader: str) -> None:

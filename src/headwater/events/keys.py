@@ -187,18 +187,20 @@ def _all_between(ends: Sequence[int], low: int, high: int) -> bool:
     return all(low <= end <= high for end in ends)
 
 
-def check_types(name: str, mine: pl.DataType, theirs: pl.DataType, subject: str) -> None:
+def check_types(name: str, dtype: pl.DataType, request_dtype: pl.DataType, subject: str) -> None:
     """Refuse a key whose type in the requests is another than in the source."""
-    if pl.Null in (mine, theirs):
+    if pl.Null in (dtype, request_dtype):
         return
-    if mine.is_float() or theirs.is_float():
+    if dtype.is_float() or request_dtype.is_float():
         raise DataError(
-            f"{subject}: the key {name!r} is a float ({mine} in the source, {theirs} in the "
+            f"{subject}: the key {name!r} is a float ({dtype} in the source, {request_dtype} in "
+            "the "
             "requests); floats that look equal may differ, so cast both to integers or strings"
         )
-    if _common(mine) != _common(theirs):
+    if _common(dtype) != _common(request_dtype):
         raise DataError(
-            f"{subject}: the key {name!r} is {mine} in the source and {theirs} in the requests; "
+            f"{subject}: the key {name!r} is {dtype} in the source and {request_dtype} in the "
+            "requests; "
             "cast one of them, so that equal keys compare equal"
         )
 
@@ -274,12 +276,12 @@ class _Exported:
     to this.
     """
 
-    def __init__(self, of: _ArrowArray | _ArrowSchema) -> None:
-        self.of = of
+    def __init__(self, structure: _ArrowArray | _ArrowSchema) -> None:
+        self.structure = structure
 
     def __del__(self) -> None:
-        if self.of.release:
-            _RELEASE(self.of.release)(ctypes.addressof(self.of))
+        if self.structure.release:
+            _RELEASE(self.structure.release)(ctypes.addressof(self.structure))
 
 
 @dataclass(frozen=True)
@@ -311,7 +313,7 @@ def string_views(strings: pl.Series) -> StringViews:
     if not len(strings):
         return StringViews(np.empty((0, 2), np.uint64), np.zeros(1, np.int64), valid, None)
     exported = _exported(strings.rechunk())
-    array = exported.of
+    array = exported.structure
     # the last one holds the lengths of those with data
     addresses = array.buffers[_DATA : max(array.n_buffers - 1, _DATA)]
     words = (ctypes.c_uint64 * (2 * array.length)).from_address(
@@ -330,11 +332,11 @@ def _exported(strings: pl.Series) -> _Exported:
     stream = _ArrowStream.from_address(address)
     schema, array = _Exported(_ArrowSchema()), _Exported(_ArrowArray())
     for get, into in ((stream.get_schema, schema), (stream.get_next, array)):
-        if get(address, ctypes.addressof(into.of)):
+        if get(address, ctypes.addressof(into.structure)):
             raise RuntimeError(f"polars {pl.__version__} did not export a column of strings")
-    if schema.of.format != _VIEWS or array.of.length != len(strings):
+    if schema.structure.format != _VIEWS or array.structure.length != len(strings):
         raise RuntimeError(
-            f"polars {pl.__version__} exports strings as {schema.of.format!r} in parts of "
-            f"{array.of.length}, not as views"
+            f"polars {pl.__version__} exports strings as {schema.structure.format!r} in parts of "
+            f"{array.structure.length}, not as views"
         )
     return array

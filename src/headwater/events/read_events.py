@@ -40,7 +40,7 @@ from headwater.kernel.sorting import accepted, perhaps_repeated, versions
 
 BEFORE = "__before"
 
-GONE = "__gone"
+REMOVED_AT = "__removed_at"
 
 _DUPLICATES = ("duplicate events", "of these, duplicates that differ from the first")
 
@@ -182,7 +182,7 @@ def scan_events(
     time = timestamp_micros(
         source.timestamp_field, chosen.schema, source.timezone, subject, days=True
     )
-    known = (
+    known_at = (
         None
         if source.known_at_field is None
         else timestamp_micros(
@@ -190,15 +190,15 @@ def scan_events(
         )
     )
     if source.select is None:
-        refuse_later_timestamps(source, chosen, time, known, subject)
+        refuse_later_timestamps(source, chosen, time, known_at, subject)
     at = time
     # a row without an event time is not an event, here as everywhere
     if source.window_on == "known_at":
-        at = time + source.delay if known is None else pl.when(time.is_not_null()).then(known)
+        at = time + source.delay if known_at is None else pl.when(time.is_not_null()).then(known_at)
     wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
     wanted += [at.alias(TIME)]
-    if known is not None:
-        wanted.append(known.alias(KNOWN))
+    if known_at is not None:
+        wanted.append(known_at.alias(KNOWN))
     if source.id_field is not None:
         column(source.id_field, chosen.schema, subject)
         wanted.append(pl.col(source.id_field).alias(IDENT))
@@ -213,7 +213,7 @@ def scan_events(
     if reach.first is not None:
         within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
     # what no row may know changes nothing, not even the order in which late events are added up
-    if known is not None:
+    if known_at is not None:
         knowable = pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
         within &= knowable
     near, held = chosen.frame, chosen.frame.select(wanted)
@@ -249,7 +249,7 @@ def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | Non
         else source.timestamp_field
     )
     late = source.delay if by_known else 0
-    own = [c for c in (source.timestamp_field, source.known_at_field) if c is not None]
+    time_columns = [c for c in (source.timestamp_field, source.known_at_field) if c is not None]
     pruned = about(
         at,
         _timestamp_type(schema, at),
@@ -263,7 +263,7 @@ def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | Non
     return (
         pruned
         if near is None
-        else pruned & pl.any_horizontal(near, *(pl.col(c).is_null() for c in own))
+        else pruned & pl.any_horizontal(near, *(pl.col(c).is_null() for c in time_columns))
     )
 
 
@@ -303,7 +303,7 @@ def read_events(
     notes: Notes,
 ) -> pl.DataFrame:
     """The events that requests with the keys `request_keys` can reach: the columns of a `Scan`, and
-    GONE where events can be taken back.
+    REMOVED_AT where events can be taken back.
 
     Each column lies in one chunk.
 
@@ -392,13 +392,15 @@ def _chosen(
     may be left out of the selection).
     """
     subject = called(source)
-    own = [
+    source_columns = [
         c
         for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes)
         if c
     ]
     until = [c for c in columns if source.columns is not None and c not in source.columns]
-    chosen = selected(source.table, source.select, source.filter, [*own, *until, *also], subject)
+    chosen = selected(
+        source.table, source.select, source.filter, [*source_columns, *until, *also], subject
+    )
     for name in (*keys, *columns):
         column(name, chosen.schema, subject)
     return chosen
@@ -416,7 +418,7 @@ def _in_zone(name: str, source: Source, schema: pl.Schema) -> pl.Expr:
 
 
 def refuse_later_timestamps(
-    source: Source, chosen: Selected, time: pl.Expr, known: pl.Expr | None, subject: str
+    source: Source, chosen: Selected, time: pl.Expr, known_at: pl.Expr | None, subject: str
 ) -> None:
     """Refuse a whole table as a source where other timestamps in it come after its rows are said to
     be known.
@@ -428,7 +430,7 @@ def refuse_later_timestamps(
     ]
     if not others:
         return
-    by = time + source.delay if known is None else known
+    by = time + source.delay if known_at is None else known_at
     zone = source.timezone or "UTC"
     parts = [
         (timestamp_micros(n, chosen.schema, zone, subject) > by).mean().alias(n) for n in others
@@ -510,14 +512,18 @@ def _only(rows: pl.DataFrame, counts: pl.Series) -> pl.DataFrame:
 def _versions(
     resolved: tuple[pl.DataFrame, Bool, TieCandidates | None], source: Source, notes: Notes
 ) -> pl.DataFrame:
-    """The versions that images state, each with GONE; what takes back nothing, or changes nothing,
-    is counted.
+    """The versions that images state, each with REMOVED_AT. Images that take back or change nothing
+    are counted.
     """
     images, suspect, ties = resolved
     before = images[BEFORE].to_numpy()
-    keep, gone, of_nothing = ~before, np.full(images.height, LASTS), int((before & ~suspect).sum())
+    keep, removed_at, of_nothing = (
+        ~before,
+        np.full(images.height, LASTS),
+        int((before & ~suspect).sum()),
+    )
     if ties is not None:
-        keep[suspect], gone[suspect], more = versions(
+        keep[suspect], removed_at[suspect], more = versions(
             ties.ident, ties.known, before[suspect], ties.tie_order, ties.content, ties.exact
         )
         of_nothing += more
@@ -527,7 +533,7 @@ def _versions(
     return (
         _without_ties(images)
         .drop(BEFORE)
-        .with_columns(pl.Series(GONE, gone))
+        .with_columns(pl.Series(REMOVED_AT, removed_at))
         .filter(pl.Series(keep))
     )
 
@@ -584,7 +590,11 @@ class Selected:
 
 
 def selected(
-    table: Table, select: Selection | None, keep: pl.Expr | None, own: Collection[str], subject: str
+    table: Table,
+    select: Selection | None,
+    keep: pl.Expr | None,
+    required: Collection[str],
+    subject: str,
 ) -> Selected:
     """The table filtered and selected; `own` are columns kept in addition to the selection where
     the table has them.
@@ -603,7 +613,7 @@ def selected(
         selected_names = {output_name(item) for item in select}
         frame = frame.select(
             [pl.col(item) if isinstance(item, str) else item for item in select]
-            + [pl.col(c) for c in dict.fromkeys(own) if c not in selected_names and c in raw]
+            + [pl.col(c) for c in dict.fromkeys(required) if c not in selected_names and c in raw]
         )
     try:
         schema = frame.collect_schema()
@@ -639,7 +649,7 @@ def timestamp_micros(
     """
     dtype = column(name, schema, subject)
     described = f"{subject}: the timestamp {name!r}"
-    select, where = (
+    select, place_text = (
         ("rows.with_columns(...)", "in this call")
         if from_call
         else ("select", "where it is defined")
@@ -647,7 +657,8 @@ def timestamp_micros(
     if dtype == pl.String:
         raise DataError(
             f"{described} is text; parse it in {select}, such as "
-            f"pl.col({name!r}).str.to_datetime('%Y-%m-%d %H:%M:%S'), and give timezone= {where}, "
+            f"pl.col({name!r}).str.to_datetime('%Y-%m-%d %H:%M:%S'), and give timezone= "
+            f"{place_text}, "
             "the zone of the clock that it was read from. A local time declared as UTC lets the "
             "future leak"
         )
@@ -666,7 +677,8 @@ def timestamp_micros(
     if dtype == pl.Date and timezone is None:
         raise DataError(
             f"{described} is a date, known at the end of that day, and nothing says in which "
-            f"zone; give timezone= {where}, the zone whose days they are, such as 'Europe/Oslo' "
+            f"zone; give timezone= {place_text}, the zone whose days they are, such as "
+            "'Europe/Oslo' "
             "or 'UTC'"
         )
     if dtype == pl.Date and timezone is not None:
@@ -677,7 +689,7 @@ def timestamp_micros(
     if dtype.time_zone is None:
         if timezone is None:
             raise DataError(
-                f"{described} has no time zone; give timezone= {where}, the zone of the clock "
+                f"{described} has no time zone; give timezone= {place_text}, the zone of the clock "
                 "that it was read from, such as 'Europe/Oslo' or 'UTC'. A local time declared as "
                 "UTC lets the future leak"
             )
@@ -794,8 +806,14 @@ def declared(source: Source, table: Collection[str]) -> list[str]:
     """The columns whose values decide ties, sorted: those that `select` names, or all of the table;
     without the source's own.
     """
-    own = {source.timestamp_field, source.known_at_field, source.id_field, source.changes, ROW}
-    return sorted(set(table if source.columns is None else source.columns) - own)
+    special_columns = {
+        source.timestamp_field,
+        source.known_at_field,
+        source.id_field,
+        source.changes,
+        ROW,
+    }
+    return sorted(set(table if source.columns is None else source.columns) - special_columns)
 
 
 def tie_columns(
@@ -909,7 +927,7 @@ def compared(
             decides ties.
     """
     ident = events[IDENT].rank("dense").cast(pl.Int64) - 1
-    known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
+    known_at = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
     names = (
         [c for c in events.columns if c not in (KNOWN, IDENT) and not c.startswith(TIE)]
         if read is None
@@ -917,7 +935,7 @@ def compared(
     )
     content = events.select(_comparable(name, events.schema[name]) for name in names)
     stated = np.ones(events.height, np.bool_) if before is None else ~before
-    return TieCandidates(events, ident.to_numpy(), known.to_numpy(), _hashed(content), stated)
+    return TieCandidates(events, ident.to_numpy(), known_at.to_numpy(), _hashed(content), stated)
 
 
 def _deciding(events: pl.DataFrame) -> pl.DataFrame:

@@ -16,7 +16,7 @@ Values = NDArray[np.int64] | NDArray[np.float64]
 
 NOTHING: I64 = np.empty(0, np.int64)
 LASTS = np.iinfo(np.int64).max
-"""The gone time of an event that is never retracted."""
+"""`removed_at` of an event that is never taken back."""
 
 
 def run_starts(*keys: Values | Bool) -> Bool:
@@ -69,14 +69,14 @@ class Column:
 class ListColumn:
     """A list, or a map, for each of l answers, neighbours often share one.
 
-    of: int64 (l), which list each answer is; never falling as `aggregate` makes it, any order
-    afterwards.
+    list_index: int64 (l), which list each answer is; never falling as `aggregate` makes it, any
+    order afterwards.
     starts: int64 (m + 1): list i is items[starts[i]:starts[i + 1]]. `valid` None: no answer is
     null.
     values: for maps, whose keys the items are, what each of them maps to.
     """
 
-    of: I64
+    list_index: I64
     starts: I64
     items: Values
     valid: Bool | None = None
@@ -85,7 +85,7 @@ class ListColumn:
     def take(self, index: I64) -> ListColumn:
         """The answers at these positions."""
         return ListColumn(
-            self.of[index],
+            self.list_index[index],
             self.starts,
             self.items,
             None if self.valid is None else self.valid[index],
@@ -95,11 +95,15 @@ class ListColumn:
     def slice(self, start: int, stop: int) -> ListColumn:
         """The answers between two positions, with the lists that they use; `of` must not fall."""
         valid = None if self.valid is None else self.valid[start:stop]
-        first, last = (int(self.of[start]), int(self.of[stop - 1])) if start < stop else (0, -1)
+        first, last = (
+            (int(self.list_index[start]), int(self.list_index[stop - 1]))
+            if start < stop
+            else (0, -1)
+        )
         a, b = int(self.starts[first]), int(self.starts[last + 1])
         values = None if self.values is None else self.values.slice(a, b)
         return ListColumn(
-            self.of[start:stop] - first,
+            self.list_index[start:stop] - first,
             self.starts[first : last + 2] - a,
             self.items[a:b],
             valid,
@@ -112,10 +116,10 @@ class ListColumn:
         lists = np.cumsum([0, *(len(p.starts) - 1 for p in parts)])
         items = np.cumsum([0, *(len(p.items) for p in parts)])
         starts = [p.starts[:-1] + begin for p, begin in zip(parts, items[:-1], strict=True)]
-        of = [p.of + begin for p, begin in zip(parts, lists[:-1], strict=True)]
+        list_index = [p.list_index + begin for p, begin in zip(parts, lists[:-1], strict=True)]
         values = [p.values for p in parts if p.values is not None]
         return ListColumn(
-            np.concatenate(of),
+            np.concatenate(list_index),
             np.concatenate([*starts, items[-1:]]),
             np.concatenate([p.items for p in parts]),
             values=Column.join(values) if values else None,
@@ -134,8 +138,8 @@ class Events:
     row: int64 (n), the position in the events that these were taken from, or empty for the events
     themselves.
     ended_after: how long after an event's end, in microseconds, it is known that it ended.
-    gone: int64 (n), from when on each event is taken back (LASTS: never), or empty where none is;
-    then `known` is not empty.
+    removed_at: int64 (n), from when on each event is taken back (LASTS: never), or empty where
+    none is; then `known` is not empty.
     """
 
     starts: I64
@@ -146,7 +150,7 @@ class Events:
     columns: Mapping[str, Column]
     row: I64 = field(default_factory=lambda: NOTHING)
     ended_after: int = 0
-    gone: I64 = field(default_factory=lambda: NOTHING)
+    removed_at: I64 = field(default_factory=lambda: NOTHING)
 
     def keys(self, first: int, last: int) -> Events:
         """The events of the keys first to last - 1, without a copy."""
@@ -154,7 +158,9 @@ class Events:
         cut = {name: column.slice(a, b) for name, column in self.columns.items()}
         starts = self.starts[first : last + 1] - a
         sliced = (self.t[a:b], self.known[a:b], self.delay, self.ident[a:b], cut)
-        return Events(starts, *sliced, ended_after=self.ended_after, gone=self.gone[a:b])
+        return Events(
+            starts, *sliced, ended_after=self.ended_after, removed_at=self.removed_at[a:b]
+        )
 
 
 @dataclass(frozen=True)

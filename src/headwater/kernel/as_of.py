@@ -1,8 +1,7 @@
-"""The one rule's clock: from when a prediction is asked for to T, where the window ends, and K, by
-when a thing must be known.
+"""Map a request time t to T (the end of the window) and K (the knowledge cutoff).
 
-Cuts as jobs and readers meet them: which one is to be read, which can be computed, and when the
-next one can.
+A cut is the T that a batch run computes values for. Jobs and readers ask which cut to read, which
+can be computed, and when the next one can.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ class ResultBuffer:
     def columns(self) -> list[Column]:
         """Every column in the order of rows."""
         valid = [
-            np.logical_not(of, out=of) if nulls else None
-            for of, nulls in zip(self._null, self._nullable, strict=True)
+            np.logical_not(null, out=null) if nulls else None
+            for null, nulls in zip(self._null, self._nullable, strict=True)
         ]
         return [
             Column(cast("Values", words.view(dtype)), v)

@@ -34,9 +34,9 @@ def layers(events: Events) -> Iterator[Events]:
         yield events
         return
     layer = np.empty(len(events.t), np.int64)
-    lasting, fleeting = _assign(events.starts, events.known, events.gone, LASTS, layer)
+    lasting, fleeting = _assign(events.starts, events.known, events.removed_at, LASTS, layer)
     if lasting <= 1 and fleeting == 0:
-        yield replace(events, gone=NOTHING) if len(events.gone) else events
+        yield replace(events, removed_at=NOTHING) if len(events.removed_at) else events
         return
     lasting = max(lasting, 1)
     layer = np.where(layer < 0, lasting - 1 - layer, layer)
@@ -70,7 +70,7 @@ def _taken(events: Events, index: I64, key: I64, *, lasts: bool) -> Events:
     )
     ident = events.ident[index] if len(events.ident) else events.ident
     columns = {name: column.take(index) for name, column in events.columns.items()}
-    gone = NOTHING if lasts else events.gone[index]
+    removed_at = NOTHING if lasts else events.removed_at[index]
     return Events(
         starts,
         events.t[index],
@@ -80,12 +80,12 @@ def _taken(events: Events, index: I64, key: I64, *, lasts: bool) -> Events:
         columns,
         index,
         events.ended_after,
-        gone,
+        removed_at,
     )
 
 
 @nb.njit(nogil=True, cache=True)
-def _assign(starts, known, gone, lasts, layer):  # type: ignore[no-untyped-def]
+def _assign(starts, known, removed_at, lasts, layer):  # type: ignore[no-untyped-def]
     """The layer of each event that lasts, from 0, and -1 minus that of each that is taken back; how
     many there are of both.
     """
@@ -96,15 +96,17 @@ def _assign(starts, known, gone, lasts, layer):  # type: ignore[no-untyped-def]
     for key in range(len(starts) - 1):
         used, taken = 0, 0
         for i in range(starts[key], starts[key + 1]):
-            if len(gone) > 0 and gone[i] < lasts:
+            if len(removed_at) > 0 and removed_at[i] < lasts:
                 fits = 0
-                while fits < taken and (last_known[fits] > known[i] or last_gone[fits] > gone[i]):
+                while fits < taken and (
+                    last_known[fits] > known[i] or last_gone[fits] > removed_at[i]
+                ):
                     fits += 1
                 if fits == taken:
                     taken += 1
                     if taken > len(last_known):
                         last_known, last_gone = _longer(last_known), _longer(last_gone)
-                last_known[fits], last_gone[fits] = known[i], gone[i]
+                last_known[fits], last_gone[fits] = known[i], removed_at[i]
                 layer[i] = -1 - fits
                 continue
             low, high = 0, used

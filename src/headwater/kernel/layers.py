@@ -80,7 +80,7 @@ class Layer:
 
     def block(self, window: Window) -> I64:
         """`blocks` of the window."""
-        hop = window.hop if len(self.events.gone) else 0
+        hop = window.hop if len(self.events.removed_at) else 0
         return self.derive(("block", window.length, hop), lambda: blocks(self.events, window))
 
     def distinct_times(self) -> bool:
@@ -141,7 +141,7 @@ class Spans:
     def ranges(self) -> Ranges:
         """The ranges as folds take them."""
         return Ranges(
-            self.lo, self.hi, self.layer.block(self.window), len(self.layer.events.gone) > 0
+            self.lo, self.hi, self.layer.block(self.window), len(self.layer.events.removed_at) > 0
         )
 
     def counted(self, use: Use) -> I64:
@@ -225,7 +225,7 @@ def known_bounds(events: Events, requests: RequestTimes) -> tuple[I64, I64]:
         events.starts,
         events.t,
         events.known,
-        events.gone,
+        events.removed_at,
         events.delay,
         requests.starts,
         requests.T,
@@ -275,8 +275,10 @@ def blocks(events: Events, window: Window) -> I64:
     """
     out = np.empty(len(events.t), np.int64)
     length = LIFETIME if window.length is None else window.length
-    if len(events.gone):
-        _blocks_of_gone(events.starts, events.t, events.known, events.gone, length, window.hop, out)
+    if len(events.removed_at):
+        _blocks_of_removed(
+            events.starts, events.t, events.known, events.removed_at, length, window.hop, out
+        )
     else:
         _blocks(events.starts, events.t, length, out)
     return out
@@ -318,7 +320,7 @@ def seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
-def _seen(starts, t, known, gone, delay, ask_starts, T, K, begin, stop):  # type: ignore[no-untyped-def]
+def _seen(starts, t, known, removed_at, delay, ask_starts, T, K, begin, stop):  # type: ignore[no-untyped-def]
     by_column = len(known) > 0
     for key in range(len(starts) - 1):
         first, end = starts[key], starts[key + 1]
@@ -333,8 +335,8 @@ def _seen(starts, t, known, gone, delay, ask_starts, T, K, begin, stop):  # type
             else:
                 b = seek(t, b, first, end, min(T[j], K[j] - delay + 1))
                 k = b
-            if len(gone) > 0:
-                g = seek(gone, g, first, end, K[j] + 1)
+            if len(removed_at) > 0:
+                g = seek(removed_at, g, first, end, K[j] + 1)
             begin[j], stop[j] = g, min(b, k)
 
 
@@ -369,14 +371,14 @@ def _blocks(starts, t, length, out):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _blocks_of_gone(starts, t, known, gone, length, hop, out):  # type: ignore[no-untyped-def]
+def _blocks_of_removed(starts, t, known, removed_at, length, hop, out):  # type: ignore[no-untyped-def]
     """A block ends where no request can see an event together with the block's first one: too late
     for its window, or it is gone.
     """
     for key in range(len(starts) - 1):
         begin = starts[key]
         for i in range(starts[key], starts[key + 1]):
-            if known[i] >= gone[begin] or (
+            if known[i] >= removed_at[begin] or (
                 length >= 0 and t[i] >= t[begin] // hop * hop + hop + length
             ):
                 begin = i
@@ -385,20 +387,20 @@ def _blocks_of_gone(starts, t, known, gone, length, hop, out):  # type: ignore[n
 
 ADD, LEAST, GREATEST = 0, 1, 2
 
-_KEPT = 1 << 18  # entries of the two arrays that a thread keeps: 4 MB
+_SCRATCH_WORDS = 1 << 18  # entries of the two arrays that a thread keeps: 4 MB
 
 _LOCAL = threading.local()
 
 
 class Ranges(NamedTuple):
-    """lo, hi: int64 (l), positions of events. block: int64 (n), as `blocks` makes them. gone:
-    whether its events are gone in turn.
+    """lo, hi: int64 (l), positions of events. block: int64 (n), as `blocks` makes them. removable:
+    whether its events are taken back in turn.
     """
 
     lo: I64
     hi: I64
     block: I64
-    gone: bool
+    removable: bool
 
 
 def fold(values: Values, op: int, neutral: float, ranges: Ranges) -> Values:
@@ -431,10 +433,10 @@ def _scratch(values: Values) -> tuple[Values, Values]:
     """Two arrays as long as these values, of any content. A thread keeps small ones: new memory
     costs more than a fold.
     """
-    if len(values) > _KEPT:
+    if len(values) > _SCRATCH_WORDS:
         return np.empty_like(values), np.empty_like(values)
     if not hasattr(_LOCAL, "words"):
-        _LOCAL.words = np.empty((2, _KEPT), np.int64)
+        _LOCAL.words = np.empty((2, _SCRATCH_WORDS), np.int64)
     left, right = _LOCAL.words[:, : len(values)].view(values.dtype)
     return left, right
 
@@ -449,13 +451,13 @@ def _join(a, b, op):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _walk(v, op, lo, hi, block, gone, out):  # type: ignore[no-untyped-def]
+def _walk(v, op, lo, hi, block, removable, out):  # type: ignore[no-untyped-def]
     for j in range(len(lo)):
         a, b = lo[j], hi[j]
         if b <= a:
             continue
         middle = block[b - 1]
-        if middle == a or (middle < a and not gone):
+        if middle == a or (middle < a and not removable):
             x = v[a]
             for i in range(a + 1, b):
                 x = _join(x, v[i], op)
@@ -477,7 +479,7 @@ def _walk(v, op, lo, hi, block, gone, out):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _fold(v, op, lo, hi, block, gone, left, right, out):  # type: ignore[no-untyped-def]
+def _fold(v, op, lo, hi, block, removable, left, right, out):  # type: ignore[no-untyped-def]
     n = len(v)
     if n > 0:
         left[0], right[n - 1] = v[0], v[n - 1]
@@ -500,7 +502,7 @@ def _fold(v, op, lo, hi, block, gone, left, right, out):  # type: ignore[no-unty
             out[j] = left[b - 1]
         elif middle > a:
             out[j] = _join(right[a], left[b - 1], op)
-        elif not gone:  # a late head: the range lies inside one block
+        elif not removable:  # a late head: the range lies inside one block
             x = v[a]
             for i in range(a + 1, b):
                 x = _join(x, v[i], op)
@@ -529,7 +531,7 @@ def chan(n, m, s, k, p, q):  # type: ignore[no-untyped-def]  # noqa: ANN201 (com
 
 
 @nb.njit(nogil=True, cache=True)
-def _fold_moments(v, lo, hi, block, gone, left, right, count, mean, square):  # type: ignore[no-untyped-def]
+def _fold_moments(v, lo, hi, block, removable, left, right, count, mean, square):  # type: ignore[no-untyped-def]
     n = len(v)
     for i in range(n):
         present = 1.0 if v[i] == v[i] else 0.0
@@ -565,7 +567,7 @@ def _fold_moments(v, lo, hi, block, gone, left, right, count, mean, square):  # 
                 left[b - 1, 1],
                 left[b - 1, 2],
             )
-        elif not gone:
+        elif not removable:
             c, m, s = 0.0, 0.0, 0.0
             for i in range(a, b):
                 if v[i] == v[i]:
@@ -769,11 +771,11 @@ def _goes_before(program, rows, floats, a, b, first, last):  # type: ignore[no-u
 def _moments(rows, floats, a, b, c):  # type: ignore[no-untyped-def]
     """As `aggregations.moments` merges, to the bit."""
     n, k = rows[a, c], rows[b, c]
-    mean, other = floats[a, c + 1], floats[b, c + 1]
+    mean, mean_b = floats[a, c + 1], floats[b, c + 1]
     total = max(n + k, 1)
-    apart = other - mean if n > 0 and k > 0 else 0.0
+    apart = mean_b - mean if n > 0 and k > 0 else 0.0
     if n == 0:
-        mean = other
+        mean = mean_b
     elif k > 0:
         mean = mean + apart * (k / total)
     rows[a, c] = n + k

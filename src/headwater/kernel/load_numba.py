@@ -57,8 +57,8 @@ def _load() -> None:
 
         from headwater.kernel.sorting import order_and_times
 
-        one = np.zeros(1, np.int64)
-        order_and_times(one, one, 1, threads=1)
+        ones = np.zeros(1, np.int64)
+        order_and_times(ones, ones, 1, threads=1)
 
 
 def _import_without_scipy() -> None:

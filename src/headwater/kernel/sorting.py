@@ -65,12 +65,12 @@ def take(values: NDArray[Scalar], index: I64, threads: int) -> NDArray[Scalar]:
     """values[index]."""
     out = np.empty(len(index), values.dtype)
 
-    def part(cut: tuple[int, int]) -> None:
+    def piece(cut: tuple[int, int]) -> None:
         first, last = cut
         # "raise" would write into a copy first
         np.take(values, index[first:last], out=out[first:last], mode="clip")
 
-    each(part, _cuts(len(index), threads), threads)
+    each(piece, _cuts(len(index), threads), threads)
     return out
 
 
@@ -191,12 +191,12 @@ def tied(starts: I64, t: I64, threads: int = 1) -> tuple[I64, I64]:
     >>> tied(np.array([0, 3, 4]), np.array([5, 5, 6, 6]))
     (array([0, 1]), array([1, 1]))
     """
-    found = each(lambda cut: _all_ties(starts, t, *cut), _key_cuts(starts, threads), threads)
+    ties = each(lambda cut: _all_ties(starts, t, *cut), _key_cuts(starts, threads), threads)
     groups, before = [], 0
-    for _, group in found:
+    for _, group in ties:
         groups.append(group + before)
         before += int(group[-1]) if len(group) else 0
-    return np.concatenate([places for places, _ in found]), np.concatenate(groups)
+    return np.concatenate([places for places, _ in ties]), np.concatenate(groups)
 
 
 def _all_ties(starts: I64, t: I64, first: int, last: int) -> tuple[I64, I64]:
@@ -450,8 +450,8 @@ def _accept(order, ident, known, content, horizon, keep):  # type: ignore[no-unt
 def versions(
     ident: I64, known: I64, before: Bool, tie_order: I64, content: I64, exact: I64
 ) -> tuple[Bool, I64, int]:
-    """Which images begin a version, when each of these is gone, and how many images took back what
-    was not there.
+    """Which images begin a version, when each of these is taken back, and how many images took back
+    what was not there.
 
     Of the images of one id that became known at one moment, what holds from then on is the one
     after a change, and nothing where there are only images before. Of several after, it is one that
@@ -472,8 +472,9 @@ def versions(
     ...     np.zeros(4, np.int64),
     ...     np.array([3, 3, 4, 4]),
     ... )
-    >>> keep, gone, _ = versions(zeros, np.array([1, 5, 5, 9]), before, zeros, content, content)
-    >>> keep, gone[keep]
+    >>> known = np.array([1, 5, 5, 9])
+    >>> keep, removed_at, _ = versions(zeros, known, before, zeros, content, content)
+    >>> keep, removed_at[keep]
     (array([ True, False,  True, False]), array([5, 9]))
     """
     order, passed = _in_turn(ident, known, before, tie_order, exact)
@@ -491,11 +492,11 @@ def versions(
         ident[state[changed]][1:] == ident[state[changed]][:-1], known[state[changed]][1:], LASTS
     )
     begun = state[changed[live[changed]]]
-    keep, gone = np.zeros(len(ident), np.bool_), np.full(len(ident), LASTS)
-    keep[begun], gone[begun] = True, until[live[changed]]
+    keep, removed_at = np.zeros(len(ident), np.bool_), np.full(len(ident), LASTS)
+    keep[begun], removed_at[begun] = True, until[live[changed]]
     held_before = held[np.concatenate([[0], np.cumsum(last[:-1])])]
     nothing = before[order] & ~passed[order] & ~held_before
-    return keep, gone, int(nothing.sum())
+    return keep, removed_at, int(nothing.sum())
 
 
 def _in_turn(ident: I64, known: I64, before: Bool, tie_order: I64, exact: I64) -> tuple[I64, Bool]:

@@ -20,9 +20,9 @@ from headwater.engine.query import EngineRun, EventQuery
 from headwater.events.change_images import ANOTHER, followed, versions_of
 from headwater.events.read_events import (
     BEFORE,
-    GONE,
     IDENT,
     KNOWN,
+    REMOVED_AT,
     ROW,
     TIME,
     Notes,
@@ -61,8 +61,8 @@ class EventTrace:
     notes: Counter[str] = field(default_factory=Counter)
 
     def events(self, keys: Mapping[str, object], served: ViewValues) -> pl.DataFrame:
-        """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`,
-        and `__late`: not known by K.
+        """Keys, columns, TIME, KNOWN, REMOVED_AT where events can be taken back, ROW, `__ok`,
+        `__why`, and `__late`: not known by K.
         """
         if self.view.freshness.scheduled or self.store is None:
             return self._of_history(keys, served).with_columns(
@@ -104,7 +104,7 @@ class EventTrace:
         images = pl.concat(parts, how="diagonal_relaxed")
         begun, ended = versions_of(images.drop(ROW, "__late", "__why", "__ok"), source)
         judged = images.with_row_index("__n").with_columns(
-            pl.Series(GONE, ended), pl.Series("__ok", begun)
+            pl.Series(REMOVED_AT, ended), pl.Series("__ok", begun)
         )
         superseded = followed(judged.filter("__ok")).select("__n", ANOTHER)
         timeless = pl.col(TIME).is_null()
@@ -140,7 +140,7 @@ class EventTrace:
         accepted = open_engine().events(
             EventQuery(source, self.view.keys, [*columns, ROW], Reach(None, FAR, FAR)), EngineRun()
         )
-        accepted = followed(accepted) if GONE in accepted.columns else accepted
+        accepted = followed(accepted) if REMOVED_AT in accepted.columns else accepted
         why = (
             pl.when(~pl.col(ROW).is_in(passing.implode()))
             .then(pl.lit(_FILTERED))
@@ -153,11 +153,11 @@ class EventTrace:
             every = every.with_columns(
                 pl.when(pl.col(TIME).is_not_null()).then(pl.col(KNOWN)).alias(TIME)
             )
-        if GONE in accepted.columns:
+        if REMOVED_AT in accepted.columns:
             every = every.join(
-                accepted.select(ROW, GONE, ANOTHER), on=ROW, how="left", maintain_order="left"
+                accepted.select(ROW, REMOVED_AT, ANOTHER), on=ROW, how="left", maintain_order="left"
             )
-            every = every.with_columns(pl.col(GONE).fill_null(LASTS))
+            every = every.with_columns(pl.col(REMOVED_AT).fill_null(LASTS))
         return every.with_columns(why.alias("__why")).with_columns(
             pl.col("__why").is_null().alias("__ok")
         )

@@ -21,7 +21,7 @@ from headwater.definitions.source import bottom_of
 from headwater.definitions.view_versions import of_version
 from headwater.errors import UsageError, nearest
 from headwater.events.change_images import ANOTHER
-from headwater.events.read_events import GONE, KNOWN, ROW, TIME, Notes, arrived
+from headwater.events.read_events import KNOWN, REMOVED_AT, ROW, TIME, Notes, arrived
 from headwater.ingestion.archive import broken_files_named
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.as_of import as_of
@@ -305,11 +305,14 @@ def _explained_events(
             f"late: it became known after {clock.timestamp(K):%Y-%m-%d %H:%M:%S.%f}, which is K",
         ),
     ]
-    if GONE in events.columns:
+    if REMOVED_AT in events.columns:
         checks.append(
-            ((pl.col(GONE) <= K) & pl.col(ANOTHER), "corrected: K knows a later version of it")
+            (
+                (pl.col(REMOVED_AT) <= K) & pl.col(ANOTHER),
+                "corrected: K knows a later version of it",
+            )
         )
-        checks.append((pl.col(GONE) <= K, "deleted, as K knows"))
+        checks.append((pl.col(REMOVED_AT) <= K, "deleted, as K knows"))
     if begin is not None:
         checks.append(
             (

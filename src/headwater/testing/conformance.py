@@ -302,7 +302,7 @@ def _late(drawn: Case, random: Random) -> tuple[Events, RequestTimes]:
         np.int64,
     )
     return replace(
-        events, known=known, gone=removed_at if random.random() < 0.7 else NOTHING
+        events, known=known, removed_at=removed_at if random.random() < 0.7 else NOTHING
     ), RequestTimes(np.array([0, len(T)]), T, K)
 
 
@@ -348,7 +348,7 @@ def _values(column: Answers) -> list[Value | tuple[Value, ...]]:
         width = 1 if column.values is None else 2
         return [
             tuple(items[width * column.starts[i] : width * column.starts[i + 1]])
-            for i in column.of.tolist()
+            for i in column.list_index.tolist()
         ]
     valid: Sequence[bool] = (
         [True] * len(column.values) if column.valid is None else column.valid.tolist()

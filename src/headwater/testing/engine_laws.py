@@ -41,7 +41,7 @@ from headwater.engine.query import (
     StateQuery,
 )
 from headwater.errors import DataError, HeadwaterWarning
-from headwater.events.read_events import GONE, IDENT, KNOWN, TIME, Reach
+from headwater.events.read_events import IDENT, KNOWN, REMOVED_AT, TIME, Reach
 from headwater.kernel.arrays import LASTS
 from headwater.kernel.as_of import NEVER
 from headwater.state.record import key_bytes
@@ -559,7 +559,7 @@ def _row(source: Source, columns: Sequence[str], event: Event) -> Row:
     if source.id_field is not None:
         row[IDENT] = event.ident
     if source.changes is not None:
-        row[GONE] = LASTS if event.removed_at == float("inf") else int(event.removed_at)
+        row[REMOVED_AT] = LASTS if event.removed_at == float("inf") else int(event.removed_at)
     return row
 
 

@@ -37,7 +37,7 @@ from headwater.events.columns import (
     feature_dtype,
 )
 from headwater.events.keys import check_types
-from headwater.events.read_events import GONE, IDENT, KNOWN, TIME, Notes
+from headwater.events.read_events import IDENT, KNOWN, REMOVED_AT, TIME, Notes
 from headwater.kernel.arrays import I64, LASTS
 from headwater.kernel.as_of import NEVER
 from headwater.testing.naive import NaiveFeatures, accepted_events
@@ -240,7 +240,7 @@ def _event_of_frame(source: Source, row: Row) -> Event:
     """An event of a frame that `events` gave."""
     time, known_by_column = int(str(row[TIME])), KNOWN in row and source.window_on == "timestamp"
     delay = micros(source.known_after, "known_after") if source.window_on == "timestamp" else 0
-    removed_at = row.get(GONE)
+    removed_at = row.get(REMOVED_AT)
     known_at = int(str(row[KNOWN])) if known_by_column else time + delay
     return Event(
         time,
@@ -269,7 +269,7 @@ def _frame(
     if source.id_field is not None:
         series_by_name[IDENT] = pl.Series([e.ident for e in events], dtype=schema[source.id_field])
     if source.changes is not None:
-        series_by_name[GONE] = pl.Series(
+        series_by_name[REMOVED_AT] = pl.Series(
             [LASTS if e.removed_at == math.inf else int(e.removed_at) for e in events],
             dtype=pl.Int64,
         )

@@ -63,7 +63,9 @@ class ReplayedRows:
         """As `RowWork`."""
         columns = answer_columns(answers, f"{_ANSWER}.{stage}.")
         return rows.with_columns(
-            columns if request_set.of is None else map(request_set.of.lists.lists, columns)
+            columns
+            if request_set.list_rows is None
+            else map(request_set.list_rows.lists.lists, columns)
         )
 
     def finished(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -192,8 +194,8 @@ class _Replay(Stageless):
         columns = self._rows.select(name for name in self._rows.columns if name.startswith(prefix))
         return answers_of(
             columns
-            if request_set.of is None
-            else pl.DataFrame(map(request_set.of.lists.elements, columns)),
+            if request_set.list_rows is None
+            else pl.DataFrame(map(request_set.list_rows.lists.elements, columns)),
             len(request_set.as_of),
             prefix,
         )

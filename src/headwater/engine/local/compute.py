@@ -42,9 +42,9 @@ from headwater.events.columns import (
 )
 from headwater.events.keys import CODE, code_keys
 from headwater.events.read_events import (
-    GONE,
     IDENT,
     KNOWN,
+    REMOVED_AT,
     TIME,
     Notes,
     called,
@@ -129,9 +129,13 @@ def answer(
         )
         values = [
             _decoded(
-                plan, dict(zip(specs, of, strict=True)), requests[r].as_of[time].K, encodings, cores
+                plan,
+                dict(zip(specs, columns, strict=True)),
+                requests[r].as_of[time].K,
+                encodings,
+                cores,
             )
-            for (r, time), of in zip(places, answers, strict=True)
+            for (r, time), columns in zip(places, answers, strict=True)
         ]
         groups.append(dict(zip(places, values, strict=True)))
     return [
@@ -171,10 +175,10 @@ def _sorted(
     """The requests at each freshness, all sorted by key and time once."""
     order, starts = shared.order_of(codes, requests.t, keys, threads)
 
-    def at(of: AsOf) -> DistinctRequests:
-        T = take(of.T, order, 1)
+    def at(times: AsOf) -> DistinctRequests:
+        T = take(times.T, order, 1)
         return distinct_requests(
-            RequestTimes(starts, T, T if of.K is of.T else take(of.K, order, 1)), order
+            RequestTimes(starts, T, T if times.K is times.T else take(times.K, order, 1)), order
         )
 
     return each(at, requests.as_of, threads)
@@ -210,10 +214,13 @@ def _check_columns(query: Query, table: pl.DataFrame) -> None:
         split = feature.aggregation.secondary
         if split is not None:
             check_secondary(table[value_name(split.column)], f"{subject}: {split.column!r}")
-        where = feature.aggregation.where
-        if where is not None:
+        condition = feature.aggregation.where
+        if condition is not None:
             check_where(
-                feature.aggregation.function, where, table.schema[value_name(where)], subject
+                feature.aggregation.function,
+                condition,
+                table.schema[value_name(condition)],
+                subject,
             )
 
 
@@ -243,8 +250,8 @@ def _decoded(
     """The kernel's answers to some rows as users see them."""
     final = plan.finalize(answers, K)
 
-    def series_of(of: tuple[Feature, Answers]) -> pl.Series:
-        feature, column = of
+    def series_of(answered: tuple[Feature, Answers]) -> pl.Series:
+        feature, column = answered
         coded = encodings.get(feature.columns[feature.column]) if feature.columns else None
         split = feature.aggregation.secondary
         return decode(
@@ -266,11 +273,11 @@ def _decoded(
 
 def _whole(groups: Sequence[FeatureValues]) -> FeatureValues:
     """The values of all groups of features."""
-    known = [group.known_at for group in groups if group.known_at is not None]
+    known_times = [group.known_at for group in groups if group.known_at is not None]
     return FeatureValues(
         pl.DataFrame([series for group in groups for series in group.values]),
         pl.DataFrame([series for group in groups for series in group.statuses]),
-        np.maximum.reduce(known) if known else None,
+        np.maximum.reduce(known_times) if known_times else None,
     )
 
 
@@ -302,11 +309,13 @@ def sort_events(table: pl.DataFrame, keys: int, source: Source, threads: int) ->
     )
     ident = _break_ties(table, order, starts, t, threads)
     by_column = KNOWN in table.columns and source.window_on == "timestamp"
-    known = take(table[KNOWN].to_numpy(), order, threads) if by_column else NOTHING
+    known_at = take(table[KNOWN].to_numpy(), order, threads) if by_column else NOTHING
     delay = source.delay if source.window_on == "timestamp" else 0
-    changing = GONE in table.columns and (table[GONE] < LASTS).any()
-    gone = take(table[GONE].to_numpy(), order, threads) if changing else NOTHING
-    return Events(starts, t, known, delay, ident, {}, ended_after=source.delay, gone=gone), order
+    changing = REMOVED_AT in table.columns and (table[REMOVED_AT] < LASTS).any()
+    removed_at = take(table[REMOVED_AT].to_numpy(), order, threads) if changing else NOTHING
+    return Events(
+        starts, t, known_at, delay, ident, {}, ended_after=source.delay, removed_at=removed_at
+    ), order
 
 
 def sorted_columns(

@@ -32,9 +32,9 @@ from headwater.engine.query import (
     States,
 )
 from headwater.events.read_events import (
-    GONE,
     IDENT,
     KNOWN,
+    REMOVED_AT,
     TIME,
     Notes,
     Reach,
@@ -98,8 +98,8 @@ def counted_now(
 ) -> pl.LazyFrame:
     """Those of the events of a scan that count at the end of a reach, and have keys."""
     delay = source.delay if source.window_on == "timestamp" else 0
-    known = pl.col(KNOWN) if KNOWN in events.collect_schema() else pl.col(TIME) + delay
-    return events.filter(pl.col(TIME) < reach.last, known <= reach.known).drop_nulls(list(keys))
+    known_at = pl.col(KNOWN) if KNOWN in events.collect_schema() else pl.col(TIME) + delay
+    return events.filter(pl.col(TIME) < reach.last, known_at <= reach.known).drop_nulls(list(keys))
 
 
 EVENT_BYTES = 400  # bytes an event takes at most while its states are made
@@ -152,8 +152,8 @@ class _StateRun(Generic[States]):
         files = [
             [
                 file
-                for of in sorted(events_folder.glob("part*"))
-                for file in bucket_files([of], bucket)
+                for part_folder in sorted(events_folder.glob("part*"))
+                for file in bucket_files([part_folder], bucket)
             ]
             for bucket in range(buckets)
         ]
@@ -182,13 +182,18 @@ class _StateRun(Generic[States]):
             )
             return
         split(scan.frame, pl.col(IDENT).hash() % buckets, draft / "ids", scan.subject)
-        for of in range(buckets):
-            files = bucket_files([draft / "ids"], of)
+        for bucket_of_ids in range(buckets):
+            files = bucket_files([draft / "ids"], bucket_of_ids)
             if files:
                 notes = Notes()
                 rows = scan.counting(pl.read_parquet(files, hive_partitioning=False), notes)
                 self.run.notes.left_out.update(notes.left_out)
-                split(fresh(self.query, rows.lazy()), bucket, draft / f"part{of}", scan.subject)
+                split(
+                    fresh(self.query, rows.lazy()),
+                    bucket,
+                    draft / f"part{bucket_of_ids}",
+                    scan.subject,
+                )
             for file in files:
                 file.unlink()
 
@@ -228,12 +233,14 @@ def reach_between(query: StateQuery[States]) -> Reach:
 def fresh(query: StateQuery[States], rows: pl.LazyFrame) -> pl.LazyFrame:
     """Those of the events that count at the head and did not at the one before."""
     source, head, before, schema = query.source, query.head, query.before, rows.collect_schema()
-    known = (
+    known_at = (
         pl.col(KNOWN)
         if KNOWN in schema
         else pl.col(TIME) + (source.delay if source.window_on == "timestamp" else 0)
     )
-    rows = rows.filter(known <= head.K)
-    if GONE in schema:
-        rows = rows.filter(pl.col(GONE) > head.K, pl.col(GONE) <= LASTS)
-    return rows if before is None else rows.filter((pl.col(TIME) >= before.T) | (known > before.K))
+    rows = rows.filter(known_at <= head.K)
+    if REMOVED_AT in schema:
+        rows = rows.filter(pl.col(REMOVED_AT) > head.K, pl.col(REMOVED_AT) <= LASTS)
+    return (
+        rows if before is None else rows.filter((pl.col(TIME) >= before.T) | (known_at > before.K))
+    )

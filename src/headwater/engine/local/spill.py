@@ -215,8 +215,8 @@ class _SpillJob:
                 )
             done.append(unit)
         return [
-            [self._in_row_order(done, of, time) for time in range(len(r.as_of))]
-            for of, r in enumerate(self.requests)
+            [self._in_row_order(done, number, time) for time in range(len(r.as_of))]
+            for number, r in enumerate(self.requests)
         ]
 
     def _write(self, draft: Path, passed: Callable[[int], None] | None) -> Counter[str]:
@@ -243,15 +243,15 @@ class _SpillJob:
             self.scan.frame, pl.col(IDENT).hash() % within, draft / "ids", self.scan.subject, passed
         )
         total: Counter[str] = Counter()
-        for of in range(within):
-            files = bucket_files([draft / "ids"], of)
+        for bucket_of_ids in range(within):
+            files = bucket_files([draft / "ids"], bucket_of_ids)
             rows = _read(files)
             if rows is not None:
                 bucket_notes = Notes()
                 split(
                     self.scan.counting(rows, bucket_notes).lazy().filter(needed),
                     bucket,
-                    draft / str(of),
+                    draft / str(bucket_of_ids),
                     self.scan.subject,
                 )
                 total += bucket_notes.left_out
@@ -276,10 +276,12 @@ class _SpillJob:
         bucket = self._hash() % self.plan.buckets
         dealt = []
         for r in self.requests:
-            of = r.keys.with_columns(bucket.alias(BUCKET))[BUCKET].to_numpy()
-            order = np.argsort(of, kind="stable")
+            bucket_of_row = r.keys.with_columns(bucket.alias(BUCKET))[BUCKET].to_numpy()
+            order = np.argsort(bucket_of_row, kind="stable")
             dealt.append(
-                np.split(order, np.searchsorted(of[order], np.arange(1, self.plan.buckets)))
+                np.split(
+                    order, np.searchsorted(bucket_of_row[order], np.arange(1, self.plan.buckets))
+                )
             )
         for number, rows in enumerate(zip(*dealt, strict=True)):
             if not any(map(len, rows)):
@@ -319,43 +321,47 @@ class _SpillJob:
         answers = local.answer(self.query, self._events(unit), unit_requests, self.run)
         disk.make_folder(folder.parent)
         with renamed(folder) as draft:
-            for of, by_time in enumerate(answers):
+            for number, by_time in enumerate(answers):
                 for time, values in enumerate(by_time):
-                    _write_values(values, draft / f"{of}.{time}")
+                    _write_values(values, draft / f"{number}.{time}")
 
-    def _in_row_order(self, units: Sequence[_WorkUnit], of: int, time: int) -> FeatureValues:
-        rows = np.concatenate([unit.rows[of] for unit in units])
+    def _in_row_order(self, units: Sequence[_WorkUnit], number: int, time: int) -> FeatureValues:
+        rows = np.concatenate([unit.rows[number] for unit in units])
         back = np.empty_like(rows)
         back[rows] = np.arange(len(rows))
         parts = [
-            _read_values(self.folder / "answers" / unit.name / f"{of}.{time}") for unit in units
+            _read_values(self.folder / "answers" / unit.name / f"{number}.{time}") for unit in units
         ]
-        known = [part.known_at for part in parts if part.known_at is not None]
+        known_times = [part.known_at for part in parts if part.known_at is not None]
         return FeatureValues(
             _gathered([part.values for part in parts], back),
             _gathered([part.statuses for part in parts], back),
-            np.concatenate(known)[back] if known else None,
+            np.concatenate(known_times)[back] if known_times else None,
         )
 
 
 def _write_values(values: FeatureValues, folder: Path) -> None:
     """A file for each field."""
     disk.make_folder(folder)
-    known = pl.DataFrame() if values.known_at is None else pl.DataFrame({KNOWN: values.known_at})
+    known_frame = (
+        pl.DataFrame() if values.known_at is None else pl.DataFrame({KNOWN: values.known_at})
+    )
     for name, frame in (
         ("values", values.values),
         ("statuses", values.statuses),
-        ("known_at", known),
+        ("known_at", known_frame),
     ):
         frame.write_ipc(disk.create(folder / f"{name}.arrow"))
 
 
 def _read_values(folder: Path) -> FeatureValues:
     """What `_write_values` wrote."""
-    values, statuses, known = (
+    values, statuses, known_frame = (
         pl.read_ipc(folder / f"{name}.arrow") for name in ("values", "statuses", "known_at")
     )
-    return FeatureValues(values, statuses, known[KNOWN].to_numpy() if known.width else None)
+    return FeatureValues(
+        values, statuses, known_frame[KNOWN].to_numpy() if known_frame.width else None
+    )
 
 
 def _gathered(parts: Sequence[pl.DataFrame], rows: I64) -> pl.DataFrame:
@@ -557,13 +563,13 @@ def bytes_an_event(sample: pl.DataFrame, columns: Sequence[str]) -> int:
     return read + read // 2 + coded + _KERNEL
 
 
-def planned(events: int, each: int, free: int) -> BucketPlan:
+def planned(events: int, event_bytes: int, free: int) -> BucketPlan:
     """A plan for so many events of so many bytes each, in so much memory.
 
     >>> planned(1_000_000, 100, 50_000_000)
     BucketPlan(buckets=8, capacity=300000)
     """
-    capacity = max(int(free * _SPARE) // each, 1)
+    capacity = max(int(free * _SPARE) // event_bytes, 1)
     return BucketPlan(
         1 if events <= capacity else min(-(-events // capacity) * _FINER, _MOST_BUCKETS), capacity
     )

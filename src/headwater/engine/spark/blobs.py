@@ -163,8 +163,8 @@ def tables_of(blobs: Iterable[Blob], batches: int) -> Iterator[pa.Table]:
     """Tables of so many batches of blobs each."""
     import pyarrow as pa
 
-    left = batches_of(blobs)
-    while some := list(islice(left, batches)):
+    batches_left = batches_of(blobs)
+    while some := list(islice(batches_left, batches)):
         yield pa.Table.from_batches(some)
 
 
@@ -222,8 +222,8 @@ def answer_frame(rows: pl.Series, values: FeatureValues, number: int, level: int
         *(s.alias(f"v{s.name}") for s in values.values),
         *(s.alias(f"s{s.name}") for s in values.statuses),
     ]
-    known = [] if values.known_at is None else [pl.Series(_KNOWN_AT, values.known_at)]
-    return pl.DataFrame([*columns, *known]).with_columns(
+    known_columns = [] if values.known_at is None else [pl.Series(_KNOWN_AT, values.known_at)]
+    return pl.DataFrame([*columns, *known_columns]).with_columns(
         pl.lit(number, pl.Int32).alias(SET), pl.lit(level, pl.Int32).alias(LEVEL)
     )
 
@@ -232,11 +232,11 @@ def values_of(frame: pl.DataFrame) -> FeatureValues:
     """The answers of a frame that a worker made, by the number of their rows."""
     frame = frame.sort(_ROW)
     values, statuses = (
-        pl.DataFrame([frame[c].alias(c[1:]) for c in frame.columns if c.startswith(of)])
-        for of in "vs"
+        pl.DataFrame([frame[c].alias(c[1:]) for c in frame.columns if c.startswith(prefix)])
+        for prefix in "vs"
     )
-    known = frame[_KNOWN_AT].to_numpy() if _KNOWN_AT in frame.columns else None
-    return FeatureValues(values, statuses, known)
+    known_at = frame[_KNOWN_AT].to_numpy() if _KNOWN_AT in frame.columns else None
+    return FeatureValues(values, statuses, known_at)
 
 
 CHUNK_BYTES = 64_000_000  # of rows that are held as one
@@ -321,18 +321,23 @@ class Spilled:
         """
         files = [self.files(bucket) for bucket in buckets]
         if parts <= 1:
-            yield [pl.read_parquet(of) if of else None for of in files]
+            yield [
+                pl.read_parquet(bucket_paths) if bucket_paths else None for bucket_paths in files
+            ]
             return
         with TemporaryDirectory(dir=self.folder) as name:
             folders = [Path(name) / str(number) for number in range(len(files))]
-            for folder, of in zip(folders, files, strict=True):
-                if of:
-                    split(pl.scan_parquet(of), hashed % parts, folder, "the work folder")
+            for folder, bucket_paths in zip(folders, files, strict=True):
+                if bucket_paths:
+                    split(pl.scan_parquet(bucket_paths), hashed % parts, folder, "the work folder")
             for part in range(parts):
-                found = [bucket_files([folder], part) for folder in folders]
-                if any(found):
+                hash_files = [bucket_files([folder], part) for folder in folders]
+                if any(hash_files):
                     yield [
-                        pl.read_parquet(of, hive_partitioning=False) if of else None for of in found
+                        pl.read_parquet(bucket_paths, hive_partitioning=False)
+                        if bucket_paths
+                        else None
+                        for bucket_paths in hash_files
                     ]
 
     def _add(self, blob: Blob) -> None:

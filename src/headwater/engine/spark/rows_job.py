@@ -137,8 +137,8 @@ class RowsJob:
         """The ends with their columns as they will be, and the rows with all answers."""
         stages: list[_Stage] = []
 
-        def on_stage(query: Query, asked: RequestSet) -> list[FeatureValues]:
-            stage = _Stage.of(self, len(stages), query, asked)
+        def on_stage(query: Query, request_set: RequestSet) -> list[FeatureValues]:
+            stage = _Stage.from_query(self, len(stages), query, request_set)
             stages.append(stage)
             return stage.none
 
@@ -164,13 +164,13 @@ class RowsJob:
 
     def _ends(self) -> pl.DataFrame | None:
         """The ends of the rows; None where there are none."""
-        found = [
+        frames = [
             frame_of(blob)
             for blob in collected(
                 mapped(self.rows, ReadRows(self.work, self.raw, ends=True)), _SUBJECT, EngineRun()
             )
         ]
-        ends = self.work.ends(pl.concat(found)) if found else None
+        ends = self.work.ends(pl.concat(frames)) if frames else None
         return None if ends is None or ends.height == 0 else ends
 
 
@@ -190,11 +190,15 @@ class _Stage:
     lists: bool
 
     @classmethod
-    def of(cls, rows: RowsJob, number: int, query: Query, asked: RequestSet) -> _Stage:
+    def from_query(
+        cls, rows: RowsJob, number: int, query: Query, request_set: RequestSet
+    ) -> _Stage:
         """The stage of a query, with the earliest and the latest request of it."""
         # between T and K of the ends are those of all rows
-        reach = reach_of([asked if asked.of is None else asked.of], query.windows)
-        job = SparkJob.of(
+        reach = reach_of(
+            [request_set if request_set.list_rows is None else request_set.list_rows], query.windows
+        )
+        job = SparkJob.for_source(
             rows.given,
             query.source,
             query.keys,
@@ -204,13 +208,22 @@ class _Stage:
             rows.run,
         )
         light = replace(query, source=job.reading.source)
-        ((*none,),) = answer(light, job.nothing, [asked], EngineRun())
+        ((*none,),) = answer(light, job.nothing, [request_set], EngineRun())
         types = (
-            compared_as(job.nothing.schema, query.keys, [asked.keys], job.subject)
+            compared_as(job.nothing.schema, query.keys, [request_set.keys], job.subject)
             if query.keys
             else {}
         )
-        return cls(rows, number, light, job, types, none, reach is not None, asked.of is not None)
+        return cls(
+            rows,
+            number,
+            light,
+            job,
+            types,
+            none,
+            reach is not None,
+            request_set.list_rows is not None,
+        )
 
     def answered(self, rows: DataFrame) -> DataFrame:
         """The rows with the answers of this stage."""

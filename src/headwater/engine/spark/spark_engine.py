@@ -93,7 +93,9 @@ class SparkEngine:
         if query.events is not None or reach is None:
             return LocalEngine().features(query, requests, run)
         keys, request_keys = query.keys, [r.keys for r in requests]
-        job = SparkJob.of(self.session, query.source, keys, query.columns, reach, request_keys, run)
+        job = SparkJob.for_source(
+            self.session, query.source, keys, query.columns, reach, request_keys, run
+        )
         light = replace(query, source=job.reading.source)
         # refuses what must be, before Spark works
         none = answer(light, job.nothing, [r.take(NOTHING) for r in requests], EngineRun())
@@ -131,7 +133,7 @@ class SparkEngine:
         if query.reach is None:
             return LocalEngine().events(query, run)
         columns = [] if query.newest else query.columns
-        job = SparkJob.of(
+        job = SparkJob.for_source(
             self.session, query.source, query.keys, columns, query.reach, query.request_keys, run
         )
         frames = [
@@ -147,7 +149,7 @@ class SparkEngine:
         """As `Engine`; each task within `run.memory`. The states come to this machine's disk, for a
         run that was stopped too.
         """
-        job = SparkJob.of(
+        job = SparkJob.for_source(
             self.session, query.source, query.keys, query.columns, reach_between(query), [], run
         )
         base = 0 if query.before is None else query.before.T
@@ -170,7 +172,7 @@ class SparkEngine:
     def enriched(self, query: EventQuery, work: RowWork, run: EngineRun) -> Table:
         """As `RowEngine`."""
         assert query.reach is not None
-        job = SparkJob.of(
+        job = SparkJob.for_source(
             self.session, query.source, query.keys, query.columns, query.reach, [], run
         )
         return RowsJob(self.session, job.events(Deal({}, 1)), work, self, run).enriched(job.nothing)
@@ -235,12 +237,13 @@ def _states(
         int(bucket): cast("int", count) for bucket, count in (read_json(counts) or {}).items()
     }
     parts: list[Callable[[], StatePart[States]]] = [
-        partial(_part, folder / str(bucket), count) for bucket, count in sorted(number.items())
+        partial(_state_part, folder / str(bucket), count)
+        for bucket, count in sorted(number.items())
     ]
     return StateParts(f"spark {job.buckets} {len(parts)} {pl.__version__}", parts)
 
 
-def _part(path: Path, events: int) -> StatePart[Any]:
+def _state_part(path: Path, events: int) -> StatePart[Any]:
     return StatePart(events, _unpickled(path))
 
 

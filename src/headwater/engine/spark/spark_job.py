@@ -109,7 +109,7 @@ class SparkJob:
     given: object
 
     @classmethod
-    def of(
+    def for_source(
         cls,
         given: object,
         source: Source,
@@ -143,8 +143,10 @@ class SparkJob:
             collect(scan.frame if scan.whole is None else scan.whole, scan.subject), Notes()
         )
         nothing = nothing.drop([c for c in nothing.columns if c.startswith(TIE)])
-        own = isinstance(table, SparkTable) and table.spark_frame(given).sparkSession
-        return cls(own or open_session(given), table, reading, nothing, probe.read(), run, given)
+        session = isinstance(table, SparkTable) and table.spark_frame(given).sparkSession
+        return cls(
+            session or open_session(given), table, reading, nothing, probe.read(), run, given
+        )
 
     @property
     def subject(self) -> str:
@@ -241,7 +243,9 @@ def collected(frame: DataFrame, subject: str, run: EngineRun) -> Iterator[Blob]:
                 run.notes.events.update(events)
             else:
                 yield blob
-    for reason, number in itertools.chain.from_iterable(of.items() for of in left_out.values()):
+    for reason, number in itertools.chain.from_iterable(
+        counts.items() for counts in left_out.values()
+    ):
         run.notes.leave_out(reason, number)
 
 
@@ -250,8 +254,8 @@ def uploaded(session: SparkSession, blobs: Iterable[Blob], subject: str) -> Data
     with spark_errors(f"{subject}: Spark does not take the rows of this process"):
         whole = None
         for table in tables_of(blobs, _UPLOAD):
-            part = session.createDataFrame(table)
-            whole = part if whole is None else whole.unionAll(part)
+            batch_frame = session.createDataFrame(table)
+            whole = batch_frame if whole is None else whole.unionAll(batch_frame)
         return session.createDataFrame([], SCHEMA) if whole is None else whole
 
 

@@ -166,8 +166,10 @@ class Deal:
         if self.key_hashes is not None:
             hashed = hashed.filter(pl.col(_BUCKET).is_in(self.key_hashes.implode()))
         dealt = hashed.with_columns((pl.col(_BUCKET) % self.buckets).cast(pl.Int32))
-        for (bucket,), of in dealt.partition_by(_BUCKET, as_dict=True, include_key=False).items():
-            yield from frame_blobs(int(bucket), kind, of)
+        for (bucket,), bucket_rows in dealt.partition_by(
+            _BUCKET, as_dict=True, include_key=False
+        ).items():
+            yield from frame_blobs(int(bucket), kind, bucket_rows)
 
 
 @dataclass(frozen=True)
@@ -477,12 +479,16 @@ class AnswerRows(RowTask):
             yield from spilled.read(batches, self.nothing)
             run = EngineRun(threads=1, memory=self.memory)
             for number, rows in enumerate(spilled.frames(ROWS_BUCKET, self.memory // ROWS_SHARE)):
-                asked = self.work.asked(rows, self.stage)
+                request_set = self.work.asked(rows, self.stage)
                 (answers,) = answer_files(
-                    self.query, spilled.files(), [asked], run, spilled.folder / "work" / str(number)
+                    self.query,
+                    spilled.files(),
+                    [request_set],
+                    run,
+                    spilled.folder / "work" / str(number),
                 )
                 yield from frame_blobs(
-                    0, ROWS, self.work.answered(rows, self.stage, asked, answers)
+                    0, ROWS, self.work.answered(rows, self.stage, request_set, answers)
                 )
 
 
@@ -538,9 +544,9 @@ class KeepRows(RowTask):
                 ROWS_BUCKET,
             ):
                 if rows is not None:
-                    kept, missing = self.work.kept(rows)
+                    written, missing = self.work.kept(rows)
                     left_out.update(missing)
-                    yield from frame_blobs(0, ROWS, plain(kept))
+                    yield from frame_blobs(0, ROWS, plain(written))
         yield note_blob(left_out, {})
 
 
@@ -609,10 +615,12 @@ class DealElements(DealRows):
 
     def dealt(self, rows: pl.DataFrame) -> Iterator[Blob]:
         """Rows and elements, by bucket."""
-        asked = self.work.asked(rows, self.stage)
-        ids = _row_ids(asked, self.types)
+        request_set = self.work.asked(rows, self.stage)
+        ids = _row_ids(request_set, self.types)
         yield from _by_id(self.buckets).blobs(rows.hstack(ids), ROWS)
-        elements = _elements(asked, ids).hstack(request_frame(0, asked, list(self.types)))
+        elements = _elements(request_set, ids).hstack(
+            request_frame(0, request_set, list(self.types))
+        )
         yield from Deal(self.types, self.buckets).blobs(elements, ELEMENTS)
 
 
@@ -637,9 +645,13 @@ class AnswerElements(RowTask):
             for number, elements in enumerate(
                 spilled.frames(ELEMENTS_BUCKET, self.memory // ROWS_SHARE)
             ):
-                _, asked = requests_of(elements, self.query.keys)
+                _, request_set = requests_of(elements, self.query.keys)
                 (answers,) = answer_files(
-                    self.query, spilled.files(), [asked], run, spilled.folder / "work" / str(number)
+                    self.query,
+                    spilled.files(),
+                    [request_set],
+                    run,
+                    spilled.folder / "work" / str(number),
                 )
                 yield from _by_id(self.buckets).blobs(
                     elements.select(_ELEMENT).hstack(answer_columns(answers)), ELEMENTS
@@ -669,13 +681,13 @@ class GatherLists(RowTask):
 
     def _gathered(self, rows: pl.DataFrame, elements: pl.DataFrame | None) -> pl.DataFrame:
         plain_rows = rows.drop(_ID)
-        asked = self.work.asked(plain_rows, self.stage)
-        list_elements = _elements(asked, [rows[name] for name in _ID])
+        request_set = self.work.asked(plain_rows, self.stage)
+        list_elements = _elements(request_set, [rows[name] for name in _ID])
         answered = self.none if elements is None else elements.unique(_ELEMENT)
-        found = list_elements.join(answered, on=_ELEMENT, how="inner", maintain_order="left")
-        assert found.height == list_elements.height, "an element has no answer"
+        joined = list_elements.join(answered, on=_ELEMENT, how="inner", maintain_order="left")
+        assert joined.height == list_elements.height, "an element has no answer"
         return self.work.answered(
-            plain_rows, self.stage, asked, answers_of(found, len(asked.as_of))
+            plain_rows, self.stage, request_set, answers_of(joined, len(request_set.as_of))
         )
 
 
@@ -689,13 +701,16 @@ def _by_id(buckets: int) -> Deal:
     return Deal({_ID[0]: pl.UInt64()}, buckets)
 
 
-def _row_ids(asked: RequestSet, types: Mapping[str, pl.DataType]) -> list[pl.Series]:
+def _row_ids(request_set: RequestSet, types: Mapping[str, pl.DataType]) -> list[pl.Series]:
     """The id of each row with a list, of two hashes: of when it asks, and of its elements and their
     places.
     """
-    assert asked.of is not None
-    lists, times = asked.of.lists, _times(asked.of.t, asked.of.as_of)
-    placed = asked.keys.select(list(types)).with_columns(_positions(asked))
+    assert request_set.list_rows is not None
+    lists, times = (
+        request_set.list_rows.lists,
+        _times(request_set.list_rows.t, request_set.list_rows.as_of),
+    )
+    placed = request_set.keys.select(list(types)).with_columns(_positions(request_set))
     ids = []
     for name, seed in zip(_ID, _SEEDS, strict=True):
         hashed = times.select(hash_of(times.schema, seed)).to_series().to_numpy().copy()
@@ -707,16 +722,16 @@ def _row_ids(asked: RequestSet, types: Mapping[str, pl.DataType]) -> list[pl.Ser
     return ids
 
 
-def _elements(asked: RequestSet, ids: list[pl.Series]) -> pl.DataFrame:
+def _elements(request_set: RequestSet, ids: list[pl.Series]) -> pl.DataFrame:
     """The id of its row and the position of each element."""
-    assert asked.of is not None
-    rows = asked.of.lists.rows
-    return pl.DataFrame([*(series.gather(rows) for series in ids), _positions(asked)])
+    assert request_set.list_rows is not None
+    rows = request_set.list_rows.lists.rows
+    return pl.DataFrame([*(series.gather(rows) for series in ids), _positions(request_set)])
 
 
-def _positions(asked: RequestSet) -> pl.Series:
-    assert asked.of is not None
-    sizes = asked.of.lists.sizes
+def _positions(request_set: RequestSet) -> pl.Series:
+    assert request_set.list_rows is not None
+    sizes = request_set.list_rows.lists.sizes
     return pl.Series(_POSITION, np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes))
 
 
