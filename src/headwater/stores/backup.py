@@ -76,11 +76,11 @@ def restore_into(backup: Path, target: OnlineStore) -> None:
     try:
         _check(backup, source, target)
         _write(source.scan(RECORD), target)
-        own = (_PARTITIONED, FORMAT_KEY, IDENTITY)
+        identity_keys = (_PARTITIONED, FORMAT_KEY, IDENTITY)
         rest = {
             key: value
             for key, value in source.scan(b"")
-            if not key.startswith(RECORD) and key not in own
+            if not key.startswith(RECORD) and key not in identity_keys
         }
         target.commit(rest, {})
     finally:
@@ -97,10 +97,11 @@ def _check(backup: Path, source: OnlineStore, target: OnlineStore) -> None:
     partitioned = source.get([_PARTITIONED])[0] is not None
     if partitioned != target.capabilities.multi_process:
         kinds = ("Redis, PostgreSQL or DynamoDB", "LMDB")
-        own, other = kinds if partitioned else kinds[::-1]
+        source_kind, target_kind = kinds if partitioned else kinds[::-1]
         raise StoreError(
-            f"{backup} is a backup of {own}, whose records are other than those of {other}; "
-            f"restore it into {own}"
+            f"{backup} is a backup of {source_kind}, whose records are other than those of "
+            f"{target_kind}; "
+            f"restore it into {source_kind}"
         )
 
 

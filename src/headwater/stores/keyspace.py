@@ -395,7 +395,9 @@ def views_of_production(project: Project) -> tuple[str, ...]:
         production = ProductionViews(scoped(store, project.name))
         every = stored(project)
         return tuple(
-            kept.name for kept in every if production.holds(placed(production.store, kept.view))
+            stored_view.name
+            for stored_view in every
+            if production.holds(placed(production.store, stored_view.view))
         )
 
 
@@ -485,26 +487,26 @@ def opened_for(
     """
     reads = settings.reads() if store is None or isinstance(store, str) else None
     if reads is None:
-        with opened(store, readonly=readonly, for_requests=for_requests) as mine:
-            yield _scoped_patiently(mine, project, write=write, shared=shared)
+        with opened(store, readonly=readonly, for_requests=for_requests) as opened_store:
+            yield _scoped_patiently(opened_store, project, write=write, shared=shared)
         return
     if reads == (settings.store() if store is None else store):
         raise UsageError(
             f"--store and --reads name one store, {reads!r}; a development environment writes to "
             "a store of its own"
         )
-    with opened(store, for_requests=for_requests) as own:
-        make_own(own)
-        mine = developing(
-            scoped(own, project, write=True, shared=shared),
+    with opened(store, for_requests=for_requests) as development_store:
+        make_own(development_store)
+        opened_store = developing(
+            scoped(development_store, project, write=True, shared=shared),
             project,
             reads,
             for_requests=for_requests,
         )
         try:
-            yield mine
+            yield opened_store
         finally:
-            production = cast("DevelopmentStore", mine.store).production.store
+            production = cast("DevelopmentStore", opened_store.store).production.store
             production.close()
 
 
@@ -572,12 +574,12 @@ def placed_generations(store: OnlineStore, view: FeatureView) -> PlacedGeneratio
     """A streaming view, which is not placed, with all that its own store has or is to have."""
     first = _first_generation(store, view)
     held = read_generations(store, first.tiles_fingerprint)
-    of = partial(_generation, first)
+    generation = partial(_generation, first)
     return PlacedGenerations(
         held,
-        of(held.read),
-        None if held.filling is None else of(held.filling),
-        tuple(map(of, held.retired)),
+        generation(held.read),
+        None if held.filling is None else generation(held.filling),
+        tuple(map(generation, held.retired)),
     )
 
 
@@ -725,14 +727,14 @@ class ProductionViews:
             return False
         source = name(view.source.name)
         streamed = () if view.freshness.scheduled else (PROGRESS + source, HELD + source)
-        mine = (
+        view_prefixes = (
             there,
             generations(view.first_generation),
             records(view.record_group),
             events(tiles),
             *streamed,
         )
-        self._prefixes = tuple(dict.fromkeys((*self._prefixes, *mine)))
+        self._prefixes = tuple(dict.fromkeys((*self._prefixes, *view_prefixes)))
         return True
 
     def has(self, key: bytes) -> bool:
@@ -744,42 +746,48 @@ class DevelopmentStore:
     """A store of one's own, over a production store for the views that it has. See `OnlineStore`.
 
     Args:
-        own: where everything is written.
+        store: where everything is written.
         production: the views that are read from the other one.
     """
 
-    def __init__(self, own: OnlineStore, production: ProductionViews) -> None:
-        self.own, self.production = own, production
-        self.namespace = own.namespace + NAMESPACE
-        mine, theirs = own.capabilities, production.store.capabilities
-        self.capabilities = replace(mine, remote=mine.remote or theirs.remote)
+    def __init__(self, store: OnlineStore, production: ProductionViews) -> None:
+        self.writable, self.production = store, production
+        self.namespace = store.namespace + NAMESPACE
+        capabilities, theirs = store.capabilities, production.store.capabilities
+        self.capabilities = replace(capabilities, remote=capabilities.remote or theirs.remote)
         self.lease, self.size, self.backup, self.server_time = (
-            own.lease,
-            own.size,
-            own.backup,
-            own.server_time,
+            store.lease,
+            store.size,
+            store.backup,
+            store.server_time,
         )
-        self.mend, self.reconcile = own.mend, own.reconcile
+        self.mend, self.reconcile = store.mend, store.reconcile
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of some keys: each of the store that it belongs to."""
         theirs = [n for n, key in enumerate(keys) if self.production.has(key)]
         if not theirs:
-            return self.own.get(keys)
+            return self.writable.get(keys)
         if len(theirs) == len(keys):
             return self.production.store.get(keys)
         chosen = frozenset(theirs)
-        mine = iter(self.own.get([key for n, key in enumerate(keys) if n not in chosen]))
-        found = iter(self.production.store.get([keys[n] for n in theirs]))
-        return [next(found) if n in chosen else next(mine) for n in range(len(keys))]
+        own_values = iter(self.writable.get([key for n, key in enumerate(keys) if n not in chosen]))
+        production_values = iter(self.production.store.get([keys[n] for n in theirs]))
+        return [
+            next(production_values) if n in chosen else next(own_values) for n in range(len(keys))
+        ]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every key that begins with `prefix`, of the store that the prefix belongs to."""
-        return (self.production.store if self.production.has(prefix) else self.own).scan(prefix)
+        return (self.production.store if self.production.has(prefix) else self.writable).scan(
+            prefix
+        )
 
     def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
         """As `scan`, with the bytes of each value instead of the value."""
-        return (self.production.store if self.production.has(prefix) else self.own).sizes(prefix)
+        return (self.production.store if self.production.has(prefix) else self.writable).sizes(
+            prefix
+        )
 
     def commit(self, changes: Changes, expect: Changes) -> None:
         """Write to one's own store.
@@ -792,17 +800,17 @@ class DevelopmentStore:
                 "a view is read from the production store, and a development environment writes "
                 "nothing there; change the view, and it is built in the store of this environment"
             )
-        self.own.commit(changes, expect)
+        self.writable.commit(changes, expect)
 
     def environment(self) -> str:
         """A name that no other environment has: of consumer groups, so that no partition is taken
         away from production.
         """
-        return (self.own.get([ENVIRONMENT])[0] or b"").decode()
+        return (self.writable.get([ENVIRONMENT])[0] or b"").decode()
 
     def close(self) -> None:
         """Close both stores."""
-        self.own.close()
+        self.writable.close()
         self.production.store.close()
 
 

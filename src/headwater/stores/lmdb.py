@@ -80,8 +80,8 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
 
 def file_identity(path: Path) -> tuple[int, int]:
     """The device and number of a file: another file that takes its place has others."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 class LmdbStore:
@@ -193,9 +193,9 @@ class LmdbStore:
     ) -> Iterator[tuple[bytes, _T]]:
         begin: bytes | None = prefix
         while begin is not None:
-            found = self._page(prefix, begin, decode)
-            if found is not None:
-                page, begin = found
+            page_and_next = self._page(prefix, begin, decode)
+            if page_and_next is not None:
+                page, begin = page_and_next
                 yield from page
 
     def _page(
@@ -671,8 +671,8 @@ class _Filter:
             self._write(number, self._hashes.pop(number), keep=False)
         for number in range(max(state.first, self._state.last - 1), state.last):
             hashes = np.frombuffer(_meta(transaction, number).hashes, np.uint32)
-            known = len(self._hashes.get(number, ()))
-            self._write(number, hashes[known:], keep=True)
+            count = len(self._hashes.get(number, ()))
+            self._write(number, hashes[count:], keep=True)
             self._hashes[number] = hashes
         self._encoded, self._state = encoded, state
         return True
@@ -765,16 +765,17 @@ def _last_record(transaction: lmdb.Transaction[bytes]) -> bytes:
 def _added(transaction: lmdb.Transaction[bytes], state: _State, records: Records) -> _State:
     """Append records to the last run, or to a new one if they do not fit."""
     hashes = np.fromiter((crc32(key) for key, _ in records), np.uint32, len(records)).tobytes()
-    number, known = state.last, b""
+    number, hashes_before = state.last, b""
     if state.last > state.first:
         last = _meta(transaction, state.last - 1).hashes
         if len(last) // 4 + len(records) <= _RUN:
-            number, known = state.last - 1, last
+            number, hashes_before = state.last - 1, last
     data = _data(number)
     with transaction.cursor() as cursor:
-        cursor.putmulti([(data + key, value) for key, value in records], append=not known)
+        cursor.putmulti([(data + key, value) for key, value in records], append=not hashes_before)
     transaction.put(
-        _META + data[-4:], msgspec.msgpack.encode(_Meta(state.rounds, state.at, known + hashes))
+        _META + data[-4:],
+        msgspec.msgpack.encode(_Meta(state.rounds, state.at, hashes_before + hashes)),
     )
     return msgspec.structs.replace(state, last=number + 1)
 

@@ -110,14 +110,16 @@ class LmdbPages:
         """
         try:
             with self._path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                if (found.st_dev, found.st_ino) != self._file:
+                status = os.fstat(file.fileno())
+                if (status.st_dev, status.st_ino) != self._file:
                     return None, 0, 0
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError):
             return None, 0, 0
-        known = sys.byteorder == "little" and struct.calcsize("P") == 8 and len(mapped) >= 1 << 13
-        if not known or _META.unpack_from(mapped)[:2] != (_MAGIC, _VERSION):
+        is_supported = (
+            sys.byteorder == "little" and struct.calcsize("P") == 8 and len(mapped) >= 1 << 13
+        )
+        if not is_supported or _META.unpack_from(mapped)[:2] != (_MAGIC, _VERSION):
             return None, 0, 0
         words = np.frombuffer(mapped, np.int64, len(mapped) // 8)
         return words, len(mapped), words.ctypes.data
@@ -134,20 +136,20 @@ def copied(pages, size, snapshot, keys, ends, none, out, at):  # type: ignore[no
         return _UNKNOWN
     letters = keys.ctypes.data
     page_size = integer(pages, _PAGE_SIZE)
-    own, other = pages + (snapshot & 1) * page_size, pages + (1 - (snapshot & 1)) * page_size
-    depth, root = acquired(own, _TREE) >> 48 & 0xFFFF, acquired(own, _ROOT)
+    meta, other_meta = pages + (snapshot & 1) * page_size, pages + (1 - (snapshot & 1)) * page_size
+    depth, root = acquired(meta, _TREE) >> 48 & 0xFFFF, acquired(meta, _ROOT)
     # Only the next commit but one writes this meta page again, and only after the next one is in
     # the other.
-    if acquired(own, _SNAPSHOT) != snapshot or acquired(other, _SNAPSHOT) >= snapshot:
+    if acquired(meta, _SNAPSHOT) != snapshot or acquired(other_meta, _SNAPSHOT) >= snapshot:
         return _UNKNOWN
     last = len(out) - _TOGETHER
     if last < 0:
         return FULL
-    found = out[last:]
+    nodes = out[last:]
     for begin in range(0, len(ends), _TOGETHER):
         count = min(_TOGETHER, len(ends) - begin)
         for k in range(count):
-            found[k] = _leaf(
+            nodes[k] = _leaf(
                 pages,
                 size,
                 page_size,
@@ -157,31 +159,31 @@ def copied(pages, size, snapshot, keys, ends, none, out, at):  # type: ignore[no
                 ends[begin + k - 1] if begin + k else 0,
                 ends[begin + k],
             )
-            if found[k] < 0:
-                return found[k]
-            if found[k]:
-                prefetch(found[k])
+            if nodes[k] < 0:
+                return nodes[k]
+            if nodes[k]:
+                prefetch(nodes[k])
         for k in range(count):
-            if found[k]:
-                _ahead(found[k], page_size)
+            if nodes[k]:
+                _ahead(nodes[k], page_size)
         for k in range(count):
-            if found[k]:
-                found[k] = _node(
-                    found[k],
+            if nodes[k]:
+                nodes[k] = _node(
+                    nodes[k],
                     page_size,
                     letters,
                     ends[begin + k - 1] if begin + k else 0,
                     ends[begin + k],
                 )
-                if found[k] < 0:
-                    return found[k]
-                if found[k]:
+                if nodes[k] < 0:
+                    return nodes[k]
+                if nodes[k]:
                     for line in range(
-                        64, _NODE + short(found[k], 6) + min(short(found[k], 0), _MOST_AHEAD), 64
+                        64, _NODE + short(nodes[k], 6) + min(short(nodes[k], 0), _MOST_AHEAD), 64
                     ):
-                        prefetch(found[k] + line)
+                        prefetch(nodes[k] + line)
         for k in range(count):
-            at = _value(pages, size, page_size, found[k], none, out[:last], at)
+            at = _value(pages, size, page_size, nodes[k], none, out[:last], at)
             if at < 0:
                 return at
     return at

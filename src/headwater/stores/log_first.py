@@ -102,13 +102,13 @@ class LogFirstStore:
         """
         records = {key: value for key, value in changes.items() if key.startswith(RECORD)}
         rest = {key: value for key, value in changes.items() if not key.startswith(RECORD)}
-        known = {key: value for key, value in expect.items() if key.startswith(RECORD)}
+        expected_records = {key: value for key, value in expect.items() if key.startswith(RECORD)}
         wanted = {key: value for key, value in expect.items() if not key.startswith(RECORD)}
         writer = log_of(wanted)
         if writer is None:
-            self._commit_of_no_writer(records, known, rest, wanted)
+            self._commit_of_no_writer(records, expected_records, rest, wanted)
             return
-        self._compare(known)
+        self._compare(expected_records)
         if not records:
             self.state.commit(rest, {**wanted, LOG + writer: self._settled(writer)})
             return
@@ -116,12 +116,12 @@ class LogFirstStore:
         head = self._owned(writer)
         old = head_of(head)
         new = LogHead(old.turn, old.n + 1, decided=old.turn)
-        decided, place = msgspec.msgpack.encode(new), place_of(writer, new)
+        decided, log_key = msgspec.msgpack.encode(new), place_of(writer, new)
         redo = Redo(
             records, {key: value for key, value in rest.items() if key.startswith(_PUBLISHED)}
         )
         unpublished = {key: value for key, value in rest.items() if not key.startswith(_PUBLISHED)}
-        log = {LOG + writer: decided, place: msgspec.msgpack.encode(redo)}
+        log = {LOG + writer: decided, log_key: msgspec.msgpack.encode(redo)}
         # until the commit is known to be whole, or not to have been decided
         self._lapsed.add(writer)
         try:
@@ -218,16 +218,16 @@ class LogFirstStore:
         before, redo = self._read(writer)
         head = head_of(before)
         turn = head.turn + 1
-        mine = msgspec.msgpack.encode(LogHead(turn, head.n, head.decided))
+        new_head = msgspec.msgpack.encode(LogHead(turn, head.n, head.decided))
         undecided = (
             {}
             if head.decided
             else {place_of(writer, LogHead(head.turn, head.n + 1, head.turn)): None}
         )
-        self.state.commit({LOG + writer: mine, **undecided}, {LOG + writer: before})
+        self.state.commit({LOG + writer: new_head, **undecided}, {LOG + writer: before})
         applied = self.table.fence(writer, turn)
         if applied is None or applied > head.n:
-            if self.state.get([LOG + writer]) != [mine]:
+            if self.state.get([LOG + writer]) != [new_head]:
                 raise FencedError(
                     f"the partition {writer!r} of {self.state!r} was taken over by another process"
                 )
@@ -240,7 +240,7 @@ class LogFirstStore:
                 f"{self.table!r} has lost records of commits that {self.state!r} has published. "
                 f"{RECONCILE}"
             )
-        return mine if redo is None else self._apply(writer, mine, redo)
+        return new_head if redo is None else self._apply(writer, new_head, redo)
 
     def _owned(self, writer: bytes) -> bytes | None:
         """The head of the log of a partition that is taken over, as it was when its last commit was
@@ -321,24 +321,28 @@ class LogFirstStore:
         return done
 
     def _commit_of_no_writer(
-        self, records: Changes, known: Changes, rest: Changes, wanted: Changes
+        self, records: Changes, expected_records: Changes, rest: Changes, wanted: Changes
     ) -> None:
         marks: Marks = NO_MARKS
-        if records or known:
-            self._compare(known)
+        if records or expected_records:
+            self._compare(expected_records)
             for key, value in zip(wanted, self.state.get(list(wanted)), strict=True):
                 if value != wanted[key]:
                     raise FencedError(
                         f"{self.state!r} was written by another process meanwhile ({key[:40]!r}); "
                         "nothing was written"
                     )
-            marks = self.table.replace(records, known)
+            marks = self.table.replace(records, expected_records)
         if rest or wanted or marks:
             self.state.commit(rest, wanted, marks)
 
-    def _compare(self, known: Changes) -> None:
-        for key, value in zip(known, self.table.get(list(known)) if known else [], strict=True):
-            if value != known[key]:
+    def _compare(self, expected_records: Changes) -> None:
+        for key, value in zip(
+            expected_records,
+            self.table.get(list(expected_records)) if expected_records else [],
+            strict=True,
+        ):
+            if value != expected_records[key]:
                 raise FencedError(
                     f"{self.table!r} was written by another process meanwhile ({key[:40]!r}); "
                     "nothing was written"

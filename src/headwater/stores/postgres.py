@@ -287,8 +287,8 @@ class PostgresStore:
         if absent:
             self._sent(connection, HOLD, absent)
             expected.append((self._sent(connection, ABSENT, absent), absent))
-        for statement, mine in ((EQUAL, True), (STILL, False)):
-            keys = [key for key, _ in held if (key in changes) is mine]
+        for statement, is_changed in ((EQUAL, True), (STILL, False)):
+            keys = [key for key, _ in held if (key in changes) is is_changed]
             if keys:
                 expected.append(
                     (self._sent(connection, statement, keys, [expect[key] for key in keys]), keys)
@@ -320,10 +320,11 @@ class PostgresStore:
     def _check(self, rows: Sequence[tuple[bytes, bool]], keys: Sequence[bytes]) -> None:
         """Raise FencedError unless every key has its expected value."""
         equal = {key for key, is_equal in rows if is_equal}
-        other = next((key for key in keys if key not in equal), None)
-        if other is not None:
+        changed_key = next((key for key in keys if key not in equal), None)
+        if changed_key is not None:
             raise FencedError(
-                f"{self.where} was written by another process meanwhile ({other[:40]!r}); nothing "
+                f"{self.where} was written by another process meanwhile ({changed_key[:40]!r}); "
+                "nothing "
                 "was written. A partition has one process that ingests it; read the offsets "
                 "again, and go on from them"
             )

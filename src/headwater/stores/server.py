@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 from headwater.definitions.checks import micros
 from headwater.errors import StoreError, UsageError, nearest
 
-_OWN = ("prefix", "timeout", "read_timeout")
+_COMMON_OPTIONS = ("prefix", "timeout", "read_timeout")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ServerUrl:
     options: Mapping[str, str]
 
 
-def parse(url: str, known: Sequence[str]) -> ServerUrl:
+def parse(url: str, options_known: Sequence[str]) -> ServerUrl:
     """The parts of a URL whose kind of server knows these options.
 
     Raises:
@@ -53,9 +53,10 @@ def parse(url: str, known: Sequence[str]) -> ServerUrl:
     where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     options = dict(parse_qsl(parts.query))
     for name in options:
-        if name not in (*_OWN, *known):
+        if name not in (*_COMMON_OPTIONS, *options_known):
             raise UsageError(
-                f"the option {name!r} of {where} is not known; {nearest(name, (*_OWN, *known))}"
+                f"the option {name!r} of {where} is not known; "
+                f"{nearest(name, (*_COMMON_OPTIONS, *options_known))}"
             )
     prefix = options.get("prefix", "headwater")
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", prefix):
@@ -71,7 +72,7 @@ def parse(url: str, known: Sequence[str]) -> ServerUrl:
         prefix,
         timeout,
         read_timeout,
-        {name: value for name, value in options.items() if name in known},
+        {name: value for name, value in options.items() if name in options_known},
     )
 
 

@@ -79,29 +79,35 @@ class Items:
         Raises:
             StoreError: it is not there, has other keys, or is being deleted.
         """
-        found, until = self._described(), clock.stopwatch() + _CREATED_WITHIN
-        if found is None and not created:
+        description, until = self._described(), clock.stopwatch() + _CREATED_WITHIN
+        if description is None and not created:
             raise self._absent()
-        while found is None or found["TableStatus"] == "CREATING":
+        while description is None or description["TableStatus"] == "CREATING":
             if clock.stopwatch() > until:
                 raise StoreError(
                     f"the table {self.where} is still being created after {_CREATED_WITHIN:g} s; "
                     "start again when it is ACTIVE"
                 )
             time.sleep(0.2)
-            found = self._described()
-        if found["TableStatus"] not in ("ACTIVE", "UPDATING"):
+            description = self._described()
+        if description["TableStatus"] not in ("ACTIVE", "UPDATING"):
             raise StoreError(
-                f"the table {self.where} in {self.client} is {found['TableStatus']}, and is used "
+                f"the table {self.where} in {self.client} is {description['TableStatus']}, and is "
+                "used "
                 "only while it is ACTIVE or UPDATING. Wait until it is, or give another name. "
                 "Nothing was written"
             )
         types = {
-            each["AttributeName"]: each["AttributeType"] for each in found["AttributeDefinitions"]
+            attribute["AttributeName"]: attribute["AttributeType"]
+            for attribute in description["AttributeDefinitions"]
         }
         keys = [
-            (each["AttributeName"], types.get(each["AttributeName"]), each["KeyType"])
-            for each in found["KeySchema"]
+            (
+                attribute["AttributeName"],
+                types.get(attribute["AttributeName"]),
+                attribute["KeyType"],
+            )
+            for attribute in description["KeySchema"]
         ]
         if keys != [("p", "S", "HASH"), ("s", "S", "RANGE")]:
             have = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in keys)
@@ -110,7 +116,7 @@ class Items:
                 "the name of another table"
             )
         self._check_time_to_live()
-        return str(found["TableArn"])
+        return str(description["TableArn"])
 
     def _check_time_to_live(self) -> None:
         """Raise StoreError where DynamoDB deletes items by one of their numbers; unless it may not
@@ -124,13 +130,14 @@ class Items:
             )
         except AwsRefusedError:
             return
-        found = answer["TimeToLiveDescription"]
+        description = answer["TimeToLiveDescription"]
         if (
-            found.get("TimeToLiveStatus", "DISABLED") != "DISABLED"
-            and found.get("AttributeName") in _NUMBERS
+            description.get("TimeToLiveStatus", "DISABLED") != "DISABLED"
+            and description.get("AttributeName") in _NUMBERS
         ):
             raise StoreError(
-                f"the table {self.where} has a time to live (TTL) on {found['AttributeName']!r}, "
+                f"the table {self.where} has a time to live (TTL) on "
+                f"{description['AttributeName']!r}, "
                 "which is a number in headwater's own items: DynamoDB deletes them by it. Turn "
                 "it off. If records were written meanwhile, rebuild the store from the archive "
                 "under another prefix="
@@ -139,12 +146,12 @@ class Items:
     def _described(self) -> dict[str, Any] | None:
         """What DynamoDB says of the table; None where it is not there."""
         try:
-            found: dict[str, Any] = self._call(
+            description: dict[str, Any] = self._call(
                 "describe_table", {"TableName": self.table}, expected=("ResourceNotFoundException",)
             )["Table"]
         except AwsRefusedError:
             return None
-        return found
+        return description
 
     def _absent(self) -> StoreError:
         """The error of a table that is not there; it names those that are, where the policy allows
@@ -199,36 +206,36 @@ class Items:
         one moment.
         """
         batches = [keys[start : start + _GET] for start in range(0, len(keys), _GET)]
-        found: dict[Key, Item] = {}
-        for part in self.side_by_side(lambda batch: self._get(batch, attributes), batches):
-            found |= part
-        return found
+        items: dict[Key, Item] = {}
+        for batch_items in self.side_by_side(lambda batch: self._get(batch, attributes), batches):
+            items |= batch_items
+        return items
 
     def _get(self, keys: Sequence[Key], attributes: Sequence[str]) -> dict[Key, Item]:
         shown = {"ProjectionExpression": ", ".join(("p", "s", *attributes))} if attributes else {}
-        left: dict[str, Any] = {
+        unread: dict[str, Any] = {
             self.table: {
                 "Keys": [at(key) for key in dict.fromkeys(keys)],
                 "ConsistentRead": True,
                 **shown,
             }
         }
-        found: dict[Key, Item] = {}
+        items: dict[Key, Item] = {}
 
         def ask() -> bool:
-            nonlocal left
-            answer = self._call("batch_get_item", {"RequestItems": left})
-            found.update((key_of(item), item) for item in answer["Responses"].get(self.table, ()))
-            left = answer.get("UnprocessedKeys") or {}
-            self.client.throttled += bool(left)
-            return not left
+            nonlocal unread
+            answer = self._call("batch_get_item", {"RequestItems": unread})
+            items.update((key_of(item), item) for item in answer["Responses"].get(self.table, ()))
+            unread = answer.get("UnprocessedKeys") or {}
+            self.client.throttled += bool(unread)
+            return not unread
 
         self.until_done(ask, "keys unread")
-        return found
+        return items
 
     def get_together(self, keys: Sequence[Key]) -> dict[Key, Item]:
         """As `get`, of one moment; at most 100 keys."""
-        found: dict[Key, Item] = {}
+        items: dict[Key, Item] = {}
 
         def ask() -> bool:
             gets = [{"Get": {"TableName": self.table, "Key": at(key)}} for key in keys]
@@ -241,15 +248,15 @@ class Items:
             except AwsRefusedError as error:
                 self._conflicts(error)
                 return False
-            found.update(
-                (key, each["Item"])
-                for key, each in zip(keys, answer["Responses"], strict=True)
-                if each.get("Item")
+            items.update(
+                (key, answered["Item"])
+                for key, answered in zip(keys, answer["Responses"], strict=True)
+                if answered.get("Item")
             )
             return True
 
         self.until_done(ask, "reads that met a transaction")
-        return found
+        return items
 
     def write(self, actions: Sequence[Mapping[str, Any]]) -> None:
         """One transaction of at most 100 actions, made by `put`, `update`, `delete` and `check`.
@@ -307,24 +314,27 @@ class Items:
         batches: list[list[Mapping[str, Any]]] = []
         size = _BATCH_BYTES
         for request in requests:
-            mine = sum(weight(item) for each in request.values() for item in each.values())
-            if size + mine > _BATCH_BYTES or len(batches[-1]) == _BATCH:
+            request_size = sum(
+                weight(item) for action in request.values() for item in action.values()
+            )
+            if size + request_size > _BATCH_BYTES or len(batches[-1]) == _BATCH:
                 batches.append([])
                 size = 0
             batches[-1].append(request)
-            size += mine
+            size += request_size
         self.side_by_side(self._batch, batches)
 
     def _batch(self, requests: Sequence[Mapping[str, Any]]) -> None:
-        left: dict[str, Any] = {self.table: requests}
+        unwritten: dict[str, Any] = {self.table: requests}
 
         def ask() -> bool:
-            nonlocal left
-            left = (
-                self._call("batch_write_item", {"RequestItems": left}).get("UnprocessedItems") or {}
+            nonlocal unwritten
+            unwritten = (
+                self._call("batch_write_item", {"RequestItems": unwritten}).get("UnprocessedItems")
+                or {}
             )
-            self.client.throttled += bool(left)
-            return not left
+            self.client.throttled += bool(unwritten)
+            return not unwritten
 
         self.until_done(ask, "items unwritten")
 
@@ -404,7 +414,7 @@ class Items:
             else list(self._pool.map(function, parts))
         )
 
-    def until_done(self, ask: Callable[[], bool], left: str) -> None:
+    def until_done(self, ask: Callable[[], bool], remaining: str) -> None:
         """Call `ask` until it is done, with pauses that grow, while the client's patience lasts.
         Each call asks for the rest alone.
         """
@@ -413,11 +423,12 @@ class Items:
             pause = next(pauses, None)
             if pause is None:
                 raise UnansweredError(
-                    f"{self.where} still leaves {left} after {self.client.patience:g} s. Is the "
+                    f"{self.where} still leaves {remaining} after {self.client.patience:g} s. Is "
+                    "the "
                     "table's capacity too small for what is written, or do too many processes "
                     "write the same? Ingestion goes on from the last commit"
                 )
-            self.client.wait(left, pause)
+            self.client.wait(remaining, pause)
 
     def close(self) -> None:
         """End the threads."""

@@ -120,12 +120,12 @@ class DynamoState:
             return []
 
         def read() -> Mapping[bytes, bytes]:
-            found = (
+            items = (
                 self._together(wanted)
                 if len(wanted) <= _TOGETHER
                 else self._settled(lambda: self._found(wanted))
             )
-            return self._resolved(found)
+            return self._resolved(items)
 
         values = self._again(read)
         return [values.get(key) for key in keys]
@@ -249,13 +249,13 @@ class DynamoState:
             conditions.append("b = :b" if key in before else "attribute_not_exists(b)")
             values = {":b": {"B": before[key]}} if key in before else {}
         if key in compared:
-            known = compared[key]
-            if known is None:
+            expected = compared[key]
+            if expected is None:
                 conditions.append("attribute_not_exists(c)")
             else:
-                large = len(known) > INLINE
+                large = len(expected) > INLINE
                 conditions.append("h = :x" if large else "v = :x")
-                values[":x"] = {"B": digest(known) if large else known}
+                values[":x"] = {"B": digest(expected) if large else expected}
         condition = " AND ".join(conditions)
         if key not in changes:
             return check(self._place(key), condition, values)
@@ -369,13 +369,13 @@ class DynamoState:
     def _together(self, keys: Sequence[bytes]) -> dict[bytes, Item]:
         """The items of some keys, of one moment."""
         gate = self._gates.place()
-        found = self._items.get_together([gate, *map(self._place, keys)])
-        there = {key: found[place] for key in keys if (place := self._place(key)) in found}
-        return self._overlaid(there, self._gates.seen(found.get(gate)), lambda key: key in keys)
+        items = self._items.get_together([gate, *map(self._place, keys)])
+        there = {key: items[place] for key in keys if (place := self._place(key)) in items}
+        return self._overlaid(there, self._gates.seen(items.get(gate)), lambda key: key in keys)
 
     def _found(self, keys: Sequence[bytes]) -> tuple[dict[bytes, Item], Callable[[bytes], bool]]:
-        found, wanted = self._items.get([self._place(key) for key in keys]), set(keys)
-        return {place[1]: item for place, item in found.items()}, wanted.__contains__
+        items, wanted = self._items.get([self._place(key) for key in keys]), set(keys)
+        return {place[1]: item for place, item in items.items()}, wanted.__contains__
 
     def _settled(
         self, collect: Callable[[], tuple[dict[bytes, Item], Callable[[bytes], bool]]]
@@ -387,7 +387,7 @@ class DynamoState:
         while True:
             gate = self._gates.last()
             before, shown = (
-                self._overlaid(found, gate, covers) for found, covers in (collect(), collect())
+                self._overlaid(items, gate, covers) for items, covers in (collect(), collect())
             )
             if _commits(before) == _commits(shown) and self._gates.read() == gate:
                 return shown
@@ -398,17 +398,17 @@ class DynamoState:
                 )
 
     def _overlaid(
-        self, found: Mapping[bytes, Item], gate: Item | None, covers: Callable[[bytes], bool]
+        self, items: Mapping[bytes, Item], gate: Item | None, covers: Callable[[bytes], bool]
     ) -> dict[bytes, Item]:
         """Items as they are once the commit that is decided is written."""
         if gate is None or "d" not in gate:
-            return dict(found)
+            return dict(items)
         log = self._log(gate["d"]["B"])
         if log is None:
             raise GoneError
         token = gate["o"]["B"]
         new = {key: entry for key, entry in log.entries.items() if covers(key)}
-        shown = {key: item for key, item in found.items() if key not in new}
+        shown = {key: item for key, item in items.items() if key not in new}
         return shown | {
             key: self._item(key, token, entry) for key, entry in new.items() if entry is not None
         }
@@ -436,17 +436,17 @@ class DynamoState:
                 ),
             )
 
-        found = self._again(lambda: self._settled(collect))
-        return dict(sorted(found.items())), last and last + b"\0"
+        items = self._again(lambda: self._settled(collect))
+        return dict(sorted(items.items())), last and last + b"\0"
 
     def _values(
         self, part: int, prefix: bytes, first: bytes
     ) -> tuple[list[tuple[bytes, bytes]], bytes]:
         """As `_page`, with values, as many as fit in memory together."""
-        found, after = self._page(part, prefix, first)
+        items, after = self._page(part, prefix, first)
         taken: dict[bytes, Item] = {}
         size = 0
-        for key, item in found.items():
+        for key, item in items.items():
             if taken and size + number_of(item, "z") > _PAGE_BYTES:
                 after = key
                 break
@@ -454,12 +454,12 @@ class DynamoState:
             size += number_of(item, "z")
         return list(self._resolved(taken).items()), after
 
-    def _resolved(self, found: Mapping[bytes, Item]) -> dict[bytes, bytes]:
+    def _resolved(self, items: Mapping[bytes, Item]) -> dict[bytes, bytes]:
         """The values of items."""
-        blobs = self._blobs.read([item["b"]["B"] for item in found.values() if "b" in item])
+        blobs = self._blobs.read([item["b"]["B"] for item in items.values() if "b" in item])
         return {
             key: blobs[item["b"]["B"]] if "b" in item else item["v"]["B"]
-            for key, item in found.items()
+            for key, item in items.items()
         }
 
     def _again(self, read: Callable[[], _T]) -> _T:
@@ -669,8 +669,8 @@ def held(
     Raises:
         HeldError: another process holds it.
     """
-    mine, until = _Lease(items, place, owner), clock.stopwatch() + wait
-    while not mine.take(seen := mine.read(), lapsed=_lapsed(watched, name, seen)):
+    lease, until = _Lease(items, place, owner), clock.stopwatch() + wait
+    while not lease.take(seen := lease.read(), lapsed=_lapsed(watched, name, seen)):
         if clock.stopwatch() >= until:
             holder = f": process {seen['o']['S']}" if seen else ""
             raise HeldError(
@@ -679,10 +679,10 @@ def held(
             )
         time.sleep(_LEASE_POLL)
     try:
-        with renewed(mine.renew):
+        with renewed(lease.renew):
             yield
     finally:
-        mine.release()
+        lease.release()
 
 
 def _lapsed(watched: Watched, name: str, seen: Item | None) -> bool:
@@ -775,15 +775,16 @@ class DynamoBlobs:
             GoneError: one was dropped.
         """
         places = {ref: self._places(ref) for ref in refs}
-        found = (
-            self._items.get([place for mine in places.values() for place in mine], "v")
+        items = (
+            self._items.get([place for pieces in places.values() for place in pieces], "v")
             if places
             else {}
         )
-        if any(place not in found for mine in places.values() for place in mine):
+        if any(place not in items for pieces in places.values() for place in pieces):
             raise GoneError
         return {
-            ref: b"".join(found[place]["v"]["B"] for place in mine) for ref, mine in places.items()
+            ref: b"".join(items[place]["v"]["B"] for place in pieces)
+            for ref, pieces in places.items()
         }
 
     def exchange(self, token: bytes, old: Sequence[bytes], *, wrote: bool) -> list[dict[str, Any]]:

@@ -104,15 +104,15 @@ def _state_option(url: str, where: str) -> dict[str, str]:
     """The option `state`, where it is given: a URL with %3F and %26 for its ? and &, or quoted as a
     whole.
     """
-    given = [
+    options = [
         value
         for name, _, value in (option.partition("=") for option in urlsplit(url).query.split("&"))
         if name == "state"
     ]
-    if not given:
+    if not options:
         return {}
     user, at, rest = (
-        given[-1].rpartition("@") if "://" in given[-1] else ("", "", unquote(given[-1]))
+        options[-1].rpartition("@") if "://" in options[-1] else ("", "", unquote(options[-1]))
     )
     address = user + at + re.sub("%3f", "?", re.sub("%26", "&", rest), flags=re.IGNORECASE)
     if not re.match("postgresql://[^/]*/[^?]", address):
@@ -165,31 +165,34 @@ def _join(table: DynamoTable, state: IngestState, *, readonly: bool) -> None:
     Raises:
         LostError: they are not.
     """
-    (known,), found = state.get([EPOCH]), table.read_epoch()
-    if known is None and found is not None:
-        (known,) = state.get([EPOCH])  # another process may have made both meanwhile
-    if known is None and found is None:
+    (state_epoch,), table_epoch = state.get([EPOCH]), table.read_epoch()
+    if state_epoch is None and table_epoch is not None:
+        (state_epoch,) = state.get([EPOCH])  # another process may have made both meanwhile
+    if state_epoch is None and table_epoch is None:
         if readonly:
             raise NoStoreError(
                 f"there is no online store in {table!r}; begin with a command that writes"
             )
-        other = next((key for key, _ in state.scan(b"") if key not in (FORMAT_KEY, EPOCH)), None)
-        if other is not None:
+        other_key = next(
+            (key for key, _ in state.scan(b"") if key not in (FORMAT_KEY, EPOCH)), None
+        )
+        if other_key is not None:
             raise StoreError(
-                f"{state!r} is the state of another store (it holds {other[:40]!r}); give another "
+                f"{state!r} is the state of another store (it holds {other_key[:40]!r}); give "
+                "another "
                 "prefix= or an empty database"
             )
         with contextlib.suppress(FencedError):  # another process came first
             state.commit({EPOCH: secrets.token_bytes(16)}, {EPOCH: None})
-        (known,) = state.get([EPOCH])
-    if known is None or found not in (None, known):
+        (state_epoch,) = state.get([EPOCH])
+    if state_epoch is None or table_epoch not in (None, state_epoch):
         raise LostError(
             f"{table!r} holds records of another state of ingestion than {state!r}: either state= "
             f"of its URL is not the one that it was made with, or that state was lost. {REBUILD}"
         )
-    if found is None and not readonly:
-        table.begin(known)
-    table.epoch = known
+    if table_epoch is None and not readonly:
+        table.begin(state_epoch)
+    table.epoch = state_epoch
 
 
 LANES = 8
@@ -215,8 +218,8 @@ class DynamoTable:
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `FeatureTable`; strongly consistent."""
-        found = self._items.get([self._place(key) for key in keys], "v")
-        return [item["v"]["B"] if (item := found.get(self._place(key))) else None for key in keys]
+        items = self._items.get([self._place(key) for key in keys], "v")
+        return [item["v"]["B"] if (item := items.get(self._place(key))) else None for key in keys]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """See `FeatureTable`; reads the whole table."""
@@ -230,8 +233,8 @@ class DynamoTable:
         lanes = list(enumerate(parts[lane::LANES] for lane in range(min(LANES, len(parts)))))
 
         def fill(lane_and_parts: tuple[int, list[list[bytes]]]) -> None:
-            lane, mine = lane_and_parts
-            for part in mine:
+            lane, lane_parts = lane_and_parts
+            for part in lane_parts:
                 self._apply(self._lane(writer, lane), turn, n, {key: records[key] for key in part})
 
         self._items.side_by_side(fill, lanes)
@@ -277,33 +280,33 @@ class DynamoTable:
 
     def fence(self, writer: bytes, turn: int) -> int | None:
         """See `FeatureTable`."""
-        mine = {"B": secrets.token_bytes(8)}
-        values = {":e": {"B": self.epoch}, ":u": _number(turn), ":b": mine, ":z": _number(0)}
-        known = "attribute_not_exists(u) OR (e = :e AND (u < :u OR (u = :u AND b = :b)))"
+        fence_mark = {"B": secrets.token_bytes(8)}
+        values = {":e": {"B": self.epoch}, ":u": _number(turn), ":b": fence_mark, ":z": _number(0)}
+        condition = "attribute_not_exists(u) OR (e = :e AND (u < :u OR (u = :u AND b = :b)))"
         taken = "SET e = :e, u = :u, b = :b, n = if_not_exists(n, :z)"
         lanes = [self._lane(writer, lane) for lane in range(LANES)]
         try:
-            self._items.write([update(lane, known, taken, values) for lane in lanes])
+            self._items.write([update(lane, condition, taken, values) for lane in lanes])
         except CanceledError:
             return None
         # no commit of an earlier turn changes them any more
-        found = list(self._items.get_together(lanes).values())
-        if len(found) < LANES or any(item["b"] != mine for item in found):
+        items = list(self._items.get_together(lanes).values())
+        if len(items) < LANES or any(item["b"] != fence_mark for item in items):
             return None
-        return max(number_of(item, "n") for item in found)
+        return max(number_of(item, "n") for item in items)
 
     def writers(self) -> dict[bytes, tuple[int, int]]:
         """See `FeatureTable`; reads the whole table."""
-        found: dict[bytes, tuple[int, int]] = {}
+        marks: dict[bytes, tuple[int, int]] = {}
         begin = self._prefix + b"L"
         for item in self._items.all(begin):
-            writer, known = (
+            writer, mark = (
                 key_of(item)[0].removeprefix(begin),
                 (number_of(item, "u"), number_of(item, "n")),
             )
-            before = found.get(writer, (0, 0))
-            found[writer] = max(before[0], known[0]), max(before[1], known[1])
-        return found
+            before = marks.get(writer, (0, 0))
+            marks[writer] = max(before[0], mark[0]), max(before[1], mark[1])
+        return marks
 
     def confirmed(self) -> Marks:
         """See `FeatureTable`; DynamoDB loses no write that it has confirmed."""
@@ -313,14 +316,16 @@ class DynamoTable:
         """See `FeatureTable`; reads the whole table."""
         del marks
         self._items.drop_all(key_of(item) for item in self._items.all(self._prefix + RECORD))
-        mine = {
+        lane_values = {
             "e": {"B": self.epoch},
             "u": _number(turn),
             "b": {"B": secrets.token_bytes(8)},
             "n": _number(0),
         }
         self._items.put_all(
-            {**at(self._lane(writer, lane)), **mine} for writer in writers for lane in range(LANES)
+            {**at(self._lane(writer, lane)), **lane_values}
+            for writer in writers
+            for lane in range(LANES)
         )
 
     def replace(self, records: Changes, expect: Changes) -> Marks:
@@ -352,9 +357,9 @@ class DynamoTable:
     def _exchange(self, key: bytes, records: Changes, expect: Changes) -> dict[str, Any]:
         conditions, values = [], {}
         if key in expect:
-            known = expect[key]
-            conditions.append("attribute_not_exists(v)" if known is None else "v = :known")
-            values = {} if known is None else {":known": {"B": known}}
+            expected = expect[key]
+            conditions.append("attribute_not_exists(v)" if expected is None else "v = :known")
+            values = {} if expected is None else {":known": {"B": expected}}
         if key not in records:
             return check(self._place(key), conditions[0], values)
         value = records[key]
@@ -375,7 +380,7 @@ class DynamoTable:
         for key, value in records.items():
             if value is not None and len(value) > LARGEST:
                 source, _, partition = writer.decode().partition("\0")
-                where = (
+                origin = (
                     f"source {source!r}"
                     + (f", partition {partition!r}" if partition else "")
                     + ": "
@@ -384,7 +389,7 @@ class DynamoTable:
                 )
                 of_key = key[9:].removesuffix(f"\0{partition}".encode()) if partition else key[9:]
                 raise StoreError(
-                    f"{where}the record of the key {_shown(of_key)} has {len(value):,} bytes, and "
+                    f"{origin}the record of the key {_shown(of_key)} has {len(value):,} bytes, and "
                     f"an item of DynamoDB takes {LARGEST:,}. Nothing was written. Give its views "
                     "shorter or fewer windows, a coarser hop or shorter lists, split them into "
                     "views with sources of their own, or use another store"
@@ -392,8 +397,8 @@ class DynamoTable:
 
     def read_epoch(self) -> bytes | None:
         """The epoch that the table belongs to."""
-        found = self._items.get([(self._prefix + b"E", NOWHERE)])
-        return next((item["e"]["B"] for item in found.values()), None)
+        items = self._items.get([(self._prefix + b"E", NOWHERE)])
+        return next((item["e"]["B"] for item in items.values()), None)
 
     def begin(self, epoch: bytes) -> None:
         """Give a table without an epoch this one."""
@@ -427,17 +432,17 @@ class DynamoTable:
 
 def _parted(records: Changes, expect: Changes) -> Iterator[list[bytes]]:
     """Keys, as many as a transaction takes; the same for the same records."""
-    part: list[bytes] = []
+    batch: list[bytes] = []
     size = 0
     for key in sorted({*records, *expect}):
-        mine = 2 * len(key) + len(records.get(key) or b"") + len(expect.get(key) or b"")
-        if part and (len(part) == ACTIONS or size + mine > PAYLOAD):
-            yield part
-            part, size = [], 0
-        part.append(key)
-        size += mine
-    if part:
-        yield part
+        record_size = 2 * len(key) + len(records.get(key) or b"") + len(expect.get(key) or b"")
+        if batch and (len(batch) == ACTIONS or size + record_size > PAYLOAD):
+            yield batch
+            batch, size = [], 0
+        batch.append(key)
+        size += record_size
+    if batch:
+        yield batch
 
 
 def _number(value: int) -> Mapping[str, str]:

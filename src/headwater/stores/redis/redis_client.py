@@ -85,39 +85,45 @@ def open_store(
 
 
 def _connect(at: RedisUrl) -> _Standalone | _Cluster:
-    how = {**_waits(at.options.timeout), "retry": Retry(NoBackoff(), 0)}
+    connection_options = {**_waits(at.options.timeout), "retry": Retry(NoBackoff(), 0)}
     try:
         if at.kind == "cluster":
-            return _Cluster(lambda: _cluster_of(at, how), at.options)
+            return _Cluster(lambda: _cluster_of(at, connection_options), at.options)
         if at.kind == "sentinel":
-            return _Standalone(_named_primary(at, how), at.options)
-        return _Standalone(redis.Redis.from_url(at.address, protocol=2, **how), at.options)
+            return _Standalone(_named_primary(at, connection_options), at.options)
+        return _Standalone(
+            redis.Redis.from_url(at.address, protocol=2, **connection_options), at.options
+        )
     except ValueError as error:
         raise UsageError(f"{at.options.where} cannot be used: {error}") from error
 
 
-def _named_primary(at: RedisUrl, how: Mapping[str, Any]) -> redis.Redis:
+def _named_primary(at: RedisUrl, connection_options: Mapping[str, Any]) -> redis.Redis:
     """The client of the primary that Sentinel has under a name; each new connection asks which
     server that is by now.
     """
     held = parse_url(at.address)  # type: ignore[no-untyped-call]
-    own = {
+    url_options = {
         key: value for key, value in held.items() if key not in ("host", "port", "connection_class")
     }
     secure = {
         "ssl": at.address.startswith("rediss:"),
-        **{key: value for key, value in own.items() if key.startswith("ssl_")},
+        **{key: value for key, value in url_options.items() if key.startswith("ssl_")},
     }
-    access = {name: own.pop(f"sentinel_{name}", None) for name in ("username", "password")}
-    watched = Sentinel(at.hosts, sentinel_kwargs={**secure, **how, **access, "protocol": 2})  # type: ignore[no-untyped-call]
-    client: redis.Redis = watched.master_for(at.name, **{**own, **secure, **how, "protocol": 2})  # type: ignore[no-untyped-call]
+    access = {name: url_options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    watched = Sentinel(
+        at.hosts, sentinel_kwargs={**secure, **connection_options, **access, "protocol": 2}
+    )  # type: ignore[no-untyped-call]
+    client: redis.Redis = watched.master_for(
+        at.name, **{**url_options, **secure, **connection_options, "protocol": 2}
+    )  # type: ignore[no-untyped-call]
     return client
 
 
-def _cluster_of(at: RedisUrl, how: Mapping[str, Any]) -> RedisCluster:
+def _cluster_of(at: RedisUrl, connection_options: Mapping[str, Any]) -> RedisCluster:
     """The client of a cluster, which any of its nodes that can be reached describes."""
     nodes = [ClusterNode(host, port) for host, port in at.hosts]  # type: ignore[no-untyped-call]
-    return RedisCluster.from_url(at.address, protocol=2, startup_nodes=nodes, **how)
+    return RedisCluster.from_url(at.address, protocol=2, startup_nodes=nodes, **connection_options)
 
 
 def _limit(client: redis.Redis, seconds: float) -> None:
@@ -310,10 +316,10 @@ def _together(trips: Sequence[Trip]) -> list[list[Any] | Exception]:
     first answer is read.
     """
     results: dict[int, list[Any] | Exception] = {}
-    left = dict(enumerate(trips))
+    waiting = dict(enumerate(trips))
     try:
-        while left:
-            for number, trip in list(left.items()):
+        while waiting:
+            for number, trip in list(waiting.items()):
                 try:
                     next(trip)
                 except StopIteration as end:
@@ -322,9 +328,9 @@ def _together(trips: Sequence[Trip]) -> list[list[Any] | Exception]:
                     results[number] = error
                 else:
                     continue
-                del left[number]
+                del waiting[number]
     finally:
-        for trip in left.values():
+        for trip in waiting.values():
             trip.close()
     return [results[number] for number in range(len(trips))]
 

@@ -240,9 +240,9 @@ class RedisStore:
                     f"{REBUILD}"
                 )
             if answer[0] == b"lost":
-                left = "an earlier state" if answer[1] < 0 else f"{answer[1]} commits"
+                held_state = "an earlier state" if answer[1] < 0 else f"{answer[1]} commits"
                 raise LostError(
-                    f"{self._options.where} was replaced by a server that holds {left}; this "
+                    f"{self._options.where} was replaced by a server that holds {held_state}; this "
                     f"process had made commit {self._n}. {_REOPEN}"
                 )
             self._epoch = answer[1]
@@ -493,15 +493,15 @@ class RedisTable:
     def writers(self) -> dict[bytes, tuple[int, int]]:
         """See `FeatureTable`."""
         tags = scripts.groups(self._options.prefix)
-        found: dict[bytes, tuple[int, int]] = {}
+        marks: dict[bytes, tuple[int, int]] = {}
         for flat in self._servers.run(
             [RedisCall(tag, ("HGETALL", tag + b":applied")) for tag in tags]
         ):
             for writer, value in pairs(flat):
                 turn, n = map(int, value.split(b" ")[:2])
-                known = found.get(writer, (0, 0))
-                found[writer] = max(known[0], turn), max(known[1], n)
-        return found
+                mark = marks.get(writer, (0, 0))
+                marks[writer] = max(mark[0], turn), max(mark[1], n)
+        return marks
 
     def confirmed(self) -> Marks:
         """See `FeatureTable`."""
@@ -558,10 +558,10 @@ class RedisTable:
             LostError: some have not.
         """
         tags = scripts.groups(self._options.prefix)
-        left = self._servers.run(
+        behind = self._servers.run(
             [RedisCall(tag, scripts.ACCEPT, (marks.get(tag, 0),)) for tag in tags]
         )
-        short = [tag for tag, n in zip(tags, left, strict=True) if n >= 0]
+        short = [tag for tag, n in zip(tags, behind, strict=True) if n >= 0]
         if short:
             raise LostError(
                 f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of "
@@ -595,11 +595,11 @@ class RedisTable:
         """
         answers: dict[int, Any] = {}
         for _ in range(_TRIES):
-            left = [index for index in range(len(calls)) if index not in answers]
-            replies = self._servers.run([calls[index] for index in left], durable=True)
+            unanswered = [index for index in range(len(calls)) if index not in answers]
+            replies = self._servers.run([calls[index] for index in unanswered], durable=True)
             answers |= {
                 index: reply
-                for index, reply in zip(left, replies, strict=True)
+                for index, reply in zip(unanswered, replies, strict=True)
                 if reply[0] != b"epoch"
             }
             if len(answers) == len(calls):
@@ -659,8 +659,8 @@ def parse_redis(url: str) -> RedisUrl:
     """
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
-    known = (*_PASSED_ON, *(_OF_SENTINEL if kind == "sentinel" else ()))
-    at = parse(url, ("replicas", *known))
+    options_known = (*_PASSED_ON, *(_OF_SENTINEL if kind == "sentinel" else ()))
+    at = parse(url, ("replicas", *options_known))
     if kind not in ("", "cluster", "sentinel") or (kind and scheme == "unix"):
         raise UsageError(
             f"{at.where}: the scheme is redis, rediss, unix, redis+cluster, rediss+cluster, "
@@ -701,7 +701,9 @@ def parse_redis(url: str) -> RedisUrl:
             f"{option}={at.options[option]} of {at.where}: there is no such file or folder"
         )
     first, *others = names.split(",") if kind else [names]
-    passed = urlencode({option: value for option, value in at.options.items() if option in known})
+    passed = urlencode(
+        {option: value for option, value in at.options.items() if option in options_known}
+    )
     address = f"{scheme}://{user}{sign}{first}{f'/{database}' if name else parts.path}?{passed}"
     hosts = (
         _hosts([first, *others], _SENTINEL_PORT) if kind == "sentinel" else _hosts(others, _PORT)
@@ -722,7 +724,7 @@ def why_not_connected(where: str, message: str) -> str:
     for pattern, remedy in _REMEDIES.items():
         if re.search(pattern, message):
             return remedy
-    other = (
+    other_scheme = (
         where.partition(":")[0].replace("rediss", "redis")
         if secure
         else "rediss" + where.partition(":")[0].removeprefix("redis")
@@ -732,7 +734,8 @@ def why_not_connected(where: str, message: str) -> str:
     ):
         uses = "does not use" if secure else "uses"
         return (
-            f"Is it running, and within reach? If it {uses} TLS, give {other}:// in place of "
+            f"Is it running, and within reach? If it {uses} TLS, give {other_scheme}:// in place "
+            "of "
             f"{where.partition(':')[0]}://"
         )
     return "Is it running, and within reach?"
