@@ -303,5 +303,5 @@ def test_what_is_read_by_entries():
     for aggregation in aggregations():
         view = case(Random(1), [aggregation], late=False).view
         feature = read_plan.compiled(ViewTiles(view, events_of([], None).schema), view.outputs[0])
-        kinds[feature.how[0] >= OPEN_COUNT] += 1
+        kinds[feature.instruction[0] >= OPEN_COUNT] += 1
     assert min(kinds.values()) > 20

@@ -142,7 +142,7 @@ def test_views_of_one_group_are_read_once():
 
     grouped = GroupedRecords(get, None)
     for n, tiles in enumerate(NAMES[:3]):
-        records = grouped.of(View())
+        records = grouped.of_view(View())
         assert list(records.fetcher(tiles)([b"a", b"b"])) == [b"", b""]
         records.put(tiles, {b"a": part(n), b"b": part(n)})
     changes = grouped.changes(4)

@@ -10,7 +10,7 @@ import headwater as hw
 from headwater.events.read_events import TIME
 from headwater.state import tiles as ladders
 from headwater.state.record import key_bytes
-from headwater.state.tiles import ALL, GONE, of_windows
+from headwater.state.tiles import ALL, UNREACHED, of_windows
 from headwater.state.view_state import ViewTiles
 
 S, MIN, H, D = 10**6, 60 * 10**6, 3600 * 10**6, 86400 * 10**6
@@ -149,7 +149,7 @@ def test_placing_again_changes_nothing_that_placing_later_would_not(t):
             once = ladder.tile_start(ladder.tile_start(np.array([t]), early), late)
             assert (
                 once.tolist() == ladder.tile_start(np.array([t]), late).tolist()
-                or ladder.tile_start(np.array([t]), early)[0] == GONE
+                or ladder.tile_start(np.array([t]), early)[0] == UNREACHED
             )
 
 
@@ -178,7 +178,7 @@ def test_what_a_tile_spans_is_what_belongs_to_it(windows):
     for T in (BASE + rng.integers(0, 2 * D, 20)).tolist():
         t = T - rng.integers(0, 2 * D, 200)
         place = ladder.tile_start(t, T)
-        t, place = t[place != GONE], place[place != GONE]
+        t, place = t[place != UNREACHED], place[place != UNREACHED]
         for bound, inside in zip(ladder.spans(t, T), (0, -1), strict=True):
             finite = np.abs(bound) < 2**60
             assert (ladder.tile_start(bound[finite] + inside, T) == place[finite]).all()

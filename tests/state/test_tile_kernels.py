@@ -152,7 +152,7 @@ def test_these_are_written_by_loops(function):
         replace(aggregation, columns=tuple(c for c in aggregation.columns if c != "moment")),
         Random(1),
     )
-    assert tiles.records.how is not None
+    assert tiles.records.plain_merges is not None
 
 
 def test_counts_of_the_same_events_are_written_once():

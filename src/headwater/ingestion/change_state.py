@@ -300,12 +300,17 @@ class ImageMerge:
         """
         grouped = GroupedRecords(self.values.get, self.kept.partition)
         for tiles in self.kept.acceptance.tiles:
-            name, of_view = tiles.view.tiles_fingerprint, grouped.of(tiles.view)
+            name, of_view = tiles.view.tiles_fingerprint, grouped.of_view(tiles.view)
             standing = partial(self.standing, tiles)
             of_view.put(
                 name,
                 tiles.renew(
-                    outcome.come, outcome.gone, self.now, sequence, of_view.fetcher(name), standing
+                    outcome.added,
+                    outcome.removed,
+                    self.now,
+                    sequence,
+                    of_view.fetcher(name),
+                    standing,
                 ),
             )
         return grouped.changes(sequence, views)

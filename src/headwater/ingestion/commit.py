@@ -425,7 +425,7 @@ def _records_of_views(
     _count_outside(state, records, events[TIME])
     grouped = GroupedRecords(state.stored.get, state.rules.partition)
     for tiles in state.rules.acceptance.tiles:
-        name, of_view = tiles.view.tiles_fingerprint, grouped.of(tiles.view)
+        name, of_view = tiles.view.tiles_fingerprint, grouped.of_view(tiles.view)
         if name not in state.unfilled:
             of_view.put(name, tiles.update(events, records.now, sequence, of_view.fetcher(name)))
     return grouped.changes(sequence, state.views)

@@ -60,7 +60,7 @@ from headwater.journal.conversion import CONVERTED
 from headwater.journal.format import EXPOSURES, OUTCOMES, RecordKind
 from headwater.journal.shipping import shipping_state
 from headwater.monitoring.orphans import spelt
-from headwater.state.prediction_codec import SLOTS, place, read_precomputed
+from headwater.state.prediction_codec import SLOTS, read_precomputed, state_key
 from headwater.state.view_state import encoded, progresses, read_state, read_stream
 from headwater.stores import KeepsPages, OnlineStore, ingest_lease, keyspace, open_store
 from headwater.stores.keyspace import (
@@ -322,7 +322,7 @@ class _Erasure:
                     "lists of other keys may hold it as an item until the next cut is made",
                 )
             with self.store.lease(f"score-{fingerprint(variant)}", wait=self.wait):
-                self._mend(place(fingerprint(variant)))
+                self._mend(state_key(fingerprint(variant)))
                 for key in self.requests:
                     if key.columns <= set(dtypes):
                         gone = self._by_key(

@@ -155,7 +155,7 @@ class PrecomputeJob:
         for sink in self.sinks:
             sink.check([*self.precomputed.keys, *(self.names or (ITEMS, SCORES))])
         with self.store.lease(f"score-{self.fingerprint}", wait=wait):
-            self.store.mend(prediction_codec.place(self.fingerprint))
+            self.store.mend(prediction_codec.state_key(self.fingerprint))
             held = prediction_codec.read_precomputed(self.store, self.fingerprint)
             before = held.cuts[-1] if held is not None and held.cuts else None
             done = (
@@ -351,7 +351,7 @@ class _ScoringRun:
         begun = msgspec.structs.replace(now, making=number)
         self._say_state(begun, held)
         expected = {
-            prediction_codec.place(fp): prediction_codec.encoded(begun)
+            prediction_codec.state_key(fp): prediction_codec.encoded(begun)
         }  # expected, so that a log first store has a log of the records
         begin, end = keyspace.records(fp), prediction_codec.slot(number)
         written = 0
@@ -387,7 +387,7 @@ class _ScoringRun:
         )
 
     def _say_state(self, new: PrecomputedState, old: PrecomputedState | None) -> None:
-        key = prediction_codec.place(self.job.fingerprint)
+        key = prediction_codec.state_key(self.job.fingerprint)
         self.job.store.commit(
             {key: prediction_codec.encoded(new)},
             {key: None if old is None else prediction_codec.encoded(old)},
@@ -415,7 +415,7 @@ def _sweep(store: OnlineStore, fp: str, state: PrecomputedState) -> None:
     """Drop the records of keys that no cut which can be read has."""
     live, expected = (
         {cut.number for cut in state.cuts},
-        {prediction_codec.place(fp): prediction_codec.encoded(state)},
+        {prediction_codec.state_key(fp): prediction_codec.encoded(state)},
     )
     unused = [
         key

@@ -286,7 +286,7 @@ class CompiledReader:
             if not null[position]:
                 values[position] = meant(values[position])
         if plan.strings or plan.lists:
-            strings = self._strings.of(plan, records, out, 1)
+            strings = self._strings.of_answer(plan, records, out, 1)
             for position in plan.texts:
                 if not null[position]:
                     values[position] = next(strings)
@@ -401,7 +401,7 @@ class CompiledReader:
                 v if null else meant(v)
                 for v, null in zip(columns[index], is_null[index].tolist(), strict=True)
             ]
-        strings = self._strings.of(plan, records, out, count)
+        strings = self._strings.of_answer(plan, records, out, count)
         for index in plan.texts:
             columns[index] = [None if null else next(strings) for null in is_null[index].tolist()]
         spans = (

@@ -65,7 +65,7 @@ class PrecomputedReader:
         assert schedule is not None
         self._fingerprint = fingerprint(variant, store.namespace)
         self._head, self._begin = (
-            prediction_codec.place(self._fingerprint),
+            prediction_codec.state_key(self._fingerprint),
             keyspace.records(self._fingerprint),
         )
         self._due = lookup(schedule)

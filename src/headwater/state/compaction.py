@@ -92,14 +92,14 @@ def compact(store: OnlineStore, view: FeatureView, records: Records, T: int) -> 
         new = dict(zip(old, shrunk(records, list(old.values()), T), strict=True))
         before += _size(old.items())
         shorter = [key for key in old if len(new[key]) < len(old[key])]
-        left = _replace(
+        unchanged = _replace(
             store,
             stored,
             {key: with_section(stored[key], tiles, new[key]) or None for key in shorter},
         )
-        busy += len(left)
+        busy += len(unchanged)
         after += _size(
-            (key, old[key] if key in left or len(new[key]) >= len(old[key]) else new[key])
+            (key, old[key] if key in unchanged or len(new[key]) >= len(old[key]) else new[key])
             for key in old
         )
     return Compaction(before, after, busy)

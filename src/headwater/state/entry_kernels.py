@@ -121,13 +121,13 @@ def recent(words, reals, at, c, entries, k, newest, distinct, real, items, used)
 
 
 @nb.njit(nogil=True, cache=True)
-def _follows(words, reals, at, c, entry, other, real):  # type: ignore[no-untyped-def]
+def _follows(words, reals, at, c, entry, earlier, real):  # type: ignore[no-untyped-def]
     """Whether an entry (record, position) is after another by (time, id, value)."""
     for column in (c + 1, c + 2):
-        a, b = words[at[entry[0], column] + entry[1]], words[at[other[0], column] + other[1]]
+        a, b = words[at[entry[0], column] + entry[1]], words[at[earlier[0], column] + earlier[1]]
         if a != b:
             return a > b
-    p, q = at[entry[0], c + 3] + entry[1], at[other[0], c + 3] + other[1]
+    p, q = at[entry[0], c + 3] + entry[1], at[earlier[0], c + 3] + earlier[1]
     return reals[p] > reals[q] if real else words[p] > words[q]
 
 
@@ -275,7 +275,7 @@ def least(values, floats, k, real, items, used):  # type: ignore[no-untyped-def]
 def rising_order(values, floats, real):  # type: ignore[no-untyped-def]
     """A stable order of integers, or of floats if `real`. numpy's sorts take long to compile."""
     n, width = len(values), 1
-    order, other = np.arange(n), np.empty(n, np.int64)
+    order, merged_order = np.arange(n), np.empty(n, np.int64)
     while width < n:
         for low in range(0, n, 2 * width):
             middle, high = min(low + width, n), min(low + 2 * width, n)
@@ -286,12 +286,12 @@ def rising_order(values, floats, real):  # type: ignore[no-untyped-def]
                     a, b = order[i], order[j]
                     first = floats[a] <= floats[b] if real else values[a] <= values[b]
                 if first:
-                    other[p] = order[i]
+                    merged_order[p] = order[i]
                     i += 1
                 else:
-                    other[p] = order[j]
+                    merged_order[p] = order[j]
                     j += 1
-        order, other = other, order
+        order, merged_order = merged_order, order
         width *= 2
     return order
 
@@ -312,7 +312,7 @@ def map_of(words, plan, inner, at, c, tiles, entries, total, most, T, items, use
     if total == 0:
         return 0
     columns, steps = plan[inner], plan[inner + 1]
-    how = plan[inner + INNER : inner + INNER + 3 * steps].reshape(steps, 3)
+    merge_steps = plan[inner + INNER : inner + INNER + 3 * steps].reshape(steps, 3)
     bits = 4
     while (1 << bits) < 2 * total:
         bits += 1
@@ -345,7 +345,7 @@ def map_of(words, plan, inner, at, c, tiles, entries, total, most, T, items, use
     states, numbers = rows.ravel(), floats.ravel()
     for i in range(count):
         row, target = begins[i], used + count + i
-        _merge(how, rows, floats, leaf, row, begins[i + 1])
+        _merge(merge_steps, rows, floats, leaf, row, begins[i + 1])
         v, x, valid = finished(kind, states, numbers, T, row * columns, a, b, k, d)
         items[used + i] = heads[best[i], 0]
         if real:
@@ -421,15 +421,15 @@ def _latest(heads, most, best, rank):  # type: ignore[no-untyped-def]
 @nb.njit(nogil=True, cache=True)
 def _sift(heads, heap, size, group):  # type: ignore[no-untyped-def]
     """Replace the first of a heap, which is the earliest category."""
-    place = 0
-    while 2 * place + 1 < size:
-        child = 2 * place + 1
+    slot = 0
+    while 2 * slot + 1 < size:
+        child = 2 * slot + 1
         if child + 1 < size and _earlier(heads, heap[child + 1], heap[child]):
             child += 1
         if not _earlier(heads, heap[child], group):
             break
-        heap[place], place = heap[child], child
-    heap[place] = group
+        heap[slot], slot = heap[child], child
+    heap[slot] = group
 
 
 @nb.njit(nogil=True, cache=True)
@@ -443,15 +443,15 @@ def _earlier(heads, a, b):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _copied(words, at, c, tiles, entries, of, count, to):  # type: ignore[no-untyped-def]
+def _copied(words, at, c, tiles, entries, category_of, count, to):  # type: ignore[no-untyped-def]
     """Copy the inner states of the chosen categories, category after category, each in the order of
     its tiles.
 
-    of: the number of each entry's category, and of each category its place among the chosen ones,
-    or -1. count: how many are chosen. to, to be filled: where the rows of each begin, and the last
-    end; the position of each row's tile in a merge of all tiles; and the rows.
+    category_of: the number of each entry's category, and of each category its place among the
+    chosen ones, or -1. count: how many are chosen. to, to be filled: where the rows of each begin,
+    and the last end; the position of each row's tile in a merge of all tiles; and the rows.
     """
-    (group_of, rank), (begins, leaf, rows) = of, to
+    (group_of, rank), (begins, leaf, rows) = category_of, to
     begins[: count + 1] = 0
     for group in group_of:
         if rank[group] >= 0:
@@ -463,10 +463,10 @@ def _copied(words, at, c, tiles, entries, of, count, to):  # type: ignore[no-unt
         e = entries[r, 0]
         for i in range(tiles[r, 0], tiles[r, 1]):
             for _ in range(words[at[r, c] + i]):
-                place = rank[group_of[n]]
-                if place >= 0:
-                    row = begins[place]
-                    begins[place] += 1
+                slot = rank[group_of[n]]
+                if slot >= 0:
+                    row = begins[slot]
+                    begins[slot] += 1
                     leaf[row] = tile
                     for k in range(rows.shape[1]):
                         rows[row, k] = words[at[r, c + 4 + k] + e]
@@ -479,7 +479,7 @@ def _copied(words, at, c, tiles, entries, of, count, to):  # type: ignore[no-unt
 
 
 @nb.njit(nogil=True, cache=True)
-def _merge(how, rows, floats, leaf, first, last):  # type: ignore[no-untyped-def]
+def _merge(merge_steps, rows, floats, leaf, first, last):  # type: ignore[no-untyped-def]
     """The rows first:last as one, in row `first`: those of neighbouring leaves are merged, then
     those of neighbouring pairs, and so on.
 
@@ -491,7 +491,7 @@ def _merge(how, rows, floats, leaf, first, last):  # type: ignore[no-untyped-def
         while i < last:
             both = i + 1 < last and leaf[i] >> 1 == leaf[i + 1] >> 1
             if both:
-                joined(how, rows, floats, i, i + 1)
+                joined(merge_steps, rows, floats, i, i + 1)
             if end < i:
                 rows[end] = rows[i]
             leaf[end] = leaf[i] >> 1

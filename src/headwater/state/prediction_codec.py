@@ -89,14 +89,14 @@ class PrecomputedState(msgspec.Struct, frozen=True):
         return dtypes_of(self.schema)
 
 
-def place(fingerprint: str) -> bytes:
+def state_key(fingerprint: str) -> bytes:
     """The key of the stored state of predictions."""
     return keyspace.STATE + b"scores" + bytes.fromhex(fingerprint)
 
 
 def read_precomputed(store: OnlineStore, fingerprint: str) -> PrecomputedState | None:
     """The stored state of predictions; None where there is none."""
-    return decoded(store.get([place(fingerprint)])[0])
+    return decoded(store.get([state_key(fingerprint)])[0])
 
 
 def decoded(value: bytes | None) -> PrecomputedState | None:

@@ -125,7 +125,7 @@ def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-u
         return -1
     values = out[: size * keys]
     tail, items = out[size * keys :].view(np.uint8), out[size * keys + (2 * size * keys + 7) // 8 :]
-    statuses, gone = tail[: size * keys], tail[size * keys : 2 * size * keys]
+    statuses, is_null = tail[: size * keys], tail[size * keys : 2 * size * keys]
     reals, floats = words.view(np.float64), values.view(np.float64)
     numbers, first_of = (
         states.view(np.float64),
@@ -155,7 +155,7 @@ def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-u
                         keys,
                         values,
                         statuses,
-                        gone,
+                        is_null,
                     )
                     continue
                 first_of[distinct] = key
@@ -196,19 +196,32 @@ def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-u
                 if plan[at + 7]:
                     read, out_of = (
                         (words, reals, places[:records], tiles[:, :records]),
-                        (values, gone, items, used),
+                        (values, is_null, items, used),
                     )
                     used = variable_features(
                         plan, at, first, read, spelling, (T, known), (key, keys), out_of
                     )
             nulls += _features(
-                plan, at, states, numbers, T, any_event, key, keys, values, floats, statuses, gone
+                plan,
+                at,
+                states,
+                numbers,
+                T,
+                any_event,
+                key,
+                keys,
+                values,
+                floats,
+                statuses,
+                is_null,
             )
             if held > 0:
-                _spelt(plan, at, words, spelling, key, keys, values, gone)
+                _spelt(plan, at, words, spelling, key, keys, values, is_null)
     if texts is not None:
         first = plan[0] + 4
-        joined(words, plan[first : first + 2 * plan[first - 1]], keys, values, gone, items, texts)
+        joined(
+            words, plan[first : first + 2 * plan[first - 1]], keys, values, is_null, items, texts
+        )
     return nulls
 
 
@@ -269,19 +282,19 @@ def _sections(words, begins, plan, view, T, kinds, starts, places):  # type: ign
 
 
 @nb.njit(nogil=True, cache=True)
-def _copied(plan, view, features, first, key, keys, values, statuses, gone):  # type: ignore[no-untyped-def]
+def _copied(plan, view, features, first, key, keys, values, statuses, is_null):  # type: ignore[no-untyped-def]
     """Copy the features of a view, which stand at word `features` of the plan, of an equal key; how
     many are null.
     """
     nulls = 0
     for f in range(features, features + WIDTH * plan[view + 3], WIDTH):
         cell = plan[f + 8] * keys
-        values[cell + key], statuses[cell + key], gone[cell + key] = (
+        values[cell + key], statuses[cell + key], is_null[cell + key] = (
             values[cell + first],
             statuses[cell + first],
-            gone[cell + first],
+            is_null[cell + first],
         )
-        nulls += gone[cell + key]
+        nulls += is_null[cell + key]
     return nulls
 
 
@@ -327,8 +340,8 @@ def _windows(words, reals, plan, view, edges, starts, places, tiles, bench, stat
         len(starts),
         plan[view + 6],
     )
-    how = view + SECTION + 3 * count
-    neutral, any_event = how + 3 * steps, False
+    steps_at = view + SECTION + 3 * count
+    neutral, any_event = steps_at + 3 * steps, False
     for w in range(count):
         used, spans = 1, tiles[w]
         for r in range(records):
@@ -336,30 +349,36 @@ def _windows(words, reals, plan, view, edges, starts, places, tiles, bench, stat
             spans[r, 0] = first_at(words, p, p + n, edges[2 * w]) - p
             spans[r, 1] = first_at(words, p + spans[r, 0], p + n, edges[2 * w + 1]) - p
             used += spans[r, 1] - spans[r, 0]
-        i, mine = 0, w * columns
+        i, state_at = 0, w * columns
         if used == 1:
             for c in range(columns):
-                states[mine + c] = plan[neutral + c]
+                states[state_at + c] = plan[neutral + c]
             continue
         while i < steps:
-            op, c, real = plan[how + 3 * i], plan[how + 3 * i + 1], plan[how + 3 * i + 2]
+            op, c, real = (
+                plan[steps_at + 3 * i],
+                plan[steps_at + 3 * i + 1],
+                plan[steps_at + 3 * i + 2],
+            )
             if op > GREATEST:
                 extra, width = (real, real) if op == PICK else (0, 4 if op == DECAY else 3)
                 rows = np.empty((used, columns), np.int64)
                 _gathered(words, spans, places, records, plan, neutral, c, width, rows)
-                program = plan[how + 3 * i : how + 3 * (i + 1 + extra)].reshape(1 + extra, 3)
+                program = plan[steps_at + 3 * i : steps_at + 3 * (i + 1 + extra)].reshape(
+                    1 + extra, 3
+                )
                 merged(program, rows, rows.view(np.float64), 0, used)
                 for k in range(c, c + width):
-                    states[mine + k] = rows[0, k]
+                    states[state_at + k] = rows[0, k]
                 i += extra
             elif real:
-                states[mine + c] = plan[neutral + c]
-                bench[0], k = numbers[mine + c], 1
+                states[state_at + c] = plan[neutral + c]
+                bench[0], k = numbers[state_at + c], 1
                 for r in range(records):
                     for j in range(places[r, c] + spans[r, 0], places[r, c] + spans[r, 1]):
                         bench[k] = reals[j]
                         k += 1
-                numbers[mine + c] = paired(op, bench, used)
+                numbers[state_at + c] = paired(op, bench, used)
             else:
                 v = plan[neutral + c]
                 for r in range(records):
@@ -369,9 +388,9 @@ def _windows(words, reals, plan, view, edges, starts, places, tiles, bench, stat
                             v += x
                         elif (op == LEAST and x < v) or (op == GREATEST and x > v):
                             v = x
-                states[mine + c] = v
+                states[state_at + c] = v
             i += 1
-        any_event |= states[mine + everything] > 0
+        any_event |= states[state_at + everything] > 0
     return any_event
 
 
@@ -390,19 +409,21 @@ def _gathered(words, spans, places, records, plan, neutral, first, width, rows):
 
 
 @nb.njit(nogil=True, cache=True)
-def _spelt(plan, view, words, strings, key, keys, values, gone):  # type: ignore[no-untyped-def]
+def _spelt(plan, view, words, strings, key, keys, values, is_null):  # type: ignore[no-untyped-def]
     """Replace the ordinals among a view's values by the spans of their strings; strings: as of
     `tiles.spelt`.
     """
     first = _kinds(plan, view) + plan[view]
     for f in range(first, first + WIDTH * plan[view + 3], WIDTH):
         cell = plan[f + 8] * keys + key
-        if plan[f + 6] == TEXT and not gone[cell]:
+        if plan[f + 6] == TEXT and not is_null[cell]:
             values[cell] = spelt(words, strings, values[cell])
 
 
 @nb.njit(nogil=True, cache=True)
-def _features(plan, view, states, reals, T, any_event, key, keys, values, floats, statuses, gone):  # type: ignore[no-untyped-def]
+def _features(  # type: ignore[no-untyped-def]
+    plan, view, states, reals, T, any_event, key, keys, values, floats, statuses, is_null
+):
     """Finish every feature of a view for one key, as its family does; how many are null. view:
     where its section begins.
     """
@@ -421,7 +442,7 @@ def _features(plan, view, states, reals, T, any_event, key, keys, values, floats
                 kind, states, reals, T, at, plan[f + 2], plan[f + 3], plan[f + 4], plan[f + 5]
             )
         else:
-            v, x, valid = values[cell], floats[cell], not gone[cell]
+            v, x, valid = values[cell], floats[cell], not is_null[cell]
         status = PRESENT if states[at + counted] > 0 else (EMPTY if any_event else MISSING)
         if word >= 0 and not valid and states[at + counted] > 0:
             status = word
@@ -431,7 +452,7 @@ def _features(plan, view, states, reals, T, any_event, key, keys, values, floats
             age = (T - states[at + plan[f + 10]]) / SECOND
             if np.rint(age * SECOND) > limit:
                 status, valid = EXPIRED, False
-        statuses[cell], gone[cell] = status, not valid
+        statuses[cell], is_null[cell] = status, not valid
         if real:
             floats[cell] = x
         else:
@@ -451,7 +472,7 @@ def variable_features(plan, view, features, records, strings, times, position, o
     key, and how many keys there are. out: values, nulls and items, and how many items there are.
     """
     words, reals, at, tiles = records
-    values, gone, items, used = out
+    values, is_null, items, used = out
     floats = values.view(np.float64)
     for f in range(features, features + WIDTH * plan[view + 3], WIDTH):
         if plan[f] < OPEN_COUNT:
@@ -460,7 +481,7 @@ def variable_features(plan, view, features, records, strings, times, position, o
         v, x, valid, used = _value(
             words, reals, plan, view, f, at, tiles[plan[f + 1]], times, items, used
         )
-        gone[cell] = not valid
+        is_null[cell] = not valid
         if plan[f + 6] == FLOAT:
             floats[cell] = x
         else:
@@ -547,20 +568,20 @@ _LENGTH: Final = 2**LENGTH_BITS - 1
 
 
 @nb.njit(nogil=True, cache=True)
-def joined(words, places, keys, values, gone, items, texts):  # type: ignore[no-untyped-def]
+def joined(words, places, keys, values, is_null, items, texts):  # type: ignore[no-untyped-def]
     """Copy the strings of an answer, each with a zero byte after it: those of one feature after the
     other, of each key after key.
 
     words: the records. places: int64, of each feature with strings its number, and ITEMS and
-    MAPPED. values, gone: of each feature of each key, the value, and whether it is null. items: of
-    lists and maps. texts, to be filled: int64, where the strings end, in bytes from the begin of
+    MAPPED. values, is_null: of each feature of each key, the value, and whether it is null. items:
+    of lists and maps. texts, to be filled: int64, where the strings end, in bytes from the begin of
     the array, or FULL or APART; then the strings.
     """
     source, target, end = words.view(np.uint8), texts.view(np.uint8), np.int64(START)
     for at in range(0, len(places), 2):
         parts = places[at + 1]
         for cell in range(places[at] * keys, (places[at] + 1) * keys):
-            if gone[cell]:
+            if is_null[cell]:
                 continue
             if parts == 0:
                 end = _appended(source, values[cell], target, end)

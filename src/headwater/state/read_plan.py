@@ -52,7 +52,7 @@ _MOST_ROOM = 1_024  # words
 class CompiledFeature:
     """A feature for compiled loops.
 
-    how: an opcode of `aggregations.reads` and its operands. word: what its word is, as of
+    instruction: an opcode of `aggregations.reads` and its operands. word: what its word is, as of
     `state.tiles`.
     meant: the conversion of an integer to the user's value, if any; listed: that of a list's or a
     map's word.
@@ -62,7 +62,7 @@ class CompiledFeature:
     """
 
     feature: Feature
-    how: tuple[int, ...]
+    instruction: tuple[int, ...]
     word: int
     meant: FromWord | None = None
     listed: FromItems | None = None
@@ -92,10 +92,10 @@ def compiled(tiles: ViewTiles, feature: Feature) -> CompiledFeature | None:
     if entry.read is None or not (by_entries or all(field.op is not None for field in fields)):
         return None
     whole = tiles.records.stored.kinds.get(name, True) if name is not None else True
-    own = columns if wanted.by is None else tuple(range(len(fields)))
+    state_columns = columns if wanted.by is None else tuple(range(len(fields)))
     read = entry.read(
         StoredColumns(
-            own,
+            state_columns,
             whole,
             wanted.use,
             dict(wanted.params),
@@ -104,26 +104,26 @@ def compiled(tiles: ViewTiles, feature: Feature) -> CompiledFeature | None:
             tiles.records.stored.ended_after,
         )
     )
-    how = (*read.words, *(-1,) * (5 - len(read.words)))
+    read_words = (*read.words, *(-1,) * (5 - len(read.words)))
     word, meant = FLOAT if read.real else INTEGER, None
     if name is not None and entry.definition.gives in {"same", "list"}:
         word, meant = _of_column(tiles, name, word)
     if wanted.by is not None:
-        return _map(tiles, feature, wanted.by, (columns[0], how, word, meant), fields)
+        return _map(tiles, feature, wanted.by, (columns[0], read_words, word, meant), fields)
     if not by_entries:
-        return CompiledFeature(feature, how, word, meant)
-    how = (*how[:4], word)
+        return CompiledFeature(feature, read_words, word, meant)
+    read_words = (*read_words[:4], word)
     return (
         CompiledFeature(
             feature,
-            how,
+            read_words,
             LIST,
             listed=lists(word, meant),
             most=read.most,
             strings=ITEMS if word == TEXT else 0,
         )
         if read.most
-        else CompiledFeature(feature, how, word, meant)
+        else CompiledFeature(feature, read_words, word, meant)
     )
 
 
@@ -135,7 +135,7 @@ def _map(
     fields: Sequence[StateField],
 ) -> CompiledFeature:
     """A map, of the record's first column of its state, and the read of each category's."""
-    first, how, word, meant = read
+    first, read_words, word, meant = read
     kind, category = _of_column(tiles, by.use.columns[0], INTEGER)
     steps = layers.program(
         [
@@ -145,7 +145,7 @@ def _map(
             ]
         ]
     )
-    inner = (len(fields), len(steps), *how, word, *steps.ravel().tolist())
+    inner = (len(fields), len(steps), *read_words, word, *steps.ravel().tolist())
     listed = maps((kind, category), (word, meant))
     strings = (ITEMS if kind == TEXT else 0) | (MAPPED if word == TEXT else 0)
     return CompiledFeature(
@@ -381,22 +381,30 @@ def _nothing(tiles: ViewTiles) -> dict[int, int]:
 
 def _section(view: PlannedView, versions: int, places: Sequence[int]) -> list[int]:
     tiles, features = view.tiles, list(view.features.values())
-    how, kinds = tiles.records.merges, tiles.records.kinds
+    merges, kinds = tiles.records.merges, tiles.records.kinds
     windows, nothing = _windows(tiles), _nothing(tiles)
     limit = -1 if tiles.view.expires_after is None else tiles.view.expires_after
     everything = _columns(tiles, FeatureSpec("count", Use(), windows[0]))[0]
-    entries = any(reading.how[0] >= OPEN_COUNT for reading in features)
-    section = [len(nothing), len(windows), len(how), len(features), view.records, limit, everything]
+    entries = any(reading.instruction[0] >= OPEN_COUNT for reading in features)
+    section = [
+        len(nothing),
+        len(windows),
+        len(merges),
+        len(features),
+        view.records,
+        limit,
+        everything,
+    ]
     section += [int(entries), view.group, int(view.cuts), view.version, versions + view.version]
     section += [number_of(tiles.view.tiles_fingerprint), view.opener]
     section += [n for w in windows for n in (-1 if w.length is None else w.length, w.hop, w.offset)]
-    section += [*how.ravel().tolist(), *(nothing[c] for c in range(len(nothing))), *kinds]
+    section += [*merges.ravel().tolist(), *(nothing[c] for c in range(len(nothing))), *kinds]
     inner_at, inner = len(section) + WIDTH * len(features), list[int]()
     for reading, cell in zip(features, places, strict=True):
         use, window = statuses.counted(reading.feature), reading.feature.window
         age = _columns(tiles, FeatureSpec("since_last", use, window)) if limit >= 0 else (0, 0)
         word = TABLE[reading.feature.aggregation.function].null
-        kind, *operands = reading.how
+        kind, *operands = reading.instruction
         if reading.inner:
             operands[2] = inner_at + len(inner)
             inner += reading.inner
@@ -447,16 +455,16 @@ def by_key(words: AnswerWords | None, keys: int) -> Sequence[AnswerWords | None]
         return [None] * keys
     layout, together = words
     features = len(layout.features)
-    each = np.zeros((keys, words_of(features, 1)), np.int64)
+    words_by_key = np.zeros((keys, words_of(features, 1)), np.int64)
     places = features * keys
-    each[:, :features] = together[:places].reshape(features, keys).T
+    words_by_key[:, :features] = together[:places].reshape(features, keys).T
     flags = (
         together[places : words_of(features, keys)]
         .view(np.uint8)[: 2 * places]
         .reshape(2 * features, keys)
     )
-    each[:, features:].view(np.uint8)[:, : 2 * features] = flags.T
-    return [(layout, own) for own in each]
+    words_by_key[:, features:].view(np.uint8)[:, : 2 * features] = flags.T
+    return [(layout, key_words) for key_words in words_by_key]
 
 
 def words_of(features: int, keys: int) -> int:
@@ -488,7 +496,7 @@ class AnswerStrings:
         """Make the strings one by one: other values have become null since they were copied."""
         self._end[0] = APART
 
-    def of(self, plan: ReadPlan, records: I64, out: I64, keys: int) -> Iterator[str]:
+    def of_answer(self, plan: ReadPlan, records: I64, out: I64, keys: int) -> Iterator[str]:
         """The strings of the last answer, in the order in which they are converted; `out`: its
         words.
         """
@@ -499,8 +507,10 @@ class AnswerStrings:
             return iter(str(self._bytes[START:end], "utf-8").split("\0"))
         if end == FULL and len(self.words) < _MOST_STRING_ROOM:
             self._take(2 * len(self.words))
-        words, _, gone = plan.cut(out, keys)
-        return _one_by_one(plan.strings, words, gone, out[plan.items_at(keys) :], records.tobytes())
+        words, _, nulls = plan.cut(out, keys)
+        return _one_by_one(
+            plan.strings, words, nulls, out[plan.items_at(keys) :], records.tobytes()
+        )
 
     def _take(self, room: int) -> None:
         self.words = np.zeros(room, np.int64)
@@ -509,27 +519,29 @@ class AnswerStrings:
 
 
 def _one_by_one(
-    places: Sequence[tuple[int, int]], words: I64, gone: U8, items: I64, data: bytes
+    places: Sequence[tuple[int, int]], words: I64, nulls: U8, items: I64, data: bytes
 ) -> Iterator[str]:
     """What `read_kernels.joined` copies, of the values and which of them are null; `data`: the
     records.
     """
     strings = SpelledStrings(data)
     for feature, parts in places:
-        for word, null in zip(words[feature].tolist(), gone[feature].tolist(), strict=True):
+        for word, null in zip(words[feature].tolist(), nulls[feature].tolist(), strict=True):
             if null:
                 continue
             if not parts:
                 yield strings[word]
                 continue
             first, count = word >> LENGTH_BITS, word & _LENGTH
-            own = items[first : first + 3 * count].tolist()
+            entry_items = items[first : first + 3 * count].tolist()
             if parts & ITEMS:
-                yield from (strings[span] for span in own[:count])
+                yield from (strings[span] for span in entry_items[:count])
             if parts & MAPPED:
                 yield from (
                     strings[span]
-                    for span, valid in zip(own[count : 2 * count], own[2 * count :], strict=True)
+                    for span, valid in zip(
+                        entry_items[count : 2 * count], entry_items[2 * count :], strict=True
+                    )
                     if valid
                 )
 
@@ -589,8 +601,8 @@ def from_word(dtype: pl.DataType) -> FromWord | None:
                 timedelta(microseconds=abs(cast("int", n)) // 1000)
                 * (1 if cast("int", n) >= 0 else -1)
             )
-        each = timedelta(milliseconds=1) if dtype.time_unit == "ms" else timedelta(microseconds=1)
-        return lambda n: each * cast("int", n)
+        unit = timedelta(milliseconds=1) if dtype.time_unit == "ms" else timedelta(microseconds=1)
+        return lambda n: unit * cast("int", n)
     if isinstance(dtype, pl.Time):
         return lambda ns: _time_of_day(cast("int", ns) // 1000)
     return None
@@ -613,8 +625,8 @@ def items_of(items: I64, spans: Iterable[int], strings: Iterator[str]) -> ListIt
     """The items of the lists and maps of these words, of the buffer that the loops have filled."""
     end = 0
     for span in spans:
-        own = (span >> LENGTH_BITS) + 3 * (span & _LENGTH)  # a map has three for each category
-        end = own if own > end else end  # noqa: FURB136 (`max` takes longer)
+        span_end = (span >> LENGTH_BITS) + 3 * (span & _LENGTH)  # a map has three for each category
+        end = span_end if span_end > end else end  # noqa: FURB136 (`max` takes longer)
     taken = items[:end]
     return ListItems(taken.tolist(), taken.view(_REAL).tolist(), strings)
 

@@ -89,20 +89,20 @@ def with_section(record: bytes | None, tiles: str, section: bytes) -> bytes:
     """
     held = _sections_of(record) if record else {}
     held = {**held, number_of(tiles): _without_through(section)}
-    kept = sorted((number, data) for number, data in held.items() if data)
-    if not kept:
+    sections = sorted((number, data) for number, data in held.items() if data)
+    if not sections:
         return b""
-    directory, begin = list[int](), HEAD + 2 * len(kept)
-    for number, data in kept:
+    directory, begin = list[int](), HEAD + 2 * len(sections)
+    for number, data in sections:
         directory += [number, begin]
         begin += len(data) // 8
     head = struct.pack(
         f"<{HEAD + len(directory)}q",
-        head_of(len(kept), begin),
+        head_of(len(sections), begin),
         through_of(record or section),
         *directory,
     )
-    return b"".join([head, *(data for _, data in kept)])
+    return b"".join([head, *(data for _, data in sections)])
 
 
 def _sections_of(record: bytes) -> dict[int, bytes]:
@@ -185,7 +185,7 @@ class KeyRecords:
         self._keys: list[bytes] = []
         self._row: dict[bytes, int] | None = {}  # of each key; None until it is needed
         self._places: list[bytes] = []
-        self._records = PackedRecords.of([])
+        self._records = PackedRecords.pack([])
         # by view: the rows, and the section of each
         self._new: dict[str, tuple[I64, PackedRecords]] = {}
 
@@ -200,8 +200,8 @@ class KeyRecords:
 
     def put(self, tiles: str, new: Mapping[bytes, bytes]) -> None:
         """Replace the sections of a view, by key; empty ones are removed."""
-        own = KeyedRecords.of(new)
-        self._new[tiles] = self._rows(own.order), own.packed
+        keyed = KeyedRecords.pack(new)
+        self._new[tiles] = self._rows(keyed.order), keyed.packed
 
     def changes(self, through: int, kept: Collection[str] = ()) -> dict[bytes, bytes | None]:
         """The records to store, complete through `through`.
@@ -225,7 +225,7 @@ class KeyRecords:
         out = np.empty(len(old.words) + len(flat) + count * (HEAD + 2 * len(names)), np.int64)
         out_at = np.empty(count + 1, np.int64)
         fingerprints, others = (
-            np.array(list(map(number_of, of)), np.int64) for of in (names, kept)
+            np.array(list(map(number_of, tiles_names)), np.int64) for tiles_names in (names, kept)
         )
         assemble(
             old.words,
@@ -280,7 +280,7 @@ class GroupedRecords:
         self._get, self._partition = get, partition
         self._groups: dict[str, KeyRecords] = {}
 
-    def of(self, view: FeatureView) -> KeyRecords:
+    def of_view(self, view: FeatureView) -> KeyRecords:
         """Those that a view has its sections in."""
         group = view.record_group
         return self._groups.setdefault(group, KeyRecords(self._get, group, self._partition))
@@ -299,7 +299,7 @@ def _packed(records: Sequence[bytes]) -> PackedRecords:
     Raises:
         StoreError: a record of another format.
     """
-    packed = PackedRecords.of(records)
+    packed = PackedRecords.pack(records)
     if not (packed.heads & 255 == FORMAT).all():
         raise other_format()
     return packed
@@ -320,7 +320,7 @@ class PackedRecords:
     """Records, or sections of them: words of all, and where each begins and ends among these; equal
     where there is none.
 
-    >>> packed = PackedRecords.of([bytes(16), b"", bytes(8)])
+    >>> packed = PackedRecords.pack([bytes(16), b"", bytes(8)])
     >>> (
     ...     len(packed),
     ...     packed.first.tolist(),
@@ -335,7 +335,7 @@ class PackedRecords:
     last: I64
 
     @classmethod
-    def of(cls, records: Sequence[bytes]) -> PackedRecords:
+    def pack(cls, records: Sequence[bytes]) -> PackedRecords:
         """Join records; empty bytes are none."""
         at = np.zeros(len(records) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, records), np.int64, len(records)) >> 3, out=at[1:])
@@ -389,12 +389,12 @@ class KeyedRecords(Mapping[bytes, bytes]):
         self.order, self.packed = order, packed
 
     @classmethod
-    def of(cls, records: Mapping[bytes, bytes]) -> KeyedRecords:
+    def pack(cls, records: Mapping[bytes, bytes]) -> KeyedRecords:
         """Pack the records of some keys."""
         return (
             records
             if isinstance(records, KeyedRecords)
-            else cls(list(records), PackedRecords.of(list(records.values())))
+            else cls(list(records), PackedRecords.pack(list(records.values())))
         )
 
     @cached_property
@@ -470,25 +470,25 @@ def assemble(  # type: ignore[no-untyped-def]
         for turn in range(2):  # first the directory, then the sections
             i, v, sections = 0, 0, 0
             while i < count or v < len(fingerprints):
-                mine = v == len(fingerprints) or (
+                old_only = v == len(fingerprints) or (
                     i < count and words[begin + 2 * i] < fingerprints[v]
                 )
-                both = not mine and i < count and words[begin + 2 * i] == fingerprints[v]
-                old = mine or (both and not replaced[v, r])
-                fingerprint = words[begin + 2 * i] if mine else fingerprints[v]
+                both = not old_only and i < count and words[begin + 2 * i] == fingerprints[v]
+                old = old_only or (both and not replaced[v, r])
+                fingerprint = words[begin + 2 * i] if old_only else fingerprints[v]
                 source, low, high = words, 0, 0
                 if old:
                     low = old_first[r] + words[begin + 2 * i + 1]
                     high = old_first[r] + words[begin + 2 * i + 3] if i + 1 < count else old_last[r]
-                    stays = len(kept) == 0 or not mine
-                    for other in kept:
-                        stays = stays or other == fingerprint
+                    stays = len(kept) == 0 or not old_only
+                    for kept_fingerprint in kept:
+                        stays = stays or kept_fingerprint == fingerprint
                     if not stays:
                         high = low
                 elif replaced[v, r]:
                     source, low, high = new, first[v, r], last[v, r]
-                i += mine or both
-                v += not mine
+                i += old_only or both
+                v += not old_only
                 if high == low:
                     continue
                 if turn == 0:

@@ -75,15 +75,15 @@ class Records:
         """For each slot, which of the record's arrays each array of its state is: counts of the
         same events are written once.
         """
-        known: dict[Use, int] = {}
+        shared: dict[Use, int] = {}
         by_slot, count = [], 0
         for slot in self.stored.slots:
-            mine = []
+            slot_columns = []
             for field in slot.fields:
-                column = count if field.counts is None else known.setdefault(field.counts, count)
+                column = count if field.counts is None else shared.setdefault(field.counts, count)
                 count += column == count
-                mine.append(column)
-            by_slot.append(tuple(mine))
+                slot_columns.append(column)
+            by_slot.append(tuple(slot_columns))
         return tuple(by_slot)
 
     @cached_property
@@ -126,7 +126,7 @@ class Records:
         )
 
     @cached_property
-    def how(self) -> I64 | None:
+    def plain_merges(self) -> I64 | None:
         """As `merges`, where it merges all states of all keys; None where some hold strings, or
         take more than loops over numbers.
         """
@@ -142,9 +142,9 @@ class Records:
         self, records: Sequence[bytes] | PackedRecords, new: Tiles, T: int, through: int
     ) -> PackedRecords:
         """`load`, `TileAggregator.merge` and `dump` of records and new tiles, to the bit, in one
-        pass; only where `how` is not None.
+        pass; only where `plain_merges` is not None.
         """
-        assert self.how is not None
+        assert self.plain_merges is not None
         ladder, count = self.stored.ladder, len(records)
         old = _packed(records)
         new_at = np.searchsorted(new.key, np.arange(count + 1))
@@ -165,7 +165,7 @@ class Records:
             through,
             steps,
             ladder.cuts(T),
-            self.how,
+            self.plain_merges,
             out,
             out_at,
         )
@@ -199,16 +199,21 @@ class Records:
         texts_at = np.zeros(len(records), np.int64)
         load(words, first, last, layout, base[:-1].copy(), key, start, flat, texts_at)
         arrays = [flat[a:b] for a, b in itertools.pairwise(base)]
-        known = (
+        strings_of_records = (
             self._strings(packed, texts_at)
             if layout[:, 1].any()
             else _StringPool(_NONE, np.zeros(len(records) + 1, np.int64))
         )
-        sorted_words = pl.concat([known.strings, also]).unique().sort()
-        if layout[:, 1].any() and len(known.strings):
-            rank = known.strings.cast(pl.Enum(sorted_words)).to_physical().cast(pl.Int64).to_numpy()
-            for column, of in self._text_arrays(arrays, key):
-                translate(arrays[column], of, known.begins, rank)
+        sorted_words = pl.concat([strings_of_records.strings, also]).unique().sort()
+        if layout[:, 1].any() and len(strings_of_records.strings):
+            rank = (
+                strings_of_records.strings.cast(pl.Enum(sorted_words))
+                .to_physical()
+                .cast(pl.Int64)
+                .to_numpy()
+            )
+            for column, text_keys in self._text_arrays(arrays, key):
+                translate(arrays[column], text_keys, strings_of_records.begins, rank)
         return Tiles(key, start, self._states(arrays)), through, sorted_words
 
     def dump(self, tiles: Tiles, through: I64, words: pl.Series) -> PackedRecords:
@@ -219,11 +224,13 @@ class Records:
         count, layout = len(through), self._layout
         bounds = np.searchsorted(tiles.key, np.arange(count + 1))
         pairs = (
-            [(column, of) for column, of in self._text_arrays(arrays, tiles.key)]
+            [(column, text_keys) for column, text_keys in self._text_arrays(arrays, tiles.key)]
             if len(words)
             else []
         )
-        pool, local = _pooled([(arrays[column], of) for column, of in pairs], len(words))
+        pool, local = _pooled(
+            [(arrays[column], text_keys) for column, text_keys in pairs], len(words)
+        )
         for (column, _), codes in zip(pairs, local, strict=True):
             arrays[column] = codes
         pool_at = np.searchsorted(pool // max(len(words), 1), np.arange(count + 1))
@@ -250,9 +257,9 @@ class Records:
             return tiles
         rank = words.cast(pl.Enum(into)).to_physical().cast(pl.Int64).to_numpy()
         arrays, pool = self._arrays(tiles.states), np.array([0, len(words)])
-        for column, of in self._text_arrays(arrays, tiles.key):
+        for column, text_keys in self._text_arrays(arrays, tiles.key):
             arrays[column] = arrays[column].copy()
-            translate(arrays[column], np.zeros_like(of), pool, rank)
+            translate(arrays[column], np.zeros_like(text_keys), pool, rank)
         return Tiles(tiles.key, tiles.start, self._states(arrays))
 
     @staticmethod
@@ -327,7 +334,7 @@ def _packed(records: Sequence[bytes] | PackedRecords) -> PackedRecords:
     Raises:
         StoreError: a record of another format.
     """
-    packed = records if isinstance(records, PackedRecords) else PackedRecords.of(records)
+    packed = records if isinstance(records, PackedRecords) else PackedRecords.pack(records)
     if not (packed.heads == FORMAT).all():
         raise StoreError(
             "the store holds a record of a format that this version does not read; it reads "
@@ -353,16 +360,19 @@ def _pooled(arrays: Sequence[tuple[I64, I64]], count: int) -> tuple[I64, list[I6
     real = [(codes >= 0) & (codes < count) for codes, _ in arrays]
     pool = np.unique(
         np.concatenate(
-            [of[r] * count + codes[r] for (codes, of), r in zip(arrays, real, strict=True)]
+            [
+                text_keys[r] * count + codes[r]
+                for (codes, text_keys), r in zip(arrays, real, strict=True)
+            ]
         )
     )
     begins = np.searchsorted(
         pool, np.arange(int(pool[-1]) // count + 1 if len(pool) else 0) * count
     )
     local = []
-    for (codes, of), r in zip(arrays, real, strict=True):
+    for (codes, text_keys), r in zip(arrays, real, strict=True):
         out = codes.copy()
-        out[r] = np.searchsorted(pool, of[r] * count + codes[r]) - begins[of[r]]
+        out[r] = np.searchsorted(pool, text_keys[r] * count + codes[r]) - begins[text_keys[r]]
         local.append(out)
     return pool, local
 
@@ -428,7 +438,7 @@ class TileAggregator:
 
     def of_events(self, events: Events, T: int) -> Tiles:
         """The tiles, as of T, of events that all happened before T; events that no window reaches
-        any more make tiles at GONE.
+        any more make tiles at UNREACHED.
         """
         key = np.repeat(np.arange(len(events.starts) - 1), np.diff(events.starts))
         start = self.ladder.tile_start(events.t, T)
@@ -438,15 +448,15 @@ class TileAggregator:
         return Tiles(key[first], start[first], self._states(layer, bounds[:-1], bounds[1:]))
 
     def merge(self, old: Tiles, new: Tiles, T: int) -> Tiles:
-        """Both together, with those at GONE left out; `old` are moved to where they belong as of
-        T.
+        """Both together, with those at UNREACHED left out; `old` are moved to where they belong as
+        of T.
         """
         old = replace(old, start=self.ladder.tile_start(old.start, T))
         order = interleaved(old.key, old.start, new.key, new.start)
         key, start = (
             np.concatenate([a, b])[order] for a, b in ((old.key, new.key), (old.start, new.start))
         )
-        live = start != GONE
+        live = start != UNREACHED
         order, key, start = order[live], key[live], start[live]
         in_group = groups(key, start)
         pairs = zip(self.slots, old.states, new.states, strict=True)
@@ -456,7 +466,7 @@ class TileAggregator:
         return Tiles(key[in_group == 0], start[in_group == 0], states)
 
     def moved(self, tiles: Tiles, T: int) -> Tiles:
-        """The tiles where they belong as of T, without those at GONE."""
+        """The tiles where they belong as of T, without those at UNREACHED."""
         nothing = Tiles(
             NOTHING, NOTHING, tuple(tuple(array[:0] for array in state) for state in tiles.states)
         )
@@ -473,13 +483,13 @@ class TileAggregator:
     def answers(self, tiles: Tiles, keys: int, T: I64, K: I64) -> list[Answers]:
         """The value of each of `wanted` for each key as of its own T and K, int64 (keys)."""
         states: dict[tuple[Window, AggregateFunction, Use], State] = {}
-        of = tiles.key
+        key_of_tile = tiles.key
         for window in dict.fromkeys(w.window for w in self.wanted):
-            counted = (tiles.start >= self.ladder.begin(window, T)[of]) & (
-                tiles.start < self.ladder.end(window, T)[of]
+            counted = (tiles.start >= self.ladder.begin(window, T)[key_of_tile]) & (
+                tiles.start < self.ladder.end(window, T)[key_of_tile]
             )
             rows = np.flatnonzero(counted)
-            everyone = np.concatenate([np.arange(keys), of[rows]])
+            everyone = np.concatenate([np.arange(keys), key_of_tile[rows]])
             order = np.argsort(everyone, kind="stable")
             in_group = groups(everyone[order], np.zeros(len(order), np.int64))
             for slot, state, neutral in zip(self.slots, tiles.states, self.nothing, strict=True):
@@ -501,8 +511,12 @@ class TileAggregator:
         )
         answers = []
         for w in self.wanted:
-            how = FinalizeContext(w.function, dict(w.params), T, none, w.use, w.window, w.output, K)
-            answers.append(self._family(w).finalize(states[w.window, self._family(w), w.use], how))
+            context = FinalizeContext(
+                w.function, dict(w.params), T, none, w.use, w.window, w.output, K
+            )
+            answers.append(
+                self._family(w).finalize(states[w.window, self._family(w), w.use], context)
+            )
         return answers
 
     def _family(self, w: FeatureSpec) -> AggregateFunction:
@@ -561,15 +575,15 @@ def _taken(slot: Slot, state: State, rows: I64) -> State:
     entries = NOTHING
     if any(field.entry for field in slot.fields):
         sizes = cast("I64", state[0])
-        mine = sizes[rows]
-        entries = ragged.places(mine) + np.repeat((np.cumsum(sizes) - sizes)[rows], mine)
+        row_sizes = sizes[rows]
+        entries = ragged.places(row_sizes) + np.repeat((np.cumsum(sizes) - sizes)[rows], row_sizes)
     return tuple(
         array[entries if field.entry else rows]
         for field, array in zip(slot.fields, state, strict=True)
     )
 
 
-GONE = -(2**62)
+UNREACHED = -(2**62)
 """The start of a tile that no window reaches."""
 
 ALL = -(2**61)
@@ -611,12 +625,14 @@ class TileLadder:
             min((tail for hop, tail in tails if hop % step), default=_NEVER) for step in self.steps
         ]
         last = min((tail for _, tail in tails), default=_NEVER)
-        kept = any(w.length is None for w in self.windows)
-        return np.array([*bounds, last if kept else GONE, GONE if kept else last], np.int64)
+        keeps_all = any(w.length is None for w in self.windows)
+        return np.array(
+            [*bounds, last if keeps_all else UNREACHED, UNREACHED if keeps_all else last], np.int64
+        )
 
     def tile_start(self, t: I64, T: int) -> I64:
         """The start of the tile that events (or finer tiles) of these times belong to as of T: a
-        time, GONE or ALL; rising with `t`.
+        time, UNREACHED or ALL; rising with `t`.
         """
         out = np.empty(len(t), np.int64)
         _place(t, np.array(self.steps, np.int64), self.cuts(T), out)
@@ -626,7 +642,7 @@ class TileLadder:
         """Of the tiles that events of these times belong to as of T, from when and before when
         their events are: int64 (n) each.
 
-        None of the times is GONE.
+        None of the times is UNREACHED.
 
         >>> from headwater.definitions.windows import window
         >>> first, last = TileLadder((window("10m"), window("1h"))).spans(
@@ -693,7 +709,7 @@ def placed(t, steps, cuts):  # type: ignore[no-untyped-def]
     if t < cuts[levels] or t < cuts[levels + 1]:
         end = t // steps[levels - 1] * steps[levels - 1] + steps[levels - 1]
         if end <= cuts[levels + 1]:
-            return GONE
+            return UNREACHED
         if end <= cuts[levels]:
             return ALL
     for level in range(levels - 1, 0, -1):
@@ -797,10 +813,10 @@ def load(words, first, last, layout, next_at, key, start, flat, texts_at):  # ty
 
 
 @nb.njit(nogil=True, cache=True)
-def translate(codes, of, begins, rank):  # type: ignore[no-untyped-def]
+def translate(codes, record_of, begins, rank):  # type: ignore[no-untyped-def]
     """Replace positions among a record's own strings by positions among all strings."""
     for i in range(len(codes)):
-        r = of[i]
+        r = record_of[i]
         if 0 <= codes[i] < begins[r + 1] - begins[r]:
             codes[i] = rank[begins[r] + codes[i]]
 
@@ -861,12 +877,12 @@ def dump(tiles, columns, pool, through, at, out, letters):  # type: ignore[no-un
 
 
 @nb.njit(nogil=True, cache=True)
-def add(words, first, last, new_at, new_start, new, through, steps, cuts, how, out, out_at):  # type: ignore[no-untyped-def]
+def add(words, first, last, new_at, new_start, new, through, steps, cuts, program, out, out_at):  # type: ignore[no-untyped-def]
     """Records with new tiles added, as of the cuts of a ladder: what `load`, `Stored.merge` and
     `dump` do, in one walk.
 
     first, last: where each old record begins and ends. new_at: where the new tiles of each key
-    begin. new: int64 (columns, tiles). how: a program of `kernel.layers`. out has room for
+    begin. new: int64 (columns, tiles). program: a program of `kernel.layers`. out has room for
     all; out_at is where each record begins.
     """
     columns = len(new)
@@ -887,14 +903,14 @@ def add(words, first, last, new_at, new_start, new, through, steps, cuts, how, o
         used, run, i, j = 0, 0, 0, low
         next_old = placed(words[begin], steps, cuts) if old else 0
         while i < old or j < high:
-            mine = j == high or (i < old and next_old <= new_start[j])
-            start = next_old if mine else new_start[j]
-            if used > 0 and start != starts[used - 1] and start != GONE:
-                merged(how, rows, floats, run, used)
+            takes_old = j == high or (i < old and next_old <= new_start[j])
+            start = next_old if takes_old else new_start[j]
+            if used > 0 and start != starts[used - 1] and start != UNREACHED:
+                merged(program, rows, floats, run, used)
                 run += 1
                 starts[run], used = start, run
             starts[used] = start
-            if mine:
+            if takes_old:
                 p = begin + old + i
                 for c in range(columns):
                     rows[used, c] = words[p]
@@ -906,10 +922,10 @@ def add(words, first, last, new_at, new_start, new, through, steps, cuts, how, o
                 for c in range(columns):
                     rows[used, c] = new[c, j]
                 j += 1
-            used += start != GONE
+            used += start != UNREACHED
         if used == 0:
             continue
-        merged(how, rows, floats, run, used)
+        merged(program, rows, floats, run, used)
         n = run + 1
         out[q], out[q + 1], out[q + 2], out[q + 3] = FORMAT, through, n, 0
         q += HEAD
@@ -1015,12 +1031,12 @@ def merge_strings(words, starts, at, kinds, spans, ranks):  # type: ignore[no-un
         ranks[firsts[least] + heads[least]] = count - 1
         heads[least] += 1
     for r in range(records):
-        mine = firsts[r + 1] - firsts[r]
+        string_count = firsts[r + 1] - firsts[r]
         for a in range(last):
             if kinds[a] & STRINGS:
                 for i in range(at[r, a], at[r, a + 1]):
                     # other values mean no string, such as the minimum of no event
-                    if 0 <= words[i] < mine:
+                    if 0 <= words[i] < string_count:
                         words[i] = ranks[firsts[r] + words[i]]
     return count
 

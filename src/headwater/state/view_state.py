@@ -35,7 +35,7 @@ from headwater.kernel.arrays import I64, NOTHING, Events
 from headwater.kernel.hashes import hashes_of_strings
 from headwater.kernel.sorting import numbered, order_of, tied
 from headwater.state.record import KeyedRecords, PackedRecords, key_bytes
-from headwater.state.tiles import GONE, Records, TileAggregator, Tiles, among
+from headwater.state.tiles import UNREACHED, Records, TileAggregator, Tiles, among
 from headwater.stores import OnlineStore, keyspace
 
 
@@ -349,7 +349,9 @@ class ViewTiles:
         """How tiles are written."""
         coded = {name: encode(pl.Series(dtype=self.schema[name])) for name in self.query.columns}
         kinds = {name: values.dtype == pl.Int64 for name, (values, _) in coded.items()}
-        strings = frozenset(name for name, (_, how) in coded.items() if how.words is not None)
+        strings = frozenset(
+            name for name, (_, encoding) in coded.items() if encoding.words is not None
+        )
         stored = TileAggregator(FeaturePlan(self.query).specs, kinds, self.view.source.delay)
         return Records(
             stored, strings, IDENT in self.schema and not self.schema[IDENT].is_integer()
@@ -448,7 +450,7 @@ class ViewTiles:
         return (
             self.add(self._states(keyed, number, keys, T), T, through, fetch)
             if keys
-            else KeyedRecords([], PackedRecords.of([]))
+            else KeyedRecords([], PackedRecords.pack([]))
         )
 
     def states(self, events: pl.DataFrame, T: int, most: int) -> Iterator[KeyStates]:
@@ -465,9 +467,9 @@ class ViewTiles:
         self._check_values(events)
         keyed, number, keys = self.keyed(events)
         for first in range(0, len(keys), most):
-            mine = (number >= first) & (number < first + most)
-            rows = keyed if len(keys) <= most else keyed.filter(pl.Series(mine))
-            yield self._states(rows, number[mine] - first, keys[first : first + most], T)
+            in_chunk = (number >= first) & (number < first + most)
+            rows = keyed if len(keys) <= most else keyed.filter(pl.Series(in_chunk))
+            yield self._states(rows, number[in_chunk] - first, keys[first : first + most], T)
 
     def stored(self, keys: list[bytes], sections: Sequence[bytes], T: int) -> KeyStates:
         """The states that sections of records hold, as of T; one section for each key."""
@@ -477,7 +479,7 @@ class ViewTiles:
     def add(self, states: KeyStates, T: int, through: int, fetch: Fetch) -> KeyedRecords:
         """As `update`, with the events that states as of T were made of."""
         keys, records = states.keys, self.records
-        if records.how is not None:
+        if records.plain_merges is not None:
             return KeyedRecords(keys, records.add(fetch(keys), states.tiles, T, through))
         old, _, words = records.load(fetch(keys), states.words)
         new = records.recoded(states.tiles, states.words, words)
@@ -485,7 +487,11 @@ class ViewTiles:
         return KeyedRecords(keys, records.dump(merged, np.full(len(keys), through), words))
 
     def _states(self, events: pl.DataFrame, number: I64, keys: list[bytes], T: int) -> KeyStates:
-        words = _NO_WORDS if self.records.how is not None else self._strings(events).unique().sort()
+        words = (
+            _NO_WORDS
+            if self.records.plain_merges is not None
+            else self._strings(events).unique().sort()
+        )
         return KeyStates(
             keys,
             self.records.stored.of_events(self._arrays(events, number, len(keys), words), T),
@@ -494,31 +500,31 @@ class ViewTiles:
 
     def renew(
         self,
-        come: pl.DataFrame,
-        gone: pl.DataFrame,
+        added: pl.DataFrame,
+        removed: pl.DataFrame,
         T: int,
         through: int,
         fetch: Fetch,
         standing: Standing,
     ) -> KeyedRecords:
-        """As `update` with the events `come`, and without those `gone`: tiles that hold a gone
-        event are recomputed from their events.
+        """As `update`, with the events `added` and without the events `removed`: tiles that hold
+        a removed event are recomputed from their events.
 
         Nothing is taken out of a state: of most none can be, and cents would not be left of what a
         billion is taken from.
 
         Args:
-            come: as of `update`.
-            gone: events that tiles hold, of the same columns.
+            added: as of `update`.
+            removed: events that tiles hold, of the same columns.
             T, through, fetch: as of `update`.
-            standing: gives the events that are in force, `come` included and `gone` not.
+            standing: gives the events that are in force, with `added` and without `removed`.
         """
-        lost, number, keys = self.keyed(gone)
+        lost, number, keys = self.keyed(removed)
         ladder = self.records.stored.ladder
         start = ladder.tile_start(lost[TIME].to_numpy(), T)
-        held = np.flatnonzero(start != GONE)
+        held = np.flatnonzero(start != UNREACHED)
         if not len(held):
-            return self.update(come, T, through, fetch)
+            return self.update(added, T, through, fetch)
         first = np.unique(np.column_stack([number, start])[held], axis=0, return_index=True)[1]
         spans = ladder.spans(lost[TIME].to_numpy()[held[first]], T)
         stretches = [
@@ -527,10 +533,10 @@ class ViewTiles:
                 number[held[first]], *(bound.tolist() for bound in spans), strict=True
             )
         ]
-        parts = [come, standing(stretches).filter(pl.col(TIME) < T), lost[held]]
+        parts = [added, standing(stretches).filter(pl.col(TIME) < T), lost[held]]
         every, number, keys = self.keyed(
             pl.concat(
-                origin.select(come.columns).with_columns(_part=n) for n, origin in enumerate(parts)
+                origin.select(added.columns).with_columns(_part=n) for n, origin in enumerate(parts)
             )
         )
         origin, start = every["_part"].to_numpy(), ladder.tile_start(every[TIME].to_numpy(), T)
@@ -551,9 +557,9 @@ class ViewTiles:
         one for each partition that has one.
         """
         flat = [record for parts in records for record in parts]
-        of = np.repeat(np.arange(len(records)), [len(parts) for parts in records])
+        key_of_record = np.repeat(np.arange(len(records)), [len(parts) for parts in records])
         tiles, _, words = self.records.load(flat)
-        tiles = replace(tiles, key=of[tiles.key])
+        tiles = replace(tiles, key=key_of_record[tiles.key])
         plan = FeaturePlan(self.query)
         final = plan.finalize(
             dict(
@@ -565,9 +571,9 @@ class ViewTiles:
         features = []
         for feature, answer in zip(self.view.outputs, final.values, strict=True):
             a = feature.aggregation
-            own = coded.get(feature.columns[feature.column]) if feature.columns else None
+            value_encoding = coded.get(feature.columns[feature.column]) if feature.columns else None
             split = None if a.secondary is None else coded[a.secondary.column]
-            features.append(decode(answer, a.function, own, feature.name, split))
+            features.append(decode(answer, a.function, value_encoding, feature.name, split))
         statuses = [
             value_statuses.status_series(value_statuses.status_name(f.name), column.values)
             for f, column in zip(self.view.outputs, final.statuses, strict=True)
@@ -584,8 +590,8 @@ class ViewTiles:
         return pl.concat(parts).drop_nulls() if parts else pl.Series(dtype=pl.String)
 
     def coded(self, name: str, words: pl.Series = _NO_WORDS) -> ColumnEncoding:
-        how = encode(pl.Series(dtype=self.schema[name]))[1]
-        return ColumnEncoding(how.dtype, words) if name in self.records.strings else how
+        encoding = encode(pl.Series(dtype=self.schema[name]))[1]
+        return ColumnEncoding(encoding.dtype, words) if name in self.records.strings else encoding
 
     def _arrays(self, events: pl.DataFrame, number: I64, keys: int, words: pl.Series) -> Events:
         """The events in the order of (key, time, id)."""
