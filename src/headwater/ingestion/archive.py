@@ -79,10 +79,10 @@ FOLDERS: Mapping[bytes, str] = {
 """Where the files of a space stand in a home."""
 
 
-def unwritable(place: Path, error: OSError) -> StoreError:
+def unwritable(folder: Path, error: OSError) -> StoreError:
     """What to do where a folder, or a file in it, cannot be written."""
     return StoreError(
-        f"{place} cannot be written: {error.strerror or error}. Nothing is lost, what belongs "
+        f"{folder} cannot be written: {error.strerror or error}. Nothing is lost, what belongs "
         "there stays in the online store: make room, or give the right to write there, and start "
         "again"
     )
@@ -207,7 +207,7 @@ class Roller:
         """
         blocks, parts = list(self._blocks()), self.archive.parts()
         done, last = max(_last(parts), since), math.inf if upto is None else upto
-        asked = (
+        within = (
             pl.col(SEQUENCE) > since
             if upto is None
             else pl.col(SEQUENCE).is_between(since + 1, upto)
@@ -215,7 +215,7 @@ class Roller:
         files = [
             part.scan()
             if since < part.first and part.last <= last
-            else part.scan().filter(asked).collect().lazy()
+            else part.scan().filter(within).collect().lazy()
             for part in parts
             if since < part.last and part.first <= last
         ]
@@ -516,7 +516,7 @@ def expire_files(files: Sequence[Path], before: date) -> int:
     instead: its name is needed.
     """
     newest = max(files, key=lambda path: span(path)[1], default=None)
-    gone = 0
+    removed = 0
     for path in files:
         if path.parent.name >= f"headwater_date={before:%Y-%m-%d}":
             continue
@@ -528,17 +528,17 @@ def expire_files(files: Sequence[Path], before: date) -> int:
             durable(rows.clear(), path)
         else:
             continue
-        gone += 1
-    return gone
+        removed += 1
+    return removed
 
 
-def drop_drafts(place: Path) -> None:
+def drop_drafts(folder: Path) -> None:
     """Remove what processes that were killed left of files which were never whole; the caller holds
     the lock of those that add files.
 
     A draft next to its file is of a process that replaces it, which may run.
     """
-    for draft in place.glob("headwater_date=*/*.draft"):
+    for draft in folder.glob("headwater_date=*/*.draft"):
         if not draft.with_suffix(".parquet").exists():
             draft.unlink(missing_ok=True)
 
@@ -686,17 +686,17 @@ class ObjectArchive:
         paths = self._paths()
         newest = max(paths, key=lambda path: span(path)[1], default=None)
         old = [path for path in paths if path.parent.name < f"headwater_date={before:%Y-%m-%d}"]
-        gone = [str(path) for path in old if path != newest]
+        expired = [str(path) for path in old if path != newest]
         with _reachable(self.url):
-            if gone:
-                _store(self.url).delete(gone)
+            if expired:
+                _store(self.url).delete(expired)
             if (
                 newest not in old
                 or not (rows := ArchiveObject(self.url, str(newest)).read()).height
             ):
-                return len(gone)
+                return len(expired)
         self._put(str(newest), rows.clear())
-        return len(gone) + 1
+        return len(expired) + 1
 
     def _paths(self) -> list[PurePosixPath]:
         return [path for path in _paths(self.url) if is_of(path, self.partition)]
@@ -827,16 +827,18 @@ def as_today(
             continue
         had = rows[name]
         now = had if had.dtype == dtype else had.cast(dtype, strict=False)
-        gone = now.null_count() - had.null_count()
+        lost_values = now.null_count() - had.null_count()
         if had.dtype.is_float() and dtype.is_integer():
-            gone = int((now.is_null() | (now.cast(had.dtype) != had)).sum()) - had.null_count()
-        if gone > 0:
+            lost_values = (
+                int((now.is_null() | (now.cast(had.dtype) != had)).sum()) - had.null_count()
+            )
+        if lost_values > 0:
             lost[
                 (
                     f"events whose column {name!r} was {had.dtype}, with values that {dtype} does "
                     "not hold"
                 )
-            ] += gone
+            ] += lost_values
         columns.append(now)
     return pl.DataFrame(columns), +lost
 
@@ -852,8 +854,8 @@ def broken_files_named(folder: Path | None, source: str) -> Iterator[None]:
     try:
         yield
     except PolarsError as error:
-        for kept in FOLDERS.values() if folder is not None else ():
-            for path in sorted((Path(folder or "") / kept / source).glob("**/*.parquet")):
+        for log_folder in FOLDERS.values() if folder is not None else ():
+            for path in sorted((Path(folder or "") / log_folder / source).glob("**/*.parquet")):
                 try:
                     pl.read_parquet(path, hive_partitioning=False)
                 except (PolarsError, OSError) as broken:
@@ -878,21 +880,21 @@ def claim_folder(folder: Path, store: OnlineStore) -> None:
     """
     if not isinstance(store, ScopedStore) or not store.project:
         return
-    own, file = environment(store), folder / _OWNER
-    mine = f"project {store.project!r}" + (
-        "" if own is None else f", development environment {own}"
+    development, file = environment(store), folder / _OWNER
+    owner = f"project {store.project!r}" + (
+        "" if development is None else f", development environment {development}"
     )
     try:
         if not file.exists():
-            disk.replace_file(disk.make_folder(folder) / _OWNER, f"{mine}\n".encode())
+            disk.replace_file(disk.make_folder(folder) / _OWNER, f"{owner}\n".encode())
             return
         theirs = file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
         raise unwritable(folder, error) from error
-    if theirs != mine:
+    if theirs != owner:
         raise UsageError(
             f"the archive in {folder} is that of {theirs}, as its file {_OWNER!r} says, and this "
-            f"is {mine}: their events would mix. Give each a data directory of its own "
+            f"is {owner}: their events would mix. Give each a data directory of its own "
             "(--data-dir, HEADWATER_DATA_DIR). A project that was renamed keeps the archive when "
             f"you delete {file}"
         )
@@ -921,7 +923,7 @@ class AcknowledgedCommits:
             self.commit, self.offset = map(int, self._path.read_text().split())
 
     @classmethod
-    def of(cls, source: Source, archive: Path | None) -> AcknowledgedCommits | None:
+    def for_source(cls, source: Source, archive: Path | None) -> AcknowledgedCommits | None:
         """That of a source as the store names it; None where its stream can be read again. archive:
         with a folder for each source.
         """

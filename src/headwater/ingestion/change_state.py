@@ -59,12 +59,12 @@ class ImageBatch:
 class MergedChanges:
     """What a commit makes of images.
 
-    come: events to add to tiles. gone: those to take out. rows: for the archive. dead: for the dead
-    letters. changes: of the store.
+    added: events to add to tiles. removed: events to take out. rows: for the archive. dead: for
+    the dead letters. changes: of the store.
     """
 
-    come: pl.DataFrame
-    gone: pl.DataFrame
+    added: pl.DataFrame
+    removed: pl.DataFrame
     rows: list[pl.DataFrame] = field(default_factory=list)
     dead: list[pl.DataFrame] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -160,21 +160,27 @@ class ChangeState:
         for n, block in enumerate(stored.get(blocks)):
             tokens = [token for token in _cut(block or b"") if token not in but]
             entries = self.entries(stored, tokens)
-            gone = {
+            expired_entries = {
                 token: entry for token, entry in entries.items() if entry.latest + lasting <= now
             }
             holding = {
                 token: entry.images[entry.holds]
-                for token, entry in gone.items()
+                for token, entry in expired_entries.items()
                 if entry.holds >= 0
             }
             events = kept.frame_of(list(holding.values()), self.schema)
             for tiles in self.acceptance.tiles:
                 changes |= dict.fromkeys(self.places(tiles, events, list(holding)))
-            changes |= dict.fromkeys(self.image + token for token in gone)
-            left = {token: entry.latest for token, entry in entries.items() if token not in gone}
-            if left:
-                changes |= self.schedule_expiry(list(left), max(left.values()), number + n)
+            changes |= dict.fromkeys(self.image + token for token in expired_entries)
+            remaining = {
+                token: entry.latest
+                for token, entry in entries.items()
+                if token not in expired_entries
+            }
+            if remaining:
+                changes |= self.schedule_expiry(
+                    list(remaining), max(remaining.values()), number + n
+                )
         return changes
 
     def after(self, changes: Mapping[bytes, bytes | None]) -> ChangeState:
@@ -268,14 +274,14 @@ class ImageMerge:
             np.flatnonzero(merged.changed & (merged.before >= 0)),
             np.flatnonzero(merged.changed & (merged.after >= 0)),
         )
-        gone, come = self.both[merged.before[lost]], self.both[merged.after[won]]
-        self._move(gone, lost, None)
-        self._move(come, won, b"")
-        come, gone = (
+        removed, added = self.both[merged.before[lost]], self.both[merged.after[won]]
+        self._move(removed, lost, None)
+        self._move(added, won, b"")
+        added, removed = (
             pl.concat([self.kept.none, events.filter(pl.col(TIME).is_not_null())])
-            for events in (come, gone)
+            for events in (added, removed)
         )
-        outcome = MergedChanges(come, gone)
+        outcome = MergedChanges(added, removed)
         outcome.counts["corrected"] = int(
             (merged.changed & (merged.before >= 0) & (merged.after >= 0)).sum()
         )
@@ -328,7 +334,7 @@ class ImageMerge:
                 bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)
             ]
         tokens = [key[-kept.TOKEN :] for key in there]
-        mine = np.array(
+        folded_rows = np.array(
             [self.folded.after[self.event_of[token]] for token in tokens if token in self.event_of],
             np.int64,
         )
@@ -338,7 +344,7 @@ class ImageMerge:
         rest = kept.frame_of(
             [entry.images[entry.holds] for entry in others.values()], self.kept.schema
         )
-        return pl.concat([self.both[mine], rest])
+        return pl.concat([self.both[folded_rows], rest])
 
     def _move(self, events: pl.DataFrame, numbers: NDArray[np.int64], value: bytes | None) -> None:
         tokens = [self.token_of[n] for n in numbers.tolist()]
@@ -359,16 +365,16 @@ class ImageMerge:
         first_row = 0
         for batch in self.images:
             rows = batch.arrived.events[ROW].to_numpy()
-            mine = slice(first_row, first_row := first_row + len(rows))
+            batch_rows = slice(first_row, first_row := first_row + len(rows))
             batch.record_outcomes[batch.arrived.kept[rows]] = np.where(
-                again[mine] | older[mine], DUPLICATE, ACCEPTED
+                again[batch_rows] | older[batch_rows], DUPLICATE, ACCEPTED
             )
-            outcome.rows.append(batch.arrived.rows[rows[archived[mine]]])
-            outcome.counts[batch.counted] += int(archived[mine].sum())
-            for which, why in ((again, COPY), (older, OLDER), (passed, PASSED)):
-                if which[mine].any():
+            outcome.rows.append(batch.arrived.rows[rows[archived[batch_rows]]])
+            outcome.counts[batch.counted] += int(archived[batch_rows].sum())
+            for chosen, why in ((again, COPY), (older, OLDER), (passed, PASSED)):
+                if chosen[batch_rows].any():
                     outcome.dead.append(
-                        copies(batch.records, batch.arrived, rows[which[mine]].tolist(), why)
+                        copies(batch.records, batch.arrived, rows[chosen[batch_rows]].tolist(), why)
                     )
         outcome.counts["copies"], outcome.counts["superseded"] = (
             int(again.sum()),
@@ -401,9 +407,9 @@ def entries_of(
     images: pl.DataFrame, merged: MergedImages, numbers: I64, latest: I64
 ) -> dict[int, kept.EventImages]:
     """The entries to store of some events, by event number."""
-    mine = np.zeros(len(latest), np.bool_)
-    mine[numbers] = True
-    rows = np.flatnonzero(merged.last & mine[merged.event])
+    is_chosen = np.zeros(len(latest), np.bool_)
+    is_chosen[numbers] = True
+    rows = np.flatnonzero(merged.last & is_chosen[merged.event])
     rows = rows[np.argsort(merged.event[rows], kind="stable")]
     rank = np.zeros(images.height, np.int64)
     rank[rows] = np.arange(len(rows))
@@ -434,9 +440,9 @@ def _classified(merged: MergedImages, before: Bool, held: int) -> tuple[Bool, Bo
     """
     after = merged.after[merged.event]
     older = (merged.older | ((after >= 0) & (after < held))) & ~merged.duplicate
-    left = ~merged.duplicate & ~older
-    archived = left & (before | (after == np.arange(len(after))))
-    return archived, merged.duplicate, older, left & ~archived
+    undecided = ~merged.duplicate & ~older
+    archived = undecided & (before | (after == np.arange(len(after))))
+    return archived, merged.duplicate, older, undecided & ~archived
 
 
 def _cut(tokens: bytes) -> list[bytes]:

@@ -101,7 +101,7 @@ class ClockCheck:
             server_time,
             PROCESS if anchor is None else anchor,
         )
-        self._asked = -_SERVER
+        self._asked_at = -_SERVER
         # how far the wall clock is ahead of the server's, as of the last look
         self._ahead: int | None = None
         self._refused = False
@@ -164,14 +164,14 @@ class ClockCheck:
     def _look(self, wall: int, *, moved: int) -> None:
         """Compare with the server's clock, now and then and whenever something is doubtful."""
         if (
-            clock.stopwatch() - self._asked < _SERVER
+            clock.stopwatch() - self._asked_at < _SERVER
             and not self._refused
             and abs(moved) <= self.limit
         ):
             return
         server = self.server_time()
         self._ahead = None if server is None else wall - server
-        self._asked = clock.stopwatch()
+        self._asked_at = clock.stopwatch()
 
     def _message(self, problem: str, remedy: str) -> str:
         return (
@@ -246,7 +246,7 @@ _EVERY, _DOUBTFUL = 60.0, 10.0
 
 _BACKOFF = Backoff(first=120.0, longest=600.0)  # between two looks at a broker that does not say
 
-_KEPT = 600.0  # seconds that a look counts
+_VALID_FOR = 600.0  # seconds that a look counts
 
 _FIRST = 3.0  # seconds that ingestion waits for the first look
 
@@ -259,7 +259,7 @@ class _Broker:
     def __init__(self, spec: KafkaTopic) -> None:
         self.spec, self.where = spec, f"the Kafka broker at {spec.servers!r}"
         self.seen: Seen | None = None
-        self.at = self.due = -_KEPT
+        self.at = self.due = -_VALID_FOR
         # nothing is seen; "" where something is, None before the first look
         self.why: str | None = None
         self._pauses = iter(_BACKOFF)
@@ -285,7 +285,7 @@ class _Broker:
         moved by itself since.
         """
         seen = self.seen
-        if seen is None or clock.stopwatch() - self.at > _KEPT:
+        if seen is None or clock.stopwatch() - self.at > _VALID_FOR:
             return None
         return seen.ahead + moved(
             (seen.wall, seen.steady), clock.now_micros(), clock.steady_micros()
@@ -304,13 +304,13 @@ class BrokerClocks:
     def __init__(
         self, store: OnlineStore, sources: Sequence[Source], *, wanted: bool = True
     ) -> None:
-        self._store, self._wanted, self._told = store, wanted, dict[str, str]()
-        self._of: dict[str, _Broker] = {}
+        self._store, self._wanted, self._reported = store, wanted, dict[str, str]()
+        self._by_source: dict[str, _Broker] = {}
         by_server: dict[tuple[str, str], _Broker] = {}
         for source in sources:
             if isinstance(source.stream, KafkaTopic):
                 key = repr(source.stream.servers), repr(sorted(source.stream.options.items()))
-                self._of[store.namespace + source.name] = by_server.setdefault(
+                self._by_source[store.namespace + source.name] = by_server.setdefault(
                     key, _Broker(source.stream)
                 )
         self._brokers = list(by_server.values())
@@ -355,12 +355,12 @@ class BrokerClocks:
         self._tell()
         if doubtful:
             self._doubt.set()
-        known = [
+        compared = [
             (broker.where, ahead)
             for broker in self._brokers
             if (ahead := broker.ahead()) is not None
         ]
-        return max(known, key=lambda entry: abs(entry[1]), default=None)
+        return max(compared, key=lambda entry: abs(entry[1]), default=None)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -375,19 +375,21 @@ class BrokerClocks:
 
     def _tell(self) -> None:
         standing = self._standing()
-        if standing != self._told:
+        if standing != self._reported:
             changes = {
                 keyspace.broker_clock(name): text.encode()
                 for name, text in standing.items()
-                if text != self._told.get(name)
+                if text != self._reported.get(name)
             }
             self._store.commit(changes, {})
-            self._told = standing
+            self._reported = standing
 
     def _standing(self) -> dict[str, str]:
         if not self._wanted:
-            return dict.fromkeys(self._of, "not compared: it is turned off")
-        whys: Mapping[str, str | None] = {name: broker.why for name, broker in self._of.items()}
+            return dict.fromkeys(self._by_source, "not compared: it is turned off")
+        whys: Mapping[str, str | None] = {
+            name: broker.why for name, broker in self._by_source.items()
+        }
         return {
             name: f"not compared: {why}" if why else COMPARED
             for name, why in whys.items()

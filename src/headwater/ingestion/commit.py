@@ -93,7 +93,7 @@ class PartitionWriter:
         partition: the partition's name; None for the whole stream.
         archive: whether accepted events are kept for training.
         filtered: whether rows that the source's filter leaves out are kept for `explain`.
-        own: see `load`.
+        claim: see `load`.
 
     blocks: by space, how many bytes wait in the store to be moved into files.
     abandoned: set when the partition is another writer's. filling: what the store holds at
@@ -108,7 +108,7 @@ class PartitionWriter:
         *,
         archive: bool = True,
         filtered: bool = True,
-        own: bool = True,
+        claim: bool = True,
     ) -> None:
         self.acceptance, self.store, self.partition, self.archive = (
             acceptance,
@@ -121,13 +121,13 @@ class PartitionWriter:
         keep_freed_memory()
         self.abandoned, self.filling = threading.Event(), b""
         self._state: WriterState | None = None
-        self.load(own=own)
+        self.load(claim=claim)
 
-    def load(self, *, own: bool = True) -> None:
-        """Read where the store stands: at the start, and after another writer was here; `own` makes
-        what it writes this writer's.
+    def load(self, *, claim: bool = True) -> None:
+        """Read the store's state: at the start, and after another writer was here. `claim`: be the
+        writer from here on.
         """
-        if own:
+        if claim:
             self.store.mend(self.place)
         self._state = WriterState.load(
             self.rules, self.store, None if self._state is None else self.progress
@@ -201,11 +201,11 @@ class PartitionWriter:
         Raises:
             FencedError: another writer has been here.
         """
-        kept = {
+        remaining = {
             name: coverage for name, coverage in self.progress.views.items() if name not in names
         }
-        if kept != self.progress.views:
-            progress = msgspec.structs.replace(self.progress, views=kept)
+        if remaining != self.progress.views:
+            progress = msgspec.structs.replace(self.progress, views=remaining)
             self.note(progress, {}, self.unmoved())
         self._state = replace(self.state, unfilled=self.state.unfilled | set(names))
 
@@ -364,15 +364,15 @@ def build_commit(state: WriterState, batch: CommitBatch, now: int) -> Commit:
     records = SortedRecords(state, now)
     for poll in joined([records.unread(poll) for poll in batch.records]):
         records.add(poll)
-    gap = _lose(state, records, batch)
+    gap = _count_lost(state, records, batch)
     sequence = state.progress.sequence + 1
     changes: dict[bytes, bytes | None] = {}
     if state.changes is None:
         changes |= _records_of_views(state, records, sequence)
     else:
         changes |= _merged_images(state, records, sequence)
-    known = max(now if batch.known is None else min(batch.known, now), state.progress.known)
-    progress = _progress(records, known, gap)
+    known_by = max(now if batch.known is None else min(batch.known, now), state.progress.known)
+    progress = _progress(records, known_by, gap)
     encoded = msgspec.msgpack.encode(progress)
     blocks, next_state = _blocks(records, progress)
     changes |= {**blocks, **_moved(records), state.rules.place: encoded}
@@ -388,14 +388,14 @@ def build_commit(state: WriterState, batch: CommitBatch, now: int) -> Commit:
         now,
         dict(+records.counts),
         rejected,
-        known,
+        known_by,
         record_outcomes=records.outcomes,
         misplaced=frozenset(records.misplaced),
     )
     return Commit(changes, _expected(records), next_state, result)
 
 
-def _lose(state: WriterState, records: SortedRecords, batch: CommitBatch) -> int:
+def _count_lost(state: WriterState, records: SortedRecords, batch: CommitBatch) -> int:
     """Count records that can no longer be read, as events up to now; or later, if other records
     were early too. See `Progress.gap`.
     """
@@ -446,8 +446,8 @@ def _merged_images(
     records.counts += merged.counts
     records.rows += [rows for rows in merged.rows if rows.height]
     records.dead_letters += merged.dead
-    _count_outside(state, records, pl.concat([merged.come[TIME], merged.gone[TIME]]))
-    records.follow(merged.come)
+    _count_outside(state, records, pl.concat([merged.added[TIME], merged.removed[TIME]]))
+    records.follow(merged.added)
     return {**merged.changes, **merge.renewed(merged, sequence, state.views)}
 
 
@@ -460,7 +460,7 @@ def _count_outside(state: WriterState, records: SortedRecords, times: pl.Series)
     records.counts["outside"] += int((times < reached).sum())
 
 
-def _progress(records: SortedRecords, known: int, gap: int) -> Progress:
+def _progress(records: SortedRecords, known_by: int, gap: int) -> Progress:
     old = records.state.progress
     return msgspec.structs.replace(
         old,
@@ -468,7 +468,7 @@ def _progress(records: SortedRecords, known: int, gap: int) -> Progress:
         at=records.now,
         received=records.received,
         latest=records.latest,
-        known=known,
+        known=known_by,
         counts={name: n for name, n in (Counter(old.counts) + records.counts).items() if n},
         views=old.maintained(
             tiles.view.tiles_fingerprint for tiles in records.state.rules.acceptance.tiles
@@ -485,28 +485,28 @@ def _blocks(
     positions.
     """
     state, rules, now = records.state, records.state.rules, records.now
-    own = partial(keyspace.block, source=rules.name, sequence=progress.sequence)
+    block_key = partial(keyspace.block, source=rules.name, sequence=progress.sequence)
     held_changes, held = records.held.put(
-        own(keyspace.HELD), pl.concat(records.to_hold) if records.to_hold else None
+        block_key(keyspace.HELD), pl.concat(records.to_hold) if records.to_hold else None
     )
     ids = b"".join(records.deduplication.blocks)
     id_changes, id_blocks = (
         ({}, state.id_blocks)
         if state.ids is None
-        else state.id_blocks.put(own(keyspace.IDS), ids, now, state.stored.get)
+        else state.id_blocks.put(block_key(keyspace.IDS), ids, now, state.stored.get)
     )
     changes = {**held_changes, **id_changes}
     if records.rows and rules.archive:
-        changes[own(keyspace.ARCHIVE)] = record.frame_bytes(
+        changes[block_key(keyspace.ARCHIVE)] = record.frame_bytes(
             stamped(pl.concat(records.rows), progress.sequence, now)
         )
     if records.filtered:
-        changes[own(keyspace.FILTERED)] = record.frame_bytes(
+        changes[block_key(keyspace.FILTERED)] = record.frame_bytes(
             stamped(pl.concat(records.filtered), progress.sequence, now)
         )
     if records.dead_letters:
         dead = stamped(pl.concat(records.dead_letters), progress.sequence, now)
-        changes[own(keyspace.DEAD)] = record.frame_bytes(dead.select(*DEAD_SCHEMA, SEQUENCE))
+        changes[block_key(keyspace.DEAD)] = record.frame_bytes(dead.select(*DEAD_SCHEMA, SEQUENCE))
     ids_after = records.deduplication.ids
     return changes, replace(
         state,
@@ -660,18 +660,18 @@ class SortedRecords:
         if not later.any():
             return events
         rows = events[ROW].filter(later)
-        which = arrived.kept[rows.to_numpy()]
-        outcomes[which] = HELD
+        held_numbers = arrived.kept[rows.to_numpy()]
+        outcomes[held_numbers] = HELD
         payloads = (
-            [records.payloads[n] for n in which.tolist()]
+            [records.payloads[n] for n in held_numbers.tolist()]
             if len(records.payloads)
-            else [None] * len(which)
+            else [None] * len(held_numbers)
         )
         times = events[TIME].filter(later).alias(DUE)
         self.to_hold.append(
             arrived.rows[rows].with_columns(times, pl.Series(PAYLOAD, payloads, pl.Binary))
         )
-        self.counts["held"] += len(which)
+        self.counts["held"] += len(held_numbers)
         return events.filter(~later)
 
     def _leave_out(self, records: RecordBatch, arrived: Arrived) -> None:
@@ -731,11 +731,11 @@ class Deduplication:
         ids = self.ids
         if ids is None or idents is None or not events.height:
             return events, []
-        known = idents.is_not_null().to_numpy()
-        checked = ids.accept(idents.filter(known), content_of(events)[known], self.now)
+        has_id = idents.is_not_null().to_numpy()
+        checked = ids.accept(idents.filter(has_id), content_of(events)[has_id], self.now)
         self.ids = checked.index
-        accepted = ~known
-        accepted[known] = checked.accepted
+        accepted = ~has_id
+        accepted[has_id] = checked.accepted
         self.blocks.append(checked.block)
         self.counts["copies"] += events.height - int(accepted.sum())
         self.counts["conflicts"] += checked.conflicts

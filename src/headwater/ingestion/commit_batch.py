@@ -94,7 +94,9 @@ class BatchCommitter:
             ClockError: the wall clock cannot be right.
         """
         self.commit(
-            SparkBatch.of(frame, batch_id, cast("SparkStream", self.target.source.stream).query)
+            SparkBatch.from_frame(
+                frame, batch_id, cast("SparkStream", self.target.source.stream).query
+            )
         )
 
     def commit(self, batch: SparkBatch) -> None:
@@ -200,7 +202,7 @@ class BatchCommitter:
         position = writer.positions.get(PARTITION)
         if position is None:
             return _NEW if batch.number == 0 else None
-        stored = BatchPosition.of(position)
+        stored = BatchPosition.decoded(position)
         return (
             stored
             if writer.origins.get(PARTITION) == batch.query and stored.batch == batch.number
@@ -217,7 +219,7 @@ class BatchCommitter:
         """
         writer = self._writer(ingestor)
         position, query = writer.positions.get(PARTITION), writer.origins.get(PARTITION)
-        stored = _NEW if position is None else BatchPosition.of(position)
+        stored = _NEW if position is None else BatchPosition.decoded(position)
         if query == batch.query and not stored.piece and stored.batch == batch.number + 1:
             return None
         why = f"source {ingestor.source.name!r}: {_refusal(stored, query, batch)}"

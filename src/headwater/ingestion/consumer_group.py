@@ -28,10 +28,10 @@ def group_of(store: OnlineStore, source: Source, *, write: bool = False) -> str 
         write: give a store that has no identity one.
     """
     assert isinstance(source.stream, KafkaTopic)
-    name, own = environment(store), source.stream.group
+    name, given_group = environment(store), source.stream.group
     if name is not None:
-        return f"{own or _PREFIX + source.name}-development-{name}"
-    if own is not None:
-        return own
-    found = identified(store) if write else identity(store)
-    return f"{_PREFIX}{source.name}-{store.namespace}{found}" if found else None
+        return f"{given_group or _PREFIX + source.name}-development-{name}"
+    if given_group is not None:
+        return given_group
+    store_id = identified(store) if write else identity(store)
+    return f"{_PREFIX}{source.name}-{store.namespace}{store_id}" if store_id else None

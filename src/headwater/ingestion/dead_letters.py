@@ -128,12 +128,12 @@ def dead_letters(
         UsageError: the project has no such source.
     """
     home = settings.home() if data_dir is None else data_dir
-    with opened(store, readonly=True) as mine:
+    with opened(store, readonly=True) as opened_store:
         _source(project, source)
         chosen = which or DeadLetterFilter()
         frames = [
-            chosen.of(_of_writer(mine, source, partition, home))
-            for partition in _partitions(mine, source)
+            chosen.of(_of_writer(opened_store, source, partition, home))
+            for partition in _partitions(opened_store, source)
         ]
     none = pl.DataFrame(schema={**DEAD_SCHEMA, "replayed": pl.Boolean()})
     return pl.concat([none, *frames]).sort(KNOWN_AT, OFFSET, descending=True)
@@ -180,16 +180,22 @@ def replay_dead_letters(
         )
     chosen = which or DeadLetterFilter()
     with (
-        opened(store, readonly=dry_run) as mine,
-        nullcontext() if dry_run else ingest_lease(mine, wait=limits.wait, instead="replay"),
+        opened(store, readonly=dry_run) as opened_store,
+        nullcontext()
+        if dry_run
+        else ingest_lease(opened_store, wait=limits.wait, instead="replay"),
     ):
-        ingestor = None if dry_run else SourceIngestor(origin, views[source][1], mine, home, limits)
+        ingestor = (
+            None
+            if dry_run
+            else SourceIngestor(origin, views[source][1], opened_store, home, limits)
+        )
         acceptance = Acceptance(
             origin, tuple(views[source][1]), micros(limits.max_future_skew, "max_future_skew")
         )
         total = Replayed(source, 0, 0)
-        for partition in _partitions(mine, source):
-            rows = chosen.of(_of_writer(mine, source, partition, home)).filter(
+        for partition in _partitions(opened_store, source):
+            rows = chosen.of(_of_writer(opened_store, source, partition, home)).filter(
                 ~pl.col("reason").is_in(_KEPT_ASIDE)
             )
             before = int(rows["replayed"].sum())
@@ -234,12 +240,14 @@ def _replayed_batch(
     """Commit some records, and which of them were taken in."""
     if not rows.height:
         return Replayed("", 0, 0)
-    own = rows.select(pl.col(PARTITION).str.strip_prefix(AGAIN).alias("_own"), OFFSET)
+    record_ids = rows.select(pl.col(PARTITION).str.strip_prefix(AGAIN).alias("_own"), OFFSET)
     writer = ingestor.writer(partition)
 
     def marks(committed: Committed) -> dict[bytes, bytes | None]:
         outcomes = committed.record_outcomes
-        taken = own.filter(pl.Series(outcomes[0] != REFUSED)) if outcomes else own.clear()
+        taken = (
+            record_ids.filter(pl.Series(outcomes[0] != REFUSED)) if outcomes else record_ids.clear()
+        )
         key = keyspace.replayed(writer.name) + keyspace.block(b"", "", writer.progress.sequence + 1)
         return {key: record.frame_bytes(taken)} if taken.height else {}
 

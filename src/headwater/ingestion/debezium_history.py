@@ -96,14 +96,14 @@ class DebeziumFiles(Connector, called="debezium"):
             rows: int | None,
             _size: int | None,
         ) -> Iterator[pl.DataFrame]:
-            left = rows
+            remaining = rows
             for frame in self._decoded(lines, schema):
                 chosen = frame if predicate is None else frame.filter(predicate)
                 chosen = chosen if columns is None else chosen.select(columns)
-                chosen = chosen if left is None else chosen.head(left)
+                chosen = chosen if remaining is None else chosen.head(remaining)
                 yield chosen
-                left = None if left is None else left - chosen.height
-                if left == 0:
+                remaining = None if remaining is None else remaining - chosen.height
+                if remaining == 0:
                     return
 
         return register_io_source(read, schema=schema, is_pure=True)

@@ -64,25 +64,27 @@ def fill(
     wanted = {stored_view.view.root.tiles_fingerprint: stored_view.name for stored_view in named}
     for stored_view in named:
         if not stored_view.view.freshness.streamed:
-            how = (
+            reason = (
                 f"its freshness is {stored_view.view.freshness}; `headwater materialize "
                 "--full-refresh` computes a batch view from its history"
             )
-            raise UsageError(f"feature view {stored_view.name!r} is not streaming: {how}")
+            raise UsageError(f"feature view {stored_view.name!r} is not streaming: {reason}")
     home, counts = settings.home() if data_dir is None else data_dir, dict[str, int]()
     with (
-        opened_for(project.name, store, write=True) as mine,
-        ingest_lease(mine, wait=0.0, instead="fill"),
+        opened_for(project.name, store, write=True) as opened_store,
+        ingest_lease(opened_store, wait=0.0, instead="fill"),
     ):
         every = [
             stored_view.view
             for stored_view in stored(project)
-            if not from_production(mine, stored_view.view)
+            if not from_production(opened_store, stored_view.view)
         ]
         for source, fed in streamed(every).items():
             again = [view for view in fed if view.tiles_fingerprint in wanted]
             if again:
-                ingestor = SourceIngestor(source, fed, mine, home, IngestLimits(), filled=False)
+                ingestor = SourceIngestor(
+                    source, fed, opened_store, home, IngestLimits(), filled=False
+                )
                 filled = _filled(ingestor, ingestor.begin_again(again))
                 counts |= {
                     wanted[view.tiles_fingerprint]: filled[view.tiles_fingerprint] for view in again

@@ -200,8 +200,10 @@ class Fill:
         self.T = max(now, writer.progress.at)
         missing = new_views(writer)
         # a partition without commits has nothing that could not be filled at once
-        left = set(replaced) if writer.progress.sequence else set[str]()
-        self.views = [tiles for tiles in missing if tiles.view.tiles_fingerprint not in left]
+        replaced_names = set(replaced) if writer.progress.sequence else set[str]()
+        self.views = [
+            tiles for tiles in missing if tiles.view.tiles_fingerprint not in replaced_names
+        ]
         read = [tiles for tiles in missing if tiles not in self.views]
         _keep(writer, [tiles for tiles in writer.acceptance.tiles if tiles not in missing], read)
         writer.hold_back(
@@ -282,16 +284,16 @@ class Fill:
         its commit makes the view whole.
         """
         writer, name, past = self.writer, tiles.view.tiles_fingerprint, self._past
-        place = keyspace.stream_state(name, writer.partition)
+        state_key = keyspace.stream_state(name, writer.partition)
         begun = State(tiles.view.name, schema_bytes(tiles.schema))
-        parts, filling = self._begin(tiles, place, begun)
+        parts, filling = self._begin(tiles, state_key, begun)
         while True:
             for events, also in islice(parts.read(), filling.done, None):
                 with self.alone:
                     filling, records = _with_part(writer, tiles, events, filling)
                     state = msgspec.structs.replace(begun, filling=filling)
                     writer.store.commit(
-                        {**records, **also, place: encoded(state)}, writer.unmoved()
+                        {**records, **also, state_key: encoded(state)}, writer.unmoved()
                     )
                 time.sleep(self.turn)
             with self.alone:
@@ -321,7 +323,7 @@ class Fill:
         writer.note(progress, {**changes, place: encoded(whole)}, writer.unmoved())
         writer.filled(name)
 
-    def _begin(self, tiles: ViewTiles, place: bytes, begun: State) -> tuple[FillParts, Filling]:
+    def _begin(self, tiles: ViewTiles, state_key: bytes, begun: State) -> tuple[FillParts, Filling]:
         """What is to be done: the parts that a fill that was stopped has left, or all of them, and
         then nothing is there of the view.
         """
@@ -333,7 +335,7 @@ class Fill:
             if filling.made_of == parts.digest:
                 return parts, filling
         with self.alone:
-            writer.store.commit({place: encoded(begun)}, writer.unmoved())
+            writer.store.commit({state_key: encoded(begun)}, writer.unmoved())
         _clear(writer, tiles.view, self.alone)
         with self.alone:
             parts = self._past.parts(
@@ -406,14 +408,14 @@ def _check_whole(writer: PartitionWriter, archive: Roller) -> None:
 
 
 def _keep(
-    writer: PartitionWriter, kept: Sequence[ViewTiles], read: Sequence[ViewTiles] = ()
+    writer: PartitionWriter, maintained: Sequence[ViewTiles], read: Sequence[ViewTiles] = ()
 ) -> None:
     """Have only these views count as maintained, before anything of the others is touched.
 
     read: those that are read although they lack something. Readers see in the progress when that
     ends.
     """
-    names = [tiles.view.tiles_fingerprint for tiles in kept]
+    names = [tiles.view.tiles_fingerprint for tiles in maintained]
     if not writer.progress.sequence:
         states = {name: read_part(writer.store, name, writer.partition) for name in names}
         views = {name: state.coverage for name, state in states.items() if state is not None}
@@ -524,11 +526,11 @@ def clear_generation(
     """Remove the records of a generation that nobody reads any more, in a writer's partition; its
     state goes last, so that a process that is killed goes on.
     """
-    place = keyspace.stream_state(view.tiles_fingerprint, writer.partition)
-    if writer.store.get([place])[0] is not None:
+    state_key = keyspace.stream_state(view.tiles_fingerprint, writer.partition)
+    if writer.store.get([state_key])[0] is not None:
         _clear(writer, view, alone)
         with alone:
-            writer.store.commit({place: None}, writer.unmoved())
+            writer.store.commit({state_key: None}, writer.unmoved())
 
 
 # ---------------------------------------------------------------- parts
@@ -815,8 +817,8 @@ def judge_again(writer: PartitionWriter, logs: Logs, T: int, first: First = None
     # those that are in the archive are not found again
     for start in range(0, rows.height, _IN_COMMIT):
         chunk, sequence = rows.slice(start, _IN_COMMIT), sequence + 1
-        known = chunk[KNOWN_AT]
-        block = stamped(chunk.drop(KNOWN_AT), sequence, 0).with_columns(known)
+        known_at = chunk[KNOWN_AT]
+        block = stamped(chunk.drop(KNOWN_AT), sequence, 0).with_columns(known_at)
         counts["rejudged"] = counts.get("rejudged", 0) + chunk.height
         stepped = msgspec.structs.replace(
             writer.progress, sequence=sequence, views={}, counts=dict(counts)
@@ -830,7 +832,7 @@ def judge_again(writer: PartitionWriter, logs: Logs, T: int, first: First = None
         writer.progress, rules=rules, views=views, lost=max(T if lost else 0, progress.lost)
     )
     writer.note(done, changes, writer.unmoved())
-    writer.load(own=False)
+    writer.load(claim=False)
     return rows.height
 
 
@@ -925,12 +927,12 @@ class _Candidates:
                 KNOWN_AT: _UTC,
             }
         )
-        kept = [
+        conformed_frames = [
             conformed(frame, acceptance).select(none.columns).collect()
             for frame in self.logs.filtered.lazy_parts()
         ]
         dead = [self._decoded(frame.collect()) for frame in self.logs.dead.lazy_parts()]
-        rows = pl.concat([none, *kept, *dead])
+        rows = pl.concat([none, *conformed_frames, *dead])
         there = [frame.select(PARTITION, OFFSET) for frame in self.logs.accepted]
         return (
             rows.join(
@@ -1041,8 +1043,8 @@ def overlap(source: Source, now: int, erased: ErasedRows) -> tuple[int, pl.Serie
         return None
     horizon = micros(source.id_horizon, "id_horizon")
     if source.changes is not None:
-        known = images_before(Acceptance(source, (), 0), now, erased)[KNOWN]
-        return (int(known.max()) - horizon, pl.Series(dtype=pl.Int64)) if len(known) else None  # type: ignore[arg-type]
+        known_at = images_before(Acceptance(source, (), 0), now, erased)[KNOWN]
+        return (int(known_at.max()) - horizon, pl.Series(dtype=pl.Int64)) if len(known_at) else None  # type: ignore[arg-type]
     events = known_by(source, [], [], None, now, erased)
     if not events.height:
         return None
@@ -1145,10 +1147,10 @@ class Accepted:
         """As `parts`, with the events that are copies of others second."""
         ids = self._ids()
         for rows in self._rows(self.archive):
-            events, known = self._sound(rows)
+            events, known_at = self._sound(rows)
             copies = events.clear()
             if self.ordered and events.height:
-                checked = ids.accept(events[IDENT], content_of(events), known)
+                checked = ids.accept(events[IDENT], content_of(events), known_at)
                 accepted = pl.Series(checked.accepted)
                 ids, events, copies = (
                     checked.index,
@@ -1166,13 +1168,13 @@ class Accepted:
             [*(self.archive if self.ordered else []), more.with_row_index(_MORE).lazy()],
             sort=self.ordered,
         ):
-            events, known = self._sound(rows)
+            events, known_at = self._sound(rows)
             fresh = np.ones(events.height, np.bool_)
             if self.ordered and events.height:
-                checked = ids.accept(events[IDENT], content_of(events), known)
+                checked = ids.accept(events[IDENT], content_of(events), known_at)
                 ids, fresh = checked.index, checked.accepted
                 block = np.frombuffer(checked.block, np.int64).reshape(-1, WIDTH)
-                blocks.append(block[known[fresh] > T - ids.horizon].tobytes())
+                blocks.append(block[known_at[fresh] > T - ids.horizon].tobytes())
             accepted[
                 rows[_MORE]
                 .gather(events[ROW])
@@ -1184,11 +1186,11 @@ class Accepted:
 
     def _sound(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, I64]:
         """The events of some rows, and when each became known in microseconds."""
-        own = rows.select(*self.acceptance.schema, PARTITION, OFFSET, AT)
+        own_rows = rows.select(*self.acceptance.schema, PARTITION, OFFSET, AT)
         events = (
-            self.acceptance.sound_events(own)
+            self.acceptance.sound_events(own_rows)
             if self.acceptance.source.changes is None
-            else self.acceptance.events_of(own)
+            else self.acceptance.events_of(own_rows)
         )
         erased = self.erased.of_rows(self.acceptance, rows)
         events = events.filter(pl.Series(~erased[events[ROW].to_numpy()], dtype=pl.Boolean))
@@ -1197,8 +1199,8 @@ class Accepted:
     def _ids(self) -> DedupIndex:
         ids = DedupIndex(micros(self.acceptance.source.id_horizon, "id_horizon"))
         if self.first is not None and self.ordered:
-            first_idents, known = self.first
-            return ids.accept(first_idents, np.zeros(len(first_idents), np.int64), known).index
+            first_idents, known_at = self.first
+            return ids.accept(first_idents, np.zeros(len(first_idents), np.int64), known_at).index
         return ids
 
     def _rows(

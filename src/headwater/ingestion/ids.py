@@ -93,10 +93,12 @@ class IdTables:
         arrays = self.version.restored()
         order, ends = _by_table(rows)
         sizes = np.diff(ends, prepend=0)
-        places, times, first, kept, new = self._times(arrays[TABLES], rows[:, 2], now - horizon)
+        places, times, first, kept_times, new = self._times(
+            arrays[TABLES], rows[:, 2], now - horizon
+        )
         counts, bases, made = self.counts.copy(), self.bases.copy(), self.made.copy()
         changes = [] if times is arrays[TABLES] else [_ArrayChange(TABLES, None, times)]
-        for n in self._to_make(arrays, sizes, first + kept, horizon, now):
+        for n in self._to_make(arrays, sizes, first + kept_times, horizon, now):
             old = arrays[n], times, int(bases[n]) - first, now - horizon
             live = _live(*old)
             size = int(sizes[n])
@@ -105,7 +107,7 @@ class IdTables:
             changes.append(_ArrayChange(n, None, table))
             counts[n], bases[n], made[n] = live, first - 1, now
         if len(new):
-            changes.append(_ArrayChange(TABLES, np.arange(kept - len(new), kept), new))
+            changes.append(_ArrayChange(TABLES, np.arange(kept_times - len(new), kept_times), new))
         accepted, conflicts, written = np.zeros(len(rows), np.bool_), 0, 0
         slots, before = np.empty(len(rows), np.int64), np.empty((len(rows), 3), np.int64)
         later = self.version.next()
@@ -134,7 +136,7 @@ class IdTables:
                     )
                 )
                 written += more
-        return accepted, conflicts, IdTables(later, counts, bases, made, first, kept)
+        return accepted, conflicts, IdTables(later, counts, bases, made, first, kept_times)
 
     def __len__(self) -> int:
         return int(self.counts.sum())
@@ -154,10 +156,10 @@ class IdTables:
         late = np.flatnonzero(times[: self.commits] > expired)
         # the last one may be that of these rows
         passed = int(late[0]) if len(late) else max(self.commits - 1, 0)
-        kept = self.commits - passed + len(new)
-        larger = np.zeros(max(_LEAST, kept * 5 // 4), np.int64)
+        kept_times = self.commits - passed + len(new)
+        larger = np.zeros(max(_LEAST, kept_times * 5 // 4), np.int64)
         larger[: self.commits - passed] = times[passed : self.commits]
-        return places - passed, larger, self.first + passed, kept, new
+        return places - passed, larger, self.first + passed, kept_times, new
 
     def _to_make(
         self, arrays: list[Words], sizes: I64, commits: int, horizon: int, now: int
@@ -315,13 +317,13 @@ class IdBlocks:
 
     def load(self, key: bytes, value: bytes) -> IdBlocks:
         """With a block that the store holds; blocks come in the order of their commits."""
-        known = _times(value)
+        known_times = _times(value)
         block = _IdBlock(
             key,
-            int(known.min()),
-            int(known.max()),
+            int(known_times.min()),
+            int(known_times.max()),
             len(value),
-            1 + int(np.count_nonzero(np.diff(known))),
+            1 + int(np.count_nonzero(np.diff(known_times))),
         )
         return replace(self, _blocks=(*self._blocks, block))
 
@@ -336,27 +338,27 @@ class IdBlocks:
         Returns:
             The changes of the store, and the blocks that it holds with them.
         """
-        kept = list(dropwhile(lambda block: block.last <= now - self.horizon, self._blocks))
+        blocks = list(dropwhile(lambda block: block.last <= now - self.horizon, self._blocks))
         changes: dict[bytes, bytes | None] = {
-            block.key: None for block in self._blocks[: len(self._blocks) - len(kept)]
+            block.key: None for block in self._blocks[: len(self._blocks) - len(blocks)]
         }
         if not value:
-            return changes, replace(self, _blocks=tuple(kept)) if changes else self
+            return changes, replace(self, _blocks=tuple(blocks)) if changes else self
         block, copied = _IdBlock(key, now, now, len(value), 1), self.copied
-        while others := self._to_merge(kept, block):
-            stored = read([other.key for other in others])
+        while others := self._to_merge(blocks, block):
+            stored = read([merged.key for merged in others])
             value = b"".join([*(ids or b"" for ids in stored), value])
-            changes |= dict.fromkeys(other.key for other in others)
-            del kept[-len(others) :]
+            changes |= dict.fromkeys(merged.key for merged in others)
+            del blocks[-len(others) :]
             block = _IdBlock(
                 key,
                 others[0].first,
                 now,
                 len(value),
-                block.commits + sum(other.commits for other in others),
+                block.commits + sum(merged.commits for merged in others),
             )
             copied += len(others)
-        return {**changes, key: value}, IdBlocks(self.horizon, copied, (*kept, block))
+        return {**changes, key: value}, IdBlocks(self.horizon, copied, (*blocks, block))
 
     def _to_merge(self, blocks: list[_IdBlock], block: _IdBlock) -> list[_IdBlock]:
         """The last blocks, if with a new one they become one; the oldest first."""
@@ -364,10 +366,10 @@ class IdBlocks:
             return []
         others = blocks[1 - _MERGED :]
         fits = (
-            sum(other.size for other in others) + block.size <= _LARGEST
+            sum(merged.size for merged in others) + block.size <= _LARGEST
             and block.last - others[0].first <= self.horizon // _SPANS
         )
-        return others if fits and all(other.level == block.level for other in others) else []
+        return others if fits and all(merged.level == block.level for merged in others) else []
 
 
 def _times(value: bytes) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

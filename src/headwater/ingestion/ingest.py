@@ -136,7 +136,7 @@ def ingest(
             micros(limits.max_clock_jump, "max_clock_jump"), store.server_time, brokers=brokers
         )
         # others receive for them; their views are filled here all the same
-        left = [] if receive is not None else pushed
+        unreceived = [] if receive is not None else pushed
         ingestors = [
             SourceIngestor(
                 source,
@@ -144,8 +144,8 @@ def ingest(
                 store,
                 data_dir,
                 limits,
-                filled=source in left,
-                goes_on=not once or source not in left,
+                filled=source in unreceived,
+                goes_on=not once or source not in unreceived,
             )
             for source, views in sources.items()
         ]
@@ -159,7 +159,7 @@ def ingest(
                     store,
                 )
             )
-        read = [ingestor for ingestor in ingestors if ingestor.source not in left]
+        read = [ingestor for ingestor in ingestors if ingestor.source not in unreceived]
         readers = stack.enter_context(
             _reading([SourceReader(ingestor, stop, once) for ingestor in read], stop)
         )
@@ -382,7 +382,7 @@ class SourceReader:
             except (RetentionError, RecreatedError) as error:
                 if not self.ingestor.limits.accept_loss:
                     raise
-                self._lose(error)
+                self._count_lost(error)
             except LostError:
                 raise
             except FencedError as error:
@@ -423,14 +423,14 @@ class SourceReader:
                 )
                 self.lag = feed.lag()
                 if records is not None:
-                    begin, turns, known = (
+                    begin, turns, known_by = (
                         clock.stopwatch(),
                         self.ingestor.turns,
                         self._known(records, at),
                     )
                     decoded = self.ingestor.decoded(records)
                     reading = clock.stopwatch() - begin
-                    self.work.put(PolledBatch(epoch, decoded, known, turns))
+                    self.work.put(PolledBatch(epoch, decoded, known_by, turns))
                     self._acknowledge(feed)
                 elif self._at_end(feed, clock.stopwatch() - since) and (
                     self.once or clock.stopwatch() - idle > IDLE
@@ -475,8 +475,8 @@ class SourceReader:
         behind = [n for n, name in enumerate(records.partitions) if self.lag.get(name, 0)]
         if not any(self.lag.values()) or not len(records.at):
             return at if not any(self.lag.values()) else 0
-        mine = records.at[np.isin(records.partition, behind)] if behind else records.at
-        return int(mine.max()) if len(mine) else 0
+        times = records.at[np.isin(records.partition, behind)] if behind else records.at
+        return int(times.max()) if len(times) else 0
 
     def _acknowledge(self, feed: Feed) -> None:
         positions = {
@@ -488,7 +488,7 @@ class SourceReader:
         if positions:
             feed.acknowledge(positions)
 
-    def _lose(self, error: RetentionError | RecreatedError) -> None:
+    def _count_lost(self, error: RetentionError | RecreatedError) -> None:
         """Have the expired records counted as lost, and wait for that commit."""
         self.skipped.clear()
         self.work.put(PolledBatch(self.epoch, error=error))
@@ -611,7 +611,7 @@ class SourceCommitter:
         if reader.once:
             raise ClockError(why)
         wrong: str | None = why
-        left, last_logged = list(polled), -_REMIND
+        waiting, last_logged = list(polled), -_REMIND
         reader.go.clear()
         reader.epoch += 1
         try:
@@ -619,12 +619,12 @@ class SourceCommitter:
                 if clock.stopwatch() - last_logged >= _REMIND:
                     _LOG.error("%s", wrong)
                     last_logged = clock.stopwatch()
-                for batch in [*left, *reader.work.drain()]:
+                for batch in [*waiting, *reader.work.drain()]:
                     if isinstance(batch.error, RetentionError | RecreatedError):
                         reader.skipped.set()  # it is met again
                     elif batch.error is not None:
                         raise batch.error
-                left = []
+                waiting = []
                 if reader.ingestor.inbox is not None:
                     reader.ingestor.inbox.give_up(close=False, waiting=True)
                 reader.stop.wait(IDLE)

@@ -132,10 +132,10 @@ def replay(
     2024-05-01 12:00:00+00:00 6
     """
     first, last = parse_timestamp(start, "start"), parse_timestamp(end, "end")
-    with opened(store) as mine:
+    with opened(store) as opened_store:
         yield from replay_views(
             views,
-            mine,
+            opened_store,
             start=first,
             end=last,
             step=step,
@@ -179,8 +179,8 @@ def replay_views(
     stops = _stops(start, end, step)
     limits = limits or IngestLimits()
     tapes = [
-        _tape(source, mine, store, folder, limits, start)
-        for source, mine in _sources(views).items()
+        _tape(source, views_of_source, store, folder, limits, start)
+        for source, views_of_source in _sources(views).items()
     ]
     began = clock.stopwatch()
     for now in stops:
@@ -210,13 +210,13 @@ def _stops(start: int, end: int, step: Duration | Sequence[datetime]) -> Sequenc
     if not isinstance(step, str | timedelta):
         stops = [clock.micros(timestamp) for timestamp in step]
     if every == 0 or any(a >= b for a, b in itertools.pairwise([start, *stops, end])):
-        how = (
+        steps = (
             f"in steps of {step}"
             if every is not None
             else f"with {len(stops)} stops, which must rise between them,"
         )
         raise UsageError(
-            f"a replay from {clock.timestamp(start)} to {clock.timestamp(end)} {how} has no step"
+            f"a replay from {clock.timestamp(start)} to {clock.timestamp(end)} {steps} has no step"
         )
     return [*stops, end]
 

@@ -156,45 +156,47 @@ def rewind(
     by_source = _wanted(project, sources)
     by_spark = {source.name for source in by_source if isinstance(source.stream, SparkStream)}
     with ExitStack() as stack:
-        mine = stack.enter_context(opened_for(project.name, store))
-        stack.enter_context(ingest_lease(mine, wait=0.0, instead="rewind"))
+        opened_store = stack.enter_context(opened_for(project.name, store))
+        stack.enter_context(ingest_lease(opened_store, wait=0.0, instead="rewind"))
         for source in by_source:
-            stack.enter_context(writer_lease(mine, placed_source(mine, source), LEFT))
+            stack.enter_context(
+                writer_lease(opened_store, placed_source(opened_store, source), LEFT)
+            )
 
-        def rewinds(*, own: bool) -> list[_Rewind]:
+        def rewinds(*, claim: bool) -> list[_Rewind]:
             return [
                 found
                 for source, views in by_source.items()
-                for found in _of_source(mine, source, views, home, own=own)
+                for found in _of_source(opened_store, source, views, home, claim=claim)
             ]
 
-        found = [each.found for each in rewinds(own=False)]
-        emptied = mine.reconcile(dry_run=True)
+        results = [result.rewound for result in rewinds(claim=False)]
+        emptied = opened_store.reconcile(dry_run=True)
         if dry_run:
-            return Rewound(tuple(each for each in found if _does(each)), emptied)
-        for each in found:
-            if _has_lost(each) and not each.made:
-                raise _all_lost(each.source)
-            if _has_lost(each) and each.source in by_spark:
+            return Rewound(tuple(result for result in results if _does(result)), emptied)
+        for result in results:
+            if _has_lost(result) and not result.made:
+                raise _all_lost(result.source)
+            if _has_lost(result) and result.source in by_spark:
                 raise LostError(
-                    f"Spark does not repeat the lost batches of source {each.source!r}; only the "
+                    f"Spark does not repeat the lost batches of source {result.source!r}; only the "
                     f"archive has them. {REBUILD}"
                 )
         if emptied:
-            mine.reconcile()
+            opened_store.reconcile()
         with repeatable(home):
-            done = tuple(each.run() for each in rewinds(own=True))
-        return Rewound(tuple(each for each in done if _does(each)), emptied)
+            done = tuple(result.run() for result in rewinds(claim=True))
+        return Rewound(tuple(result for result in done if _does(result)), emptied)
 
 
 def _wanted(project: Project, names: Sequence[str]) -> dict[Source, tuple[FeatureView, ...]]:
     by_source = streamed([stored_view.view for stored_view in stored(project)])
-    known = [source.name for source in by_source]
+    names_known = [source.name for source in by_source]
     for name in names:
-        if name not in known:
+        if name not in names_known:
             raise UsageError(
                 f"project {project.name!r} has no source {name!r} with a streaming view; "
-                f"{nearest(name, known)}"
+                f"{nearest(name, names_known)}"
             )
     return {
         source: views for source, views in by_source.items() if not names or source.name in names
@@ -202,20 +204,24 @@ def _wanted(project: Project, names: Sequence[str]) -> dict[Source, tuple[Featur
 
 
 def _of_source(
-    store: OnlineStore, source: Source, views: Sequence[FeatureView], home: Path, *, own: bool
+    store: OnlineStore, source: Source, views: Sequence[FeatureView], home: Path, *, claim: bool
 ) -> Iterator[_Rewind]:
     held = placed_source(store, source)
     acceptance = Acceptance(
         held,
-        tuple(kept for view in views for kept in placed_generations(store, view).written),
+        tuple(
+            generation for view in views for generation in placed_generations(store, view).written
+        ),
         micros(IngestLimits.max_future_skew, "max_future_skew"),
     )
-    told = AcknowledgedCommits.of(held, home / FOLDERS[keyspace.ARCHIVE])
-    known = [name.decode() or None for name in progresses(store, held.name)]
-    if not known and every_part(home / FOLDERS[keyspace.ARCHIVE], held.name):
+    acknowledged = AcknowledgedCommits.for_source(held, home / FOLDERS[keyspace.ARCHIVE])
+    partitions = [name.decode() or None for name in progresses(store, held.name)]
+    if not partitions and every_part(home / FOLDERS[keyspace.ARCHIVE], held.name):
         raise _all_lost(held.name)
-    for partition in dict.fromkeys([*known, *([None] if told is not None else [])]):
-        yield _Rewind(PartitionWriter(acceptance, store, partition, own=own), home, told)
+    for partition in dict.fromkeys([*partitions, *([None] if acknowledged is not None else [])]):
+        yield _Rewind(
+            PartitionWriter(acceptance, store, partition, claim=claim), home, acknowledged
+        )
 
 
 def _all_lost(source: str) -> LostError:
@@ -225,14 +231,14 @@ def _all_lost(source: str) -> LostError:
     )
 
 
-def _has_lost(found: RewoundSource) -> bool:
+def _has_lost(rewound: RewoundSource) -> bool:
     """Whether archive or senders know of later commits than the store."""
-    return max(found.archived, found.acknowledged) > found.made
+    return max(rewound.archived, rewound.acknowledged) > rewound.made
 
 
-def _does(found: RewoundSource) -> bool:
+def _does(rewound: RewoundSource) -> bool:
     """Whether anything is done to a source."""
-    return _has_lost(found) or bool(found.ahead or found.accepted or found.committed_again)
+    return _has_lost(rewound) or bool(rewound.ahead or rewound.accepted or rewound.committed_again)
 
 
 class _Rewind:
@@ -241,23 +247,23 @@ class _Rewind:
     """
 
     def __init__(
-        self, writer: PartitionWriter, home: Path, told: AcknowledgedCommits | None
+        self, writer: PartitionWriter, home: Path, acknowledged: AcknowledgedCommits | None
     ) -> None:
-        self.writer, self.told, self.now = writer, told, clock.now_micros()
+        self.writer, self.acknowledged, self.now = writer, acknowledged, clock.now_micros()
         source, progress = writer.acceptance.source, writer.progress
         self.rollers = {
             space: Roller(writer.store, space, home / name, source.name, writer.partition)
             for space, name in FOLDERS.items()
         }
-        self.lost = _LostCommits(writer, self.rollers[keyspace.ARCHIVE], told)
+        self.lost = _LostCommits(writer, self.rollers[keyspace.ARCHIVE], acknowledged)
         self.clock = _Ahead(writer, self.rollers, self.now)
-        pushed, events, views = told is not None, self.lost.rows.height, self.clock.views
-        self.found = RewoundSource(
+        pushed, events, views = acknowledged is not None, self.lost.rows.height, self.clock.views
+        self.rewound = RewoundSource(
             source.name,
             writer.partition,
             progress.sequence,
             max(roller.last for roller in self.rollers.values()),
-            0 if told is None else told.commit,
+            0 if acknowledged is None else acknowledged.commit,
             read_again=0 if pushed else events,
             committed_again=events if pushed else 0,
             lost=self.lost.nowhere,
@@ -270,17 +276,17 @@ class _Rewind:
         """Do what was found, and judge rows again. Each step can be done twice, so a rewind that
         was stopped is run again.
         """
-        progress, lost = self.writer.progress, self.lost.rescued.exists() or _has_lost(self.found)
-        if lost and self.told is not None:
+        progress, lost = self.writer.progress, self.lost.rescued.exists() or _has_lost(self.rewound)
+        if lost and self.acknowledged is not None:
             self.lost.keep()
         if lost:
             for roller in self.rollers.values():
                 roller.cut(progress.sequence, progress.at)
-        if self.found.ahead:
+        if self.rewound.ahead:
             self.clock.set_back()
-            self.writer.load(own=False)
-        if lost and self.told is not None:
-            self.lost.commit_again(self.told)
+            self.writer.load(claim=False)
+        if lost and self.acknowledged is not None:
+            self.lost.commit_again(self.acknowledged)
         archive, filtered, dead = (self.rollers[space] for space in _LOGS)
         logs, source = Logs(archive, filtered, dead), self.writer.acceptance.source
         accepted = judge_again(
@@ -289,7 +295,7 @@ class _Rewind:
             max(self.now, self.writer.progress.at),
             first_ids(self.writer.store, source),
         )
-        return replace(self.found, accepted=accepted)
+        return replace(self.rewound, accepted=accepted)
 
 
 class _LostCommits:
@@ -300,19 +306,19 @@ class _LostCommits:
     """
 
     def __init__(
-        self, writer: PartitionWriter, archive: Roller, told: AcknowledgedCommits | None
+        self, writer: PartitionWriter, archive: Roller, acknowledged: AcknowledgedCommits | None
     ) -> None:
         self.writer, made = writer, writer.progress.sequence
         self.rescued = archive.place / _RESCUED
-        found = [pl.read_parquet(self.rescued)] if self.rescued.exists() else []
-        found += [] if (files := archive.lost(made)) is None else [files]
+        frames = [pl.read_parquet(self.rescued)] if self.rescued.exists() else []
+        frames += [] if (files := archive.lost(made)) is None else [files]
         self.kept = (
-            pl.concat(found, how="diagonal_relaxed")
-            if found
+            pl.concat(frames, how="diagonal_relaxed")
+            if frames
             else pl.DataFrame(schema={OFFSET: pl.Int64})
         )
         self.rows, self.nowhere, last_kept = self.kept, 0, 0
-        if told is None:
+        if acknowledged is None:
             return
         if self.kept.height:
             # a run was stopped between two steps
@@ -320,9 +326,9 @@ class _LostCommits:
             last_kept = int(self.kept[SEQUENCE].max())  # type: ignore[arg-type]
             # a run that was stopped has committed those before
             self.rows = self.kept.filter(pl.col(OFFSET) >= self._at()).sort(OFFSET)
-        if told.commit > max(made, archive.last, last_kept):
+        if acknowledged.commit > max(made, archive.last, last_kept):
             end = max(self._at(), int(self.rows[OFFSET].max() or -1) + 1)  # type: ignore[arg-type]
-            self.nowhere = max(told.offset - end, 0)
+            self.nowhere = max(acknowledged.offset - end, 0)
 
     def keep(self) -> None:
         """Keep the rows of pushed events in a file, while the archive is cut and they are committed
@@ -332,7 +338,7 @@ class _LostCommits:
             disk.make_folder(self.rescued.parent)
             durable(self.kept, self.rescued)
 
-    def commit_again(self, told: AcknowledgedCommits) -> None:
+    def commit_again(self, acknowledged: AcknowledgedCommits) -> None:
         """Commit the rows, and count what no file has as lost."""
         for first in range(0, self.rows.height, _ROWS):
             self.writer.apply(
@@ -340,23 +346,24 @@ class _LostCommits:
             )
         if self.nowhere:
             self.writer.skip(
-                Skip(PUSHED, integer_position(told.offset), self.nowhere), clock.now_micros()
+                Skip(PUSHED, integer_position(acknowledged.offset), self.nowhere),
+                clock.now_micros(),
             )
-        told.note(self.writer.progress.sequence, self._at())
+        acknowledged.note(self.writer.progress.sequence, self._at())
         self.rescued.unlink(missing_ok=True)
 
     def _batch(self, rows: pl.DataFrame) -> RecordBatch:
         """Rows as records that come once, however often they are given."""
         n, at = rows.height, rows[AT].dt.epoch("us").to_numpy()
         ids = rows.select(pl.format("lost {} {}", SEQUENCE, OFFSET)).to_series()
-        own = self.writer.acceptance.schema
+        schema = self.writer.acceptance.schema
         lacking = [
             pl.lit(None, dtype).alias(name)
-            for name, dtype in own.items()
+            for name, dtype in schema.items()
             if name not in rows.columns
         ]
         frame = rows.with_columns(lacking).select(
-            pl.col(name).cast(dtype) for name, dtype in own.items()
+            pl.col(name).cast(dtype) for name, dtype in schema.items()
         )
         moved = {PUSHED: between(self._at(), max(self._at(), int(rows[OFFSET].max()) + 1))}  # type: ignore[arg-type]
         return RecordBatch(
@@ -443,9 +450,9 @@ class _Ahead:
         )
         changes: dict[bytes, bytes | None] = {}
         for key, value in self.store.scan(keyspace.HELD + keyspace.name(self.writer.name)):
-            left = waiting(value, at)
+            remaining = waiting(value, at)
             if key != self._held:
-                changes[key] = record.frame_bytes(left) if left.height else None
+                changes[key] = record.frame_bytes(remaining) if remaining.height else None
         changes |= self._ids()
         begun = keyspace.begun(self.source.name)
         stored_start = self.store.get([begun])[0]
@@ -481,12 +488,12 @@ class _Ahead:
             rows = np.frombuffer(value, np.int64).reshape(-1, WIDTH).copy()
             ahead = rows[:, 2] > self.now
             if ahead.any():
-                known = np.array(
+                is_committed = np.array(
                     [(first, second) not in waits for first, second in rows[:, :2].tolist()],
                     np.bool_,
                 )
                 rows[:, 2] = np.minimum(rows[:, 2], self.now)
-                yield key, rows[known | ~ahead].tobytes() or None
+                yield key, rows[is_committed | ~ahead].tobytes() or None
         for space in FOLDERS:
             for key, value in self.store.scan(space + keyspace.name(self.writer.name)):
                 rows_of = pl.read_ipc_stream(io.BytesIO(value))
@@ -512,9 +519,9 @@ class _Ahead:
         first = clock.timestamp(self.now - micros(self.source.id_horizon, "id_horizon"))
         accepted = rows.filter(pl.col(KNOWN_AT) > first).collect()
         events = self.acceptance.events_of(accepted.select(list(self.acceptance.schema)))
-        known = accepted[KNOWN_AT].dt.epoch("us")[events[ROW]].to_numpy()
+        known_at = accepted[KNOWN_AT].dt.epoch("us")[events[ROW]].to_numpy()
         id_rows = np.column_stack(
-            [*words(events[IDENT]), np.minimum(known, self.now), content_of(events)]
+            [*words(events[IDENT]), np.minimum(known_at, self.now), content_of(events)]
         )
         key = keyspace.block(keyspace.IDS, self.writer.name, 0)
         there = self.store.get([key])[0] or b""

@@ -205,15 +205,15 @@ class SourceIngestor:
                     folder / FOLDERS[keyspace.ARCHIVE] / self.acceptance.source.name, store
                 )
         self._keep = {
-            space: None if kept is None else micros(kept, name)
-            for space, name, kept in (
+            space: None if keep is None else micros(keep, name)
+            for space, name, keep in (
                 (keyspace.FILTERED, "filtered", limits.filtered),
                 (keyspace.ARCHIVE, "archive", limits.archive),
                 (keyspace.DEAD, "dead_letters", limits.dead_letters),
             )
         }
         self._expired, self._warns = -_HOUR, True
-        self._acknowledged = AcknowledgedCommits.of(
+        self._acknowledged = AcknowledgedCommits.for_source(
             self.acceptance.source, None if folder is None else folder / FOLDERS[keyspace.ARCHIVE]
         )
         self.inbox: Inbox | None = None
@@ -222,7 +222,7 @@ class SourceIngestor:
         self._writers: dict[str | None, PartitionWriter] = {}
         # views are being filled with their past; nothing is committed meanwhile
         self._filling: dict[str | None, PartitionWriter] = {}
-        self._beside = ThreadPoolExecutor(1, "fill") if goes_on else None
+        self._fill_thread = ThreadPoolExecutor(1, "fill") if goes_on else None
         self._fills: list[Future[None]] = []  # of views that are filled while the stream goes on
         self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
@@ -341,14 +341,14 @@ class SourceIngestor:
                 return [self._apply(writer, polls, now, known) for writer in self.writers]
             commits = [] if records else [writer.apply([], now, known) for writer in self.writers]
             for name in dict.fromkeys(p for poll, _ in records for p in poll.positions):
-                mine = [
-                    own
+                batches = [
+                    batch
                     for poll, turns in records
                     if turns.get(name) == self.turns.get(name)
-                    for own in poll.of(name)
+                    for batch in poll.of_partition(name)
                 ]
-                if mine and name in self._writers:
-                    commits.append(self._apply(self._writers[name], mine, now, known))
+                if batches and name in self._writers:
+                    commits.append(self._apply(self._writers[name], batches, now, known))
             return commits
 
     def skip(self, error: RetentionError | RecreatedError, now: int) -> list[Committed]:
@@ -442,8 +442,8 @@ class SourceIngestor:
         with self._lock:
             for writer in [*self._filling.values(), *self._writers.values()]:
                 writer.abandoned.set()
-        if self._beside is not None:
-            self._beside.shutdown(cancel_futures=True)
+        if self._fill_thread is not None:
+            self._fill_thread.shutdown(cancel_futures=True)
         if self._rolling is not None:
             wait([self._rolling])
 
@@ -467,8 +467,8 @@ class SourceIngestor:
                 writer = self._registered(name, writer)
             first = not writer.progress.sequence  # nothing is read before all views are filled
             fill = self._fill_of(writer)
-            beside = None if first or not fill.goes_on else self._beside
-            if beside is not None:
+            fill_thread = None if first or not fill.goes_on else self._fill_thread
+            if fill_thread is not None:
                 fill.begin_next_to_stream()
             else:
                 self._run(fill)
@@ -483,10 +483,10 @@ class SourceIngestor:
         with self._lock:
             writer.check_mine()
             self._writers[name] = writer
-            if beside is not None:
-                self._clear_beside(writer)
-            if beside is not None and fill.views:
-                self._fills.append(beside.submit(self._run_beside, fill))
+            if fill_thread is not None:
+                self._clear_concurrently(writer)
+            if fill_thread is not None and fill.views:
+                self._fills.append(fill_thread.submit(self._run_concurrently, fill))
         return writer
 
     def _writer_of(self, partition: str | None) -> str | None:
@@ -534,10 +534,11 @@ class SourceIngestor:
         return begun
 
     def _check_acknowledged(self, writer: PartitionWriter) -> None:
-        told, made = self._acknowledged, writer.progress.sequence
-        if told is not None and told.commit > made:
+        acknowledged, made = self._acknowledged, writer.progress.sequence
+        if acknowledged is not None and acknowledged.commit > made:
             raise LostError(
-                f"source {self.source.name!r}: senders were told that commit {told.commit} is "
+                f"source {self.source.name!r}: senders were told that commit {acknowledged.commit} "
+                "is "
                 f"made, and the online store has made {made}: a server without the last commits "
                 f"took over, or an older copy was restored. {remedy(writer)}"
             )
@@ -549,7 +550,7 @@ class SourceIngestor:
                 "feature view %s begins with %s events of its past", names[name], f"{events:,}"
             )
 
-    def _run_beside(self, fill: Fill) -> None:
+    def _run_concurrently(self, fill: Fill) -> None:
         """Fill while the stream is committed. Where another process writes now, it fills too."""
         try:
             self._run(fill, self._lock)
@@ -601,15 +602,15 @@ class SourceIngestor:
             written = {view.tiles_fingerprint for view in self.acceptance.views}
             if not self._switch():
                 return False
-            left = written - {view.tiles_fingerprint for view in self.acceptance.views}
+            retired = written - {view.tiles_fingerprint for view in self.acceptance.views}
             for writer in self.writers:
-                writer.retire(left)
-                self._clear_beside(writer)
+                writer.retire(retired)
+                self._clear_concurrently(writer)
             return True
 
-    def _clear_beside(self, writer: PartitionWriter) -> None:
-        if self._beside is not None and any(held.retired for held in self._generations):
-            self._fills.append(self._beside.submit(self._run_clear, writer))
+    def _clear_concurrently(self, writer: PartitionWriter) -> None:
+        if self._fill_thread is not None and any(held.retired for held in self._generations):
+            self._fills.append(self._fill_thread.submit(self._run_clear, writer))
 
     def _run_clear(self, writer: PartitionWriter) -> None:
         try:
@@ -774,7 +775,7 @@ class SourceIngestor:
     def _positions(self, partitions: Sequence[str]) -> dict[str, Position]:
         """The positions to read on from, of those partitions that are known."""
         positions = {name: self.writer(name).positions for name in partitions}
-        return {name: known[name] for name, known in positions.items() if name in known}
+        return {name: by_name[name] for name, by_name in positions.items() if name in by_name}
 
     def _origin_of(self, partition: str) -> str:
         """What the position of a partition counts in; "" where that is not known."""
@@ -886,11 +887,11 @@ def stand_by(
     """
     until, logged = clock.stopwatch() + (math.inf if limit is None else limit), False
     while not stop.is_set():
-        left = until - clock.stopwatch()
+        remaining = until - clock.stopwatch()
         try:
-            stack.enter_context(lease(max(0.0, min(left, _SLICE if logged else 0.0))))
+            stack.enter_context(lease(max(0.0, min(remaining, _SLICE if logged else 0.0))))
         except HeldError as error:
-            if left <= 0:
+            if remaining <= 0:
                 raise
             if not logged:
                 plan = (

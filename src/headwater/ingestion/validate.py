@@ -145,34 +145,37 @@ class Acceptance:
     def __call__(self, records: RecordBatch) -> Arrived:
         """The events of some records."""
         if records.frame is not None:
-            rows, kept, refused = records.frame, np.arange(records.frame.height), []
+            rows, decoded_rows, refused = records.frame, np.arange(records.frame.height), []
         else:
             decoded = records.decoded or self.decode(records.payloads)
-            rows, kept, refused = decoded.frame, decoded.rows, decoded.refused
+            rows, decoded_rows, refused = decoded.frame, decoded.rows, decoded.refused
         partitions = pl.Series(PARTITION, list(records.partitions), pl.String)[records.partition]
         places = pl.DataFrame(
             [partitions, pl.Series(OFFSET, records.offset), pl.Series(AT, records.at).cast(INSTANT)]
         )
         rows = pl.concat(
-            [rows, places[kept] if len(kept) < places.height else places], how="horizontal"
+            [rows, places[decoded_rows] if len(decoded_rows) < places.height else places],
+            how="horizontal",
         )
         try:
-            return self._judged(records, places, rows, kept, refused)
+            return self._judged(records, places, rows, decoded_rows, refused)
         except DataError:
             unreadable = {} if records.frame is not None else self._unreadable(rows)
             if not unreadable:
                 raise
         readable = np.ones(rows.height, np.bool_)
         readable[list(unreadable)] = False
-        refused = sorted([*refused, *((int(kept[n]), why) for n, why in unreadable.items())])
-        return self._judged(records, places, rows.filter(readable), kept[readable], refused)
+        refused = sorted(
+            [*refused, *((int(decoded_rows[n]), why) for n, why in unreadable.items())]
+        )
+        return self._judged(records, places, rows.filter(readable), decoded_rows[readable], refused)
 
     def _judged(
         self,
         records: RecordBatch,
         places: pl.DataFrame,
         rows: pl.DataFrame,
-        kept: I64,
+        decoded_rows: I64,
         refused: Sequence[tuple[int, str]],
     ) -> Arrived:
         """The events of the rows at `kept`. refused: places and reasons of the other records.
@@ -180,9 +183,12 @@ class Acceptance:
         Raises:
             DataError: an expression of the source fails for a row.
         """
-        gone = [n for n, _ in refused]
+        undecodable = [n for n, _ in refused]
         undecoded = _dead(
-            places, gone, [why for _, why in refused], [records.payloads[n] for n in gone]
+            places,
+            undecodable,
+            [why for _, why in refused],
+            [records.payloads[n] for n in undecodable],
         )
         events = self.events_of(rows)
         reasons, unexpected = self._reasons(events, rows), None
@@ -190,12 +196,12 @@ class Acceptance:
             reasons, unexpected = self._expected.judged(
                 self._expected_values(rows, events), reasons
             )
-        arrived = _arrived(records, rows, kept, events, reasons)
-        dead, which = (
+        arrived = _arrived(records, rows, decoded_rows, events, reasons)
+        dead, dead_rows = (
             pl.concat([undecoded, arrived.dead]),
-            np.concatenate([np.array(gone, np.int64), arrived.refused]),
+            np.concatenate([np.array(undecodable, np.int64), arrived.refused]),
         )
-        return replace(arrived, dead=dead, refused=which, unexpected=unexpected)
+        return replace(arrived, dead=dead, refused=dead_rows, unexpected=unexpected)
 
     def released(self, held: pl.DataFrame) -> tuple[RecordBatch, Arrived]:
         """Held rows as records, and what they hold by the rules of today; how far ahead an event
@@ -252,12 +258,12 @@ class Acceptance:
         """As `events_of`, of the table of a source; with the columns `also`. held: as of
         `collect`.
         """
-        keys, known = self._keys, source.changes is not None
+        keys, with_known = self._keys, source.changes is not None
         columns = sorted(
-            {*self.read, *(declared(self.source, self.schema) if known else ())} - set(keys)
+            {*self.read, *(declared(self.source, self.schema) if with_known else ())} - set(keys)
         )
         return collect(
-            arrived(source, keys, columns, also, known=known),
+            arrived(source, keys, columns, also, known=with_known),
             f"source {self.source.name!r}",
             held=held,
         )
@@ -269,7 +275,7 @@ class Acceptance:
 
     @cached_property
     def _expected(self) -> ExpectedEvents | None:
-        return ExpectedEvents.of(self.source)
+        return ExpectedEvents.for_source(self.source)
 
     def _expected_values(self, rows: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
         """The rows to check, one for each event; null where an image says what was before."""
@@ -317,13 +323,13 @@ class Acceptance:
     @property
     def _unselected(self) -> list[str]:
         """What views read that the source does not select: when a queue's events end."""
-        known = self.source.columns
+        selected = self.source.columns
         return sorted(
             {
                 c
                 for view in self.views
                 for c in view.read_columns
-                if known is not None and c not in known
+                if selected is not None and c not in selected
             }
         )
 
@@ -340,7 +346,7 @@ class Acceptance:
     @cached_property
     def _time_number(self) -> TimeNumber | None:
         """The event time, where records write it as a number."""
-        return TimeNumber.of(self._streamed, self.schema)
+        return TimeNumber.for_source(self._streamed, self.schema)
 
     @property
     def _streamed(self) -> Source:
@@ -475,24 +481,30 @@ def copies(
     """Some rows as dead letters: duplicates of accepted events, or rows rejected for another
     reason.
     """
-    which = arrived.kept[list(rows)].tolist()
-    payloads = [_payload(records, arrived.rows, n, row) for n, row in zip(which, rows, strict=True)]
-    own = pl.DataFrame(
-        {"reason": [why] * len(which), "payload": payloads},
+    record_numbers = arrived.kept[list(rows)].tolist()
+    payloads = [
+        _payload(records, arrived.rows, n, row) for n, row in zip(record_numbers, rows, strict=True)
+    ]
+    letters = pl.DataFrame(
+        {"reason": [why] * len(record_numbers), "payload": payloads},
         schema={"reason": pl.String, "payload": pl.Binary},
     )
     return pl.concat(
         [
-            own.select("reason"),
+            letters.select("reason"),
             arrived.rows[list(rows)].select(PARTITION, OFFSET, AT),
-            own.select("payload"),
+            letters.select("payload"),
         ],
         how="horizontal",
     )
 
 
 def _arrived(
-    records: RecordBatch, rows: pl.DataFrame, kept: I64, events: pl.DataFrame, reasons: pl.Series
+    records: RecordBatch,
+    rows: pl.DataFrame,
+    decoded_rows: I64,
+    events: pl.DataFrame,
+    reasons: pl.Series,
 ) -> Arrived:
     """What rows hold; reasons: why each of their events is refused, or null."""
     filtered = (
@@ -501,28 +513,29 @@ def _arrived(
         else np.delete(np.arange(rows.height), events[ROW].to_numpy())
     )
     if reasons.null_count() == len(reasons):
-        return Arrived(rows, kept, events, NONE, NOTHING, filtered)
+        return Arrived(rows, decoded_rows, events, NONE, NOTHING, filtered)
     bad = reasons.is_not_null()
     at = events[ROW].filter(bad).to_list()
-    which = kept[at]
-    payloads = [_payload(records, rows, int(n), row) for n, row in zip(which, at, strict=True)]
+    dead_rows = decoded_rows[at]
+    payloads = [_payload(records, rows, int(n), row) for n, row in zip(dead_rows, at, strict=True)]
     dead = _dead(rows.select(PARTITION, OFFSET, AT), at, reasons.drop_nulls().to_list(), payloads)
-    return Arrived(rows, kept, events.filter(~bad), dead, which, filtered)
+    return Arrived(rows, decoded_rows, events.filter(~bad), dead, dead_rows, filtered)
 
 
 def _dead(
     places: pl.DataFrame,
-    which: Sequence[int],
+    numbers: Sequence[int],
     reasons: Sequence[str],
     payloads: Sequence[bytes | None],
 ) -> pl.DataFrame:
-    if not which:
+    if not numbers:
         return NONE
-    own = pl.DataFrame(
+    letters = pl.DataFrame(
         {"reason": reasons, "payload": payloads}, schema={"reason": pl.String, "payload": pl.Binary}
     )
     return pl.concat(
-        [own.select("reason"), places[list(which)], own.select("payload")], how="horizontal"
+        [letters.select("reason"), places[list(numbers)], letters.select("payload")],
+        how="horizontal",
     )
 
 
@@ -565,13 +578,13 @@ class TimeNumber:
     unit: str
 
     @staticmethod
-    def of(source: Source, schema: Mapping[str, pl.DataType]) -> TimeNumber | None:
+    def for_source(source: Source, schema: Mapping[str, pl.DataType]) -> TimeNumber | None:
         """That of a source whose records have these columns; None where it is none, or made of
         several columns.
 
         >>> from headwater.definitions.connectors import push
         >>> millis = [pl.from_epoch("ts", time_unit="ms").dt.replace_time_zone("UTC").alias("at")]
-        >>> TimeNumber.of(
+        >>> TimeNumber.for_source(
         ...     Source("a", timestamp_field="at", select=millis, stream=push(schema={"ts": int})),
         ...     {"ts": pl.Int64()},
         ... )
@@ -655,9 +668,11 @@ class TimeNumber:
         return reasons
 
     def _reason(self, number: int, unit: str) -> str:
-        own, sent = UNITS[self.unit], UNITS[unit]
-        right = number * round(sent / own) if sent > own else number // round(own / sent)
-        micros = number * own
+        declared, sent = UNITS[self.unit], UNITS[unit]
+        right = (
+            number * round(sent / declared) if sent > declared else number // round(declared / sent)
+        )
+        micros = number * declared
         read = (
             f"{_EPOCH + timedelta(microseconds=micros):%Y-%m-%dT%H:%M:%SZ}"
             if abs(micros) <= LATEST
@@ -691,7 +706,7 @@ class ExpectedEvents:
     expectations: tuple[Expect, ...]
 
     @staticmethod
-    def of(source: Source) -> ExpectedEvents | None:
+    def for_source(source: Source) -> ExpectedEvents | None:
         """Those of a source; None without any, which costs nothing."""
         alone = tuple(
             e
@@ -793,8 +808,10 @@ class HeldEvents:
         """Those in the values of the store by key, as `put` made them; at: the time of the last
         commit, microseconds.
         """
-        found = [_sorted(key, record.frame_of(value)) for key, value in blocks.items()]
-        return _held([replace(block, start=int(np.searchsorted(block.due, at))) for block in found])
+        decoded = [_sorted(key, record.frame_of(value)) for key, value in blocks.items()]
+        return _held(
+            [replace(block, start=int(np.searchsorted(block.due, at))) for block in decoded]
+        )
 
     def __len__(self) -> int:
         return sum(len(block.due) - block.start for block in self._blocks)
@@ -841,9 +858,11 @@ class HeldEvents:
             return changes, replace(self, spent=()) if self.spent else self
         block, blocks, moved = _sorted(key, rows), list(self._blocks), 0
         while others := _to_merge(blocks, block):
-            changes |= dict.fromkeys(other.key for other in others)
-            blocks = [other for other in blocks if not any(other is merged for merged in others)]
-            block = _sorted(key, pl.concat([*(other.left for other in others), block.rows]))
+            changes |= dict.fromkeys(to_merge.key for to_merge in others)
+            blocks = [
+                to_merge for to_merge in blocks if not any(to_merge is merged for merged in others)
+            ]
+            block = _sorted(key, pl.concat([*(to_merge.left for to_merge in others), block.rows]))
             moved += block.rows.height
         return {**changes, key: record.frame_bytes(block.rows)}, _held(
             [*blocks, block], (), self.looked_at + moved
@@ -869,9 +888,9 @@ def _to_merge(blocks: Sequence[_HeldBlock], block: _HeldBlock) -> list[_HeldBloc
     if block.rows.height >= _LARGEST:
         return []
     alike = [
-        other
-        for other in blocks
-        if other.level == block.level and other.rows.schema == block.rows.schema
+        candidate
+        for candidate in blocks
+        if candidate.level == block.level and candidate.rows.schema == block.rows.schema
     ]
     return alike if len(alike) >= _MERGED - 1 else []
 
@@ -908,7 +927,7 @@ def rules_of(acceptance: Acceptance) -> dict[str, str]:
     """
     source = acceptance.source
     columns = needed(acceptance)
-    own = (
+    own_columns = (
         source.timestamp_field,
         source.known_at_field,
         source.changes,
@@ -922,7 +941,7 @@ def rules_of(acceptance: Acceptance) -> dict[str, str]:
             getattr(stream, "format", ""),
             getattr(stream, "timestamps", ""),
         ],
-        "select": [source.select, own],
+        "select": [source.select, own_columns],
         "filter": source.filter,
         "ids": [source.id_field, source.id_horizon if source.id_field else None],
     }
@@ -980,12 +999,12 @@ def _is_exact(had: pl.DataType | None, dtype: pl.DataType) -> bool:
     if had is None or had == dtype:
         return had is not None
     if had.is_integer() and dtype.is_integer():
-        mine, theirs = (
+        bits, other_bits = (
             int(str(width).removeprefix("U").removeprefix("Int")) for width in (had, dtype)
         )
         if had.is_signed_integer() == dtype.is_signed_integer():
-            return mine <= theirs
-        return dtype.is_signed_integer() and mine < theirs
+            return bits <= other_bits
+        return dtype.is_signed_integer() and bits < other_bits
     if had.is_integer() or had == pl.Float32:
         return dtype == pl.Float64
     return False

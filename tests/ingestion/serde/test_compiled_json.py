@@ -66,7 +66,7 @@ def wrong(payloads, read, reference):
     """How many payloads the compiled reader takes, and those of them that msgspec rejects or reads
     otherwise.
     """
-    frame, sure = read(Payloads.of(payloads))
+    frame, sure = read(Payloads.pack(payloads))
     theirs = reference(payloads)
     rows = np.full(len(payloads), -1)
     rows[theirs.rows] = np.arange(len(theirs.rows))
@@ -329,8 +329,8 @@ LEFT = [
 def test_what_it_takes(payloads, sure):
     given = source(SMALL)
     read = compiled_reader(stream_schema(given), given.stream, ZONE)
-    assert read(Payloads.of(payloads))[1].tolist() == [sure] * len(payloads)
-    assert read(Payloads.of(list(reversed(payloads))))[1].tolist() == [sure] * len(payloads)
+    assert read(Payloads.pack(payloads))[1].tolist() == [sure] * len(payloads)
+    assert read(Payloads.pack(list(reversed(payloads))))[1].tolist() == [sure] * len(payloads)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_other_types_are_left_to_msgspec(dtype):
 def test_timestamps_that_are_numbers(unit, factor):
     given = source({"at": datetime}, timestamps=unit)
     payloads = [b'{"at":1714557600}', b'{"at":1.5}', b'{"at":9223372036854775807}', b'{"at":-1}']
-    frame, sure = compiled_reader(stream_schema(given), given.stream, ZONE)(Payloads.of(payloads))
+    frame, sure = compiled_reader(stream_schema(given), given.stream, ZONE)(Payloads.pack(payloads))
     assert sure.tolist() == [True, False, False, True]
     assert frame["at"].dt.epoch("us").to_list()[::3] == [1714557600 * factor, -factor]
     assert decoder(given)(payloads).frame.equals(by_msgspec(given)(payloads).frame)
@@ -372,7 +372,7 @@ def test_many_columns_in_any_order():
         for row in rows
     ]
     frame, sure = compiled_reader(dict.fromkeys(names, pl.Int64()), push(), None)(
-        Payloads.of(payloads)
+        Payloads.pack(payloads)
     )
     assert sure.all()
     assert frame.to_dicts() == [{name: row.get(name) for name in names} for row in rows]
@@ -383,7 +383,7 @@ def test_values_of_each_type():
         '{"id":"é","n":-5,"amount":0.1,"at":"2024-05-01T10:00:00Z","ok":true,"small":-128,"size":7,"day":"2024-02-29","half":0.5,'
         '"kind":"é","né":"x","local":"2024-05-01T10:00:00Z"}'
     )
-    frame, sure = compiled_reader(SCHEMA, push(), ZONE)(Payloads.of([text.encode()]))
+    frame, sure = compiled_reader(SCHEMA, push(), ZONE)(Payloads.pack([text.encode()]))
     assert sure.all()
     at = datetime(2024, 5, 1, 10, tzinfo=UTC)
     assert frame.row(0) == (

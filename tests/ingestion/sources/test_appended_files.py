@@ -57,7 +57,7 @@ def test_only_complete_lines_are_read_and_offsets_are_bytes(tmp_path):
         (9, b'{"n":2}'),
     ]
     assert {
-        name: [FilePosition.of(at).offset for at in both]
+        name: [FilePosition.decoded(at).offset for at in both]
         for name, both in records.positions.items()
     } == {name: [0, 17]}
     assert feed.lag() == {name: 4}

@@ -172,11 +172,11 @@ def _named_in_avro(schema: WriterSchema) -> _Named:
 
 def _members(kind: Json, schema: WriterSchema) -> list[Mapping[str, Json]]:
     """The types of a union, or the one type, those that have a definition; names are resolved."""
-    found = [
+    members = [
         schema.named.get(member) if isinstance(member, str) else member
         for member in (kind if isinstance(kind, list) else [kind])
     ]
-    return [member for member in found if isinstance(member, Mapping)]
+    return [member for member in members if isinstance(member, Mapping)]
 
 
 def _parameters(kind: Mapping[str, Json]) -> tuple[str, Mapping[str, str]]:

@@ -81,7 +81,7 @@ class Payloads(Sequence["bytes | None"]):
     data: uint8, the buffer. begin: int64 (n), where each payload begins in it. size: int64 (n), its
     bytes; -1 for a tombstone.
 
-    >>> payloads = Payloads.of([b"one", None, b""])
+    >>> payloads = Payloads.pack([b"one", None, b""])
     >>> list(payloads), list(payloads[1:])
     ([b'one', None, b''], [None, b''])
     """
@@ -91,7 +91,7 @@ class Payloads(Sequence["bytes | None"]):
     size: I64
 
     @classmethod
-    def of(cls, payloads: Sequence[bytes | None]) -> Payloads:
+    def pack(cls, payloads: Sequence[bytes | None]) -> Payloads:
         """Payloads in one buffer; those that are in one already stay there."""
         if isinstance(payloads, Payloads):
             return payloads
@@ -132,7 +132,7 @@ def compiled_reader(
 
     >>> from headwater.definitions.connectors import push
     >>> read = compiled_reader({"user": pl.Int64(), "price": pl.Float64()}, push(), None)
-    >>> frame, sure = read(Payloads.of([b'{"user": 7, "price": 2.50}', b'{"user": 1e3}']))
+    >>> frame, sure = read(Payloads.pack([b'{"user": 7, "price": 2.50}', b'{"user": 1e3}']))
     >>> frame.row(0), sure.tolist()
     ((7, 2.5), [True, False])
     """
@@ -255,8 +255,8 @@ def _after_character(data: int, at: int, end: int) -> int:
     high = 0x9F if first == 0xED else 0x8F if first == 0xF4 else 0xBF
     if byte(data, at + 1) < low or byte(data, at + 1) > high:
         return -1
-    for place in range(at + 2, at + 1 + more):
-        if byte(data, place) < 0x80 or byte(data, place) > 0xBF:
+    for position in range(at + 2, at + 1 + more):
+        if byte(data, position) < 0x80 or byte(data, position) > 0xBF:
             return -1
     return at + 1 + more
 
@@ -526,14 +526,16 @@ def concatenated(batches: Sequence[Sequence[bytes | None]]) -> Sequence[bytes | 
     """The payloads of several batches, the earlier first: in one buffer if all of them are in
     buffers.
     """
-    own = [batch for batch in batches if isinstance(batch, Payloads)]
-    if not batches or len(own) < len(batches):
+    buffers = [batch for batch in batches if isinstance(batch, Payloads)]
+    if not batches or len(buffers) < len(batches):
         return [payload for batch in batches for payload in batch]
-    begins = np.cumsum([0, *(len(batch.data) for batch in own)]).tolist()
+    begins = np.cumsum([0, *(len(batch.data) for batch in buffers)]).tolist()
     return Payloads(
-        np.concatenate([batch.data for batch in own]),
-        np.concatenate([batch.begin + begin for batch, begin in zip(own, begins, strict=False)]),
-        np.concatenate([batch.size for batch in own]),
+        np.concatenate([batch.data for batch in buffers]),
+        np.concatenate(
+            [batch.begin + begin for batch, begin in zip(buffers, begins, strict=False)]
+        ),
+        np.concatenate([batch.size for batch in buffers]),
     )
 
 

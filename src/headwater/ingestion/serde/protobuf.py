@@ -34,7 +34,7 @@ except ImportError as error:
 
 Message = Any  # a class that is made at run time, or a message of it
 
-_KNOWN: Final = tuple(
+_WELL_KNOWN: Final = tuple(
     module.DESCRIPTOR
     for module in (
         any_pb2,
@@ -108,8 +108,8 @@ def _map(message: Message, field: Message) -> list[object]:
 
 def _plain(value: Message, field: Message) -> object:
     if field.type == FieldDescriptor.TYPE_ENUM:
-        known = field.enum_type.values_by_number.get(value)
-        return known.name if known else value
+        member = field.enum_type.values_by_number.get(value)
+        return member.name if member else value
     if field.message_type is None:
         return value
     name = field.message_type.full_name
@@ -181,8 +181,8 @@ def _of_set(spec: ProtobufMessage) -> Message:
 def _file(text: str, references: Mapping[str, str]) -> Message:
     """The file of a registered schema; the registry gives descriptors in base64."""
     files = [_descriptor(encoded, name) for name, encoded in references.items()]
-    own = _descriptor(text, "headwater/registered.proto")
-    return _pool([*files, own]).FindFileByName(own.name)
+    registered = _descriptor(text, "headwater/registered.proto")
+    return _pool([*files, registered]).FindFileByName(registered.name)
 
 
 def _descriptor(text: str, name: str) -> Message:
@@ -197,8 +197,8 @@ def _pool(files: Iterable[Message]) -> Message:
     """
     pool = descriptor_pool.DescriptorPool()
     by_name = {
-        known.name: descriptor_pb2.FileDescriptorProto.FromString(known.serialized_pb)
-        for known in _KNOWN
+        descriptor.name: descriptor_pb2.FileDescriptorProto.FromString(descriptor.serialized_pb)
+        for descriptor in _WELL_KNOWN
     }
     by_name |= {file.name: file for file in files}
     added: set[str] = set()

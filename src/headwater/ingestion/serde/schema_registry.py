@@ -203,22 +203,24 @@ class Schemas(Generic[T]):
 
 def _settings(registry: Registry) -> dict[str, object]:
     """The settings of the client for authentication, and the options; secrets are read here."""
-    own: dict[str, object] = {}
+    client_settings: dict[str, object] = {}
     if registry.token is not None:
-        own = {
+        client_settings = {
             "bearer.auth.credentials.source": "STATIC_TOKEN",
             "bearer.auth.token": _resolved(registry.token),
         }
     elif registry.user is not None:
         password = _resolved(registry.password or "")
-        own = {"basic.auth.user.info": f"{_resolved(registry.user)}:{password}"}
+        client_settings = {"basic.auth.user.info": f"{_resolved(registry.user)}:{password}"}
     for name, value in registry.options.items():
         text = _resolved(value) if isinstance(value, str | Env) else None
-        own[name] = value if text is None else str(in_project(text)) if name in _PATHS else text
-    if "bearer.auth.credentials.source" in own:
+        client_settings[name] = (
+            value if text is None else str(in_project(text)) if name in _PATHS else text
+        )
+    if "bearer.auth.credentials.source" in client_settings:
         # the client insists on it; only Confluent Cloud has one
-        own.setdefault("bearer.auth.logical.cluster", "")
-    return own
+        client_settings.setdefault("bearer.auth.logical.cluster", "")
+    return client_settings
 
 
 def _resolved(value: str | Env) -> str:

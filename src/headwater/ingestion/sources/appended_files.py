@@ -139,10 +139,10 @@ class FileFeed:
         """
         file = self._files[path]
         try:
-            left = max(0, in_project(path).stat().st_size - file.position.byte)
+            unread_bytes = max(0, in_project(path).stat().st_size - file.position.byte)
         except FileNotFoundError as error:
-            raise _gone(path, file.position.byte) from error
-        return 0 if left == file.unfinished else left
+            raise _missing(path, file.position.byte) from error
+        return 0 if unread_bytes == file.unfinished else unread_bytes
 
     # ------------------------------------------------------------ which file is which
 
@@ -164,19 +164,21 @@ class FileFeed:
                 name.
             DataError: a file is compressed.
         """
-        known = self._known(paths)
-        unread = [path for path in paths if path not in known or not known[path].byte]
-        others = [path for path in paths if path not in unread and not _is_of(path, known[path])]
-        renamed = self._renamed(paths, unread, others, known)
+        positions = self._known(paths)
+        unread = [path for path in paths if path not in positions or not positions[path].byte]
+        others = [
+            path for path in paths if path not in unread and not _is_of(path, positions[path])
+        ]
+        renamed = self._renamed(paths, unread, others, positions)
         for path in paths:
-            at = known.get(path, START)
+            at = positions.get(path, START)
             if path in others and path not in renamed.values():
                 raise self._replaced(path, at)
             if path in renamed:
                 _LOG.info(
                     "%s is what was read as %s, and is read on from there", path, renamed[path]
                 )
-                at = known[renamed[path]].moved(at)
+                at = positions[renamed[path]].moved(at)
             elif path in others:
                 at = at.restarted()
             self._files[path] = _read_up_to(path, at)
@@ -193,9 +195,9 @@ class FileFeed:
             if name not in paths:
                 self._files.pop(name, None)
                 self._assign([name])
-                self._left_names[name] = known[name].restarted()
+                self._left_names[name] = positions[name].restarted()
             at = self._files[name].position if name in paths else self._left_names[name]
-            before, _ = self._moves.get(name, (known.get(name, at).encoded, b""))
+            before, _ = self._moves.get(name, (positions.get(name, at).encoded, b""))
             self._moves[name] = (before, at.encoded)
 
     def _known(self, paths: Sequence[str]) -> dict[str, FilePosition]:
@@ -206,7 +208,7 @@ class FileFeed:
         }
         # not all of it is committed yet
         here = self._left_names | {path: file.position for path, file in self._files.items()}
-        return {path: FilePosition.of(at) for path, at in stored.items()} | here
+        return {path: FilePosition.decoded(at) for path, at in stored.items()} | here
 
     def _assign(self, paths: Sequence[str]) -> Mapping[str, Position]:
         new = [path for path in paths if path not in self._partitions]
@@ -218,7 +220,7 @@ class FileFeed:
         paths: Sequence[str],
         unread: Sequence[str],
         others: Sequence[str],
-        known: Mapping[str, FilePosition],
+        positions: Mapping[str, FilePosition],
     ) -> dict[str, str]:
         """By new name, the name that its content was read under, where the file of that name is
         another one now, or none.
@@ -228,9 +230,9 @@ class FileFeed:
         the one that its position is taken from: existing lines are never lost.
         """
         free = list(unread)
-        left = {
+        candidates = {
             name: at
-            for name, at in (known if free else {}).items()
+            for name, at in (positions if free else {}).items()
             if at.byte
             and (
                 name in others
@@ -241,11 +243,11 @@ class FileFeed:
         while free:
             path = free.pop(0)
             was = next(
-                (name for name, at in left.items() if name != path and _is_of(path, at)), None
+                (name for name, at in candidates.items() if name != path and _is_of(path, at)), None
             )
             if was is not None:
                 renamed[path] = was
-                del left[was]
+                del candidates[was]
                 free += [was] if was in others else []
         return renamed
 
@@ -394,7 +396,7 @@ def _opened(path: str, begin: int) -> BinaryIO:
     try:
         return in_project(path).open("rb")
     except FileNotFoundError as error:
-        raise _gone(path, begin) from error
+        raise _missing(path, begin) from error
 
 
 def _node(file: BinaryIO) -> tuple[int, int]:
@@ -402,7 +404,7 @@ def _node(file: BinaryIO) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
-def _gone(path: str, begin: int) -> DataError:
+def _missing(path: str, begin: int) -> DataError:
     return DataError(
         f"{path} is gone, and had been read up to byte {begin}; leave files that are read in place"
     )
@@ -420,7 +422,7 @@ class FilePosition(NamedTuple):
     byte: to read on from. shift: the bytes of earlier files of this name, which offsets of records
     count on from. digest: of what was read.
 
-    >>> FilePosition.of(START.encoded) == START
+    >>> FilePosition.decoded(START.encoded) == START
     True
     """
 
@@ -429,7 +431,7 @@ class FilePosition(NamedTuple):
     digest: bytes
 
     @classmethod
-    def of(cls, position: Position) -> FilePosition:
+    def decoded(cls, position: Position) -> FilePosition:
         """As `encoded` wrote it."""
         return cls(*struct.unpack(_LAYOUT, position))
 

@@ -151,14 +151,14 @@ class Inbox:
                 if not first <= entry[0] < first + len(record_outcomes)
             )
         for start, batch in done:
-            own = range(start, start + len(batch.payloads))
+            offsets = range(start, start + len(batch.payloads))
             why = (
-                {offset - start: reasons[offset] for offset in own if offset in reasons}
+                {offset - start: reasons[offset] for offset in offsets if offset in reasons}
                 if reasons
                 else {}
             )
             _resolve(
-                batch, Settled(record_outcomes[start - first : own.stop - first], why, sequence)
+                batch, Settled(record_outcomes[start - first : offsets.stop - first], why, sequence)
             )
 
     def waiting(self) -> int:
@@ -174,13 +174,15 @@ class Inbox:
         with self._changed:
             self._closed, self._lost = self._closed or close, self._lost or lost
             waiting = waiting or close
-            left = [batch for _, batch in self._taken] + (list(self._waiting) if waiting else [])
+            abandoned = [batch for _, batch in self._taken] + (
+                list(self._waiting) if waiting else []
+            )
             self._taken.clear()
             if waiting:
                 self._waiting.clear()
                 self._events = self._bytes = 0
             self._changed.notify_all()
-        for batch in left:
+        for batch in abandoned:
             _resolve(
                 batch,
                 self._not_committed(
@@ -217,8 +219,8 @@ class PushedFeed:
 
     def __init__(self, inbox: Inbox, assigned: Assigned, revoked: Revoked) -> None:
         self._inbox, self._revoked = inbox, revoked
-        known = assigned([PARTITION])
-        self._next = offset_at(known[PARTITION]) if PARTITION in known else 0
+        positions = assigned([PARTITION])
+        self._next = offset_at(positions[PARTITION]) if PARTITION in positions else 0
 
     def poll(self, most: int, timeout: float) -> RecordBatch | None:
         """See `Feed`."""

@@ -45,8 +45,8 @@ from headwater.ingestion.sources.kafka_client import (
     ck,
     close_within,
     note_of,
-    place,
     settings_of,
+    topic_partition,
 )
 from headwater.ingestion.sources.stream_reader import (
     Assigned,
@@ -221,12 +221,12 @@ class KafkaFeed:
     def acknowledge(self, positions: Mapping[str, Position]) -> None:
         """See `Feed`."""
         ends = {int(name): offset_at(position) for name, position in positions.items()}
-        if mine := [
-            place(self._spec, p, end - self._shift[p], self._label)
+        if offsets := [
+            topic_partition(self._spec, p, end - self._shift[p], self._label)
             for p, end in ends.items()
             if p in self._ends
         ]:
-            self._consumer.commit(offsets=mine, asynchronous=True)
+            self._consumer.commit(offsets=offsets, asynchronous=True)
 
     def close(self) -> None:
         """See `Feed`."""
@@ -238,9 +238,9 @@ class KafkaFeed:
                 "partitions later",
                 self._spec,
             )
-            self._lose([*self._ends, *self._pending])
+            self._drop_partitions([*self._ends, *self._pending])
         if self._whole:
-            self._lose([*self._ends, *self._pending])
+            self._drop_partitions([*self._ends, *self._pending])
         if self._lookup is not None:
             self._lookup[1].join()  # its partitions were revoked, so it ends soon
 
@@ -306,13 +306,13 @@ class KafkaFeed:
                 self._reached[p] = offset
             elif error.code() == _RESET:
                 if p in self._ends:  # else it is not being read yet
-                    self._failure = self._failure or self._gone(
+                    self._failure = self._failure or self._retention_error(
                         p, self._ends[p], *self._watermarks(p)
                     )
             elif error.code() == _LATE and not self._whole:
                 # every partition has another owner by now, fetched messages are no longer ours
                 _LOG.warning("%s: %s; joining its readers again", self._spec, error.str())
-                self._lose([*self._ends, *self._pending])
+                self._drop_partitions([*self._ends, *self._pending])
             elif error.code() in (*PASSING, _LATE) or error.retriable():
                 _LOG.warning("%s: %s", self._spec, error.str())
             else:
@@ -353,38 +353,38 @@ class KafkaFeed:
         if thread.is_alive():
             return
         self._lookup = None
-        mine = [p for p, number in lookup.number.items() if self._pending.get(p) == number]
-        if isinstance(lookup.failure, FencedError) and len(mine) < len(lookup.number):
+        assigned = [p for p, number in lookup.number.items() if self._pending.get(p) == number]
+        if isinstance(lookup.failure, FencedError) and len(assigned) < len(lookup.number):
             return  # of one that is another reader's by now; the others are asked for again
         self._failure = self._failure or lookup.failure
-        if self._failure or not mine:
+        if self._failure or not assigned:
             return
         self._any_known |= bool(lookup.known)
         try:
-            self._begin(mine, lookup.known, lookup.topic_id)
+            self._begin(assigned, lookup.known, lookup.topic_id)
         except HeadwaterError as error:
             self._failure = error
 
-    def _begin(self, partitions: Sequence[int], known: Mapping[int, int], topic_id: str) -> None:
+    def _begin(self, partitions: Sequence[int], offsets: Mapping[int, int], topic_id: str) -> None:
         """Read these partitions from now on."""
-        origins = {p: self._origin_of(str(p)) if p in known else "" for p in partitions}
+        origins = {p: self._origin_of(str(p)) if p in offsets else "" for p in partitions}
         others = {
-            p: mine
-            for p, mine in origins.items()
-            if mine and topic_id and parts_of(mine)[0] != topic_id
+            p: origin
+            for p, origin in origins.items()
+            if origin and topic_id and parts_of(origin)[0] != topic_id
         }
         if others:
             raise self._recreated(
-                {p: known[p] for p in others}, parts_of(next(iter(others.values())))[0], topic_id
+                {p: offsets[p] for p in others}, parts_of(next(iter(others.values())))[0], topic_id
             )
         for p in partitions:
             self._shift[p] = parts_of(origins[p])[1]
             self._origins[p] = origins[p] or topic_id
-            start = self._start(p, known[p] - self._shift[p] if p in known else None)
+            start = self._start(p, offsets[p] - self._shift[p] if p in offsets else None)
             # before the seek: what came earlier is dropped by it
             self._fetcher.forward(self._spec.topic, p)
-            self._consumer.seek(where := place(self._spec, p, start))
-            self._consumer.resume([where])
+            self._consumer.seek(begin := topic_partition(self._spec, p, start))
+            self._consumer.resume([begin])
             self._ends[p] = start
             del self._pending[p]
 
@@ -410,9 +410,9 @@ class KafkaFeed:
     def _another(self, topic_id: str) -> RecreatedError | None:
         """The error if the topic's id has changed to this one; None where it has not."""
         others = {
-            p: parts_of(mine)[0]
-            for p, mine in self._origins.items()
-            if p in self._ends and mine and topic_id
+            p: parts_of(origin)[0]
+            for p, origin in self._origins.items()
+            if p in self._ends and origin and topic_id
         }
         others = {p: was for p, was in others.items() if was != topic_id}
         if not others:
@@ -433,22 +433,22 @@ class KafkaFeed:
     def _on_revoke(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         try:
             # first: others get them as soon as they are given up
-            self._lose([tp.partition for tp in partitions])
+            self._drop_partitions([tp.partition for tp in partitions])
         finally:
             if self._incremental:
                 consumer.incremental_unassign(partitions)
             else:
                 consumer.unassign()
 
-    def _lose(self, partitions: Sequence[int]) -> None:
+    def _drop_partitions(self, partitions: Sequence[int]) -> None:
         """Take these partitions for another reader's, and say so; once."""
-        mine = [p for p in partitions if p in self._ends or p in self._pending]
-        for p in mine:
+        revoked = [p for p in partitions if p in self._ends or p in self._pending]
+        for p in revoked:
             self._ends.pop(p, None)
             self._pending.pop(p, None)
             self._moved.discard(p)
-        if mine:
-            self._revoked([str(p) for p in mine])
+        if revoked:
+            self._revoked([str(p) for p in revoked])
 
     def _start(self, partition: int, wanted: int | None) -> int:
         """The offset at which to begin, for certain one that the topic has or will have next.
@@ -472,10 +472,10 @@ class KafkaFeed:
             time.sleep(0.2)
             low, high = self._watermarks(partition)
         if not low <= wanted <= high:
-            raise self._gone(partition, wanted, low, high)
+            raise self._retention_error(partition, wanted, low, high)
         return wanted
 
-    def _gone(self, partition: int, wanted: int, low: int, high: int) -> DataError:
+    def _retention_error(self, partition: int, wanted: int, low: int, high: int) -> DataError:
         """The error for a partition that no longer has the next offset."""
         with suppress(ConnectError):
             another = self._another(self._ids.now().id)

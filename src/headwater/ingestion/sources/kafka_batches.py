@@ -94,7 +94,7 @@ class Fetched:
         return bool(len(self.offset) or self.faults)
 
     @classmethod
-    def of(cls, messages: Sequence[ck.Message]) -> Fetched:
+    def from_messages(cls, messages: Sequence[ck.Message]) -> Fetched:
         """From message objects of confluent's consumer."""
         stamps, faults = stamps_of(messages), list[Fault]()
         if not stamps[:, 0].all():  # no time is given for errors, nor for records of before 2016
@@ -148,7 +148,7 @@ class Fetcher:
             messages = self._consumer.consume(1, timeout)
             if messages and most > 1:
                 messages += self._consumer.consume(most - 1, 0)
-        return Fetched.of(messages)
+        return Fetched.from_messages(messages)
 
     def close(self) -> None:
         """Release the queue; call it before the consumer is closed."""

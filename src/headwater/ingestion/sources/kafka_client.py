@@ -43,11 +43,11 @@ __all__ = [
     "ck",
     "configured",
     "note_of",
-    "place",
     "registry_library",
     "seen_group",
     "settings_of",
     "there_or_made",
+    "topic_partition",
 ]
 
 try:
@@ -174,7 +174,9 @@ def close_within(consumer: ck.Consumer, seconds: float = PATIENCE) -> bool:
     return not thread.is_alive()
 
 
-def place(spec: KafkaTopic, partition: int, offset: int = 0, note: str = "") -> ck.TopicPartition:
+def topic_partition(
+    spec: KafkaTopic, partition: int, offset: int = 0, note: str = ""
+) -> ck.TopicPartition:
     """A partition of the topic, an offset in it, and what stands next to the offset where it is
     committed.
     """
@@ -278,9 +280,9 @@ def seen_group(spec: KafkaTopic, group: str) -> GroupSeen:
         described = client.describe_consumer_groups([group], request_timeout=PATIENCE)[
             group
         ].result()
-        asked = [ConsumerGroupTopicPartitions(group)]
+        request = [ConsumerGroupTopicPartitions(group)]
         offsets = (
-            client.list_consumer_group_offsets(asked, request_timeout=PATIENCE)[group]
+            client.list_consumer_group_offsets(request, request_timeout=PATIENCE)[group]
             .result()
             .topic_partitions
         )
@@ -448,14 +450,14 @@ def probe(spec: KafkaTopic) -> Seen:
 def _written(options: dict[str, object]) -> int:
     """When the broker took in a record that is written now, microseconds by its clock."""
     deliveries: list[tuple[ck.KafkaError | None, tuple[int, int]]] = []
-    own = {name: value for name, value in options.items() if name not in _ALIASES}
-    own |= {
+    producer_options = {name: value for name, value in options.items() if name not in _ALIASES}
+    producer_options |= {
         "acks": 1,
         "enable.idempotence": False,
         "linger.ms": 0,
         "message.timeout.ms": round(_SECONDS * 1000),
     }
-    producer = ck.Producer(own)
+    producer = ck.Producer(producer_options)
     producer.produce(
         TOPIC,
         b"",

@@ -13,7 +13,7 @@ from headwater import clock
 from headwater.definitions.connectors import KafkaTopic
 from headwater.definitions.source import Source
 from headwater.errors import ConnectError, nearest
-from headwater.ingestion.sources.kafka_client import PATIENCE, bare, configured, place
+from headwater.ingestion.sources.kafka_client import PATIENCE, bare, configured, topic_partition
 from headwater.ingestion.sources.topic_sample import TopicSample
 
 _BATCH = 10_000
@@ -34,12 +34,15 @@ def look(spec: KafkaTopic, *, records: int, watch: float) -> TopicSample:
             )
         settings = configured(spec)
         bounds = {
-            p: consumer.get_watermark_offsets(place(spec, p), timeout=PATIENCE)
+            p: consumer.get_watermark_offsets(topic_partition(spec, p), timeout=PATIENCE)
             for p in sorted(topics[spec.topic].partitions)
         }
-        each = max(1, records // max(1, len(bounds)))
+        per_partition = max(1, records // max(1, len(bounds)))
         consumer.assign(
-            [place(spec, p, max(low, high - each)) for p, (low, high) in bounds.items()]
+            [
+                topic_partition(spec, p, max(low, high - per_partition))
+                for p, (low, high) in bounds.items()
+            ]
         )
         # then each record says when it came
         watch = 0.0 if settings.get("message.timestamp.type") == "LogAppendTime" else watch
@@ -47,8 +50,8 @@ def look(spec: KafkaTopic, *, records: int, watch: float) -> TopicSample:
         rows: list[tuple[int, int, int, bytes | None, bytes | None, int]] = []
         began = heard = clock.stopwatch()
         while wanted or clock.stopwatch() - began < watch:
-            left = PATIENCE if wanted else watch - (clock.stopwatch() - began)
-            for message in consumer.consume(_BATCH, max(0.0, min(0.2, left))):
+            remaining = PATIENCE if wanted else watch - (clock.stopwatch() - began)
+            for message in consumer.consume(_BATCH, max(0.0, min(0.2, remaining))):
                 heard = clock.stopwatch()
                 p, o = message.partition() or 0, message.offset() or 0
                 if o + 1 >= wanted.get(p, o + 2):

@@ -120,17 +120,17 @@ class KinesisFeed:
             pass
         if self._failure:
             raise self._failure
-        mine = [
+        current = [
             records for records in read if self._readers.get(records.reader.name) is records.reader
         ]
-        for records in mine:
+        for records in current:
             self._behind[records.reader.name] = 0 if records.next.ended else records.behind
             if records.next.ended:
                 self._readers[records.reader.name] = None
             if records.error is not None:
                 self._failure = records.error
         ends, self._ends = self._ends, []
-        batch = self._batch([records for records in mine if records.error is None], ends)
+        batch = self._batch([records for records in current if records.error is None], ends)
         if self._failure and batch is None:
             raise self._failure
         return batch
@@ -156,7 +156,7 @@ class KinesisFeed:
     def close(self) -> None:
         """See `Feed`."""
         self._closing.set()
-        self._lose(list(self._readers))
+        self._drop_shards(list(self._readers))
         self._thread.join(_LISTED)
 
     # ---- records
@@ -232,9 +232,9 @@ class KinesisFeed:
     def _begin(self, name: str) -> None:
         """Read a shard from the position that its writer knows."""
         stored, stream, parents = self._stored, self._stream, self._parents(name)
-        known = self._assigned([name]).get(name)
+        stored_position = self._assigned([name]).get(name)
         self._readers[name], self._behind[name] = None, 1
-        if known is None:
+        if stored_position is None:
             first = ShardPosition(
                 0,
                 0,
@@ -242,7 +242,7 @@ class KinesisFeed:
                 stream.created,
             )
         else:
-            first = ShardPosition.decoded(known)
+            first = ShardPosition.decoded(stored_position)
         origin = self._origin_of(name)
         if origin not in ("", str(stream.created)):
             raise self._recreated(origin)
@@ -300,7 +300,7 @@ class KinesisFeed:
             *(name for name, position in self._stored.items() if not position.ended),
         }
 
-    def _lose(self, names: Sequence[str]) -> None:
+    def _drop_shards(self, names: Sequence[str]) -> None:
         """Stop reading these shards, and say so."""
         if not names:
             return
@@ -443,17 +443,17 @@ class ShardReader:
         """
         shard, now = self._shard(), clock.now_micros() // 1000
         behind, records = int(answer.get("MillisBehindLatest") or 0), answer["Records"]
-        each = [
+        by_record = [
             payloads_of(record["Data"], shard.first_hash, shard.last_hash) for record in records
         ]
         arrived = [
             round(record["ApproximateArrivalTimestamp"].timestamp() * 1e6) for record in records
         ]
-        payloads = [payload for some in each for payload in some]
-        at = [time for time, some in zip(arrived, each, strict=True) for _ in some]
+        payloads = [payload for some in by_record for payload in some]
+        at = [time for time, some in zip(arrived, by_record, strict=True) for _ in some]
         first = self.position
-        place = records[-1]["SequenceNumber"] if records else first.place
-        following = replace(first, count=first.count + len(payloads), at=now - behind, place=place)
+        number = records[-1]["SequenceNumber"] if records else first.place
+        following = replace(first, count=first.count + len(payloads), at=now - behind, place=number)
         self.tip = self.tip if behind else now
         ended = not answer.get("NextShardIterator") or (shard.closed and not records and not behind)
         if ended:
@@ -555,7 +555,7 @@ def consumer_arn(client: AwsClient, spec: KinesisStream, stream_arn: str) -> str
         else {"StreamARN": stream_arn, "ConsumerName": spec.consumer}
     )
     try:
-        found = client.call("describe_stream_consumer", request, expected=[NOT_FOUND])[
+        description = client.call("describe_stream_consumer", request, expected=[NOT_FOUND])[
             "ConsumerDescription"
         ]
     except AwsRefusedError as error:
@@ -566,12 +566,12 @@ def consumer_arn(client: AwsClient, spec: KinesisStream, stream_arn: str) -> str
             "consumer= out to poll; "
             f"{nearest(spec.consumer, [item['ConsumerName'] for item in registered])}"
         ) from error
-    if found["ConsumerStatus"] == "DELETING":
+    if description["ConsumerStatus"] == "DELETING":
         raise ConnectError(
             f"{spec}: its consumer {spec.consumer!r} is being deleted; register another one, or "
             "leave consumer= out to poll"
         )
-    return str(found["ConsumerARN"])
+    return str(description["ConsumerARN"])
 
 
 def pushed(

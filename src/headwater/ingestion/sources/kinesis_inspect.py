@@ -34,8 +34,8 @@ def look(spec: KinesisStream, *, records: int, watch: float) -> TopicSample:  # 
     """
     client = connected(spec, patience=10.0)
     stream = described(client, spec)
-    each = max(1, records // max(1, len(stream.shards)))
-    rows = [_last(client, spec, shard, each) for shard in stream.shards.values()]
+    per_shard = max(1, records // max(1, len(stream.shards)))
+    rows = [_last(client, spec, shard, per_shard) for shard in stream.shards.values()]
     settings = {
         "retention.ms": str(stream.retention),
         "cleanup.policy": "delete",

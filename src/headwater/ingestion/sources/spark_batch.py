@@ -41,10 +41,10 @@ class BatchPosition(msgspec.Struct, frozen=True, array_like=True):
         return msgspec.msgpack.encode(self)
 
     @classmethod
-    def of(cls, position: bytes) -> BatchPosition:
+    def decoded(cls, position: bytes) -> BatchPosition:
         """The one that was encoded.
 
-        >>> BatchPosition.of(BatchPosition(7, rows=12).encoded)
+        >>> BatchPosition.decoded(BatchPosition(7, rows=12).encoded)
         BatchPosition(batch=7, piece=0, pieces=0, rows=12)
         """
         return msgspec.msgpack.decode(position, type=cls)
@@ -69,7 +69,7 @@ class SparkBatch:
     query: str
 
     @classmethod
-    def of(cls, frame: DataFrame, number: int, name: str) -> SparkBatch:
+    def from_frame(cls, frame: DataFrame, number: int, name: str) -> SparkBatch:
         """The batch that a query of this name is at."""
         return cls(frame, number, query_id(frame, name))
 
@@ -99,8 +99,8 @@ class SparkBatch:
                 pieces = pieces or math.ceil(frame.count() / (most * _FILLED))
                 columns, end = ", ".join(map(DIALECT.quoted, schema)), start
                 for piece in range(start.piece, pieces):
-                    own = frame.where(f"pmod(xxhash64({columns}), {pieces}) = {piece}")
-                    rows = _typed(of_spark(own.toArrow()), schema, subject)
+                    piece_frame = frame.where(f"pmod(xxhash64({columns}), {pieces}) = {piece}")
+                    rows = _typed(of_spark(piece_frame.toArrow()), schema, subject)
                     total = end.rows + rows.height
                     last = piece + 1 == pieces
                     end = (
@@ -147,7 +147,7 @@ def _typed(rows: pl.DataFrame, schema: Mapping[str, pl.DataType], subject: str) 
         ) from error
 
 
-def _fits(own: pl.DataType, wanted: pl.DataType) -> bool:
+def _fits(dtype: pl.DataType, wanted: pl.DataType) -> bool:
     """Whether a column may be cast without a loss; integers are checked value by value.
 
     >>> (
@@ -157,14 +157,14 @@ def _fits(own: pl.DataType, wanted: pl.DataType) -> bool:
     ... )
     (True, False, False)
     """
-    if own == wanted or own == pl.Null():
+    if dtype == wanted or dtype == pl.Null():
         return True
-    if own.is_integer():
+    if dtype.is_integer():
         return wanted.is_integer() or (
-            wanted == pl.Float64() and own in (pl.Int8(), pl.Int16(), pl.Int32())
+            wanted == pl.Float64() and dtype in (pl.Int8(), pl.Int16(), pl.Int32())
         )
-    if isinstance(own, pl.Datetime) and isinstance(wanted, pl.Datetime):
-        return (own.time_zone is None) == (wanted.time_zone is None)
-    if own == pl.String():
+    if isinstance(dtype, pl.Datetime) and isinstance(wanted, pl.Datetime):
+        return (dtype.time_zone is None) == (wanted.time_zone is None)
+    if dtype == pl.String():
         return wanted == pl.Categorical() or isinstance(wanted, pl.Enum)
-    return own == pl.Float32() and wanted == pl.Float64()
+    return dtype == pl.Float32() and wanted == pl.Float64()

@@ -161,7 +161,7 @@ class RecordBatch:
             ]
         return self if fresh.all() else self.take(np.flatnonzero(fresh))
 
-    def of(self, partition: str) -> Iterator[RecordBatch]:
+    def of_partition(self, partition: str) -> Iterator[RecordBatch]:
         """Those of one partition; nothing where it does not move."""
         if partition not in self.positions:
             return
@@ -171,9 +171,9 @@ class RecordBatch:
             if partition in names
             else np.empty(0, np.int64)
         )
-        own = self.take(index)
+        selected = self.take(index)
         yield replace(
-            own,
+            selected,
             partitions=[partition],
             partition=np.zeros(len(index), np.int64),
             positions={partition: self.positions[partition]},
@@ -213,14 +213,14 @@ def joined(polls: Sequence[RecordBatch]) -> list[RecordBatch]:
         name: n
         for n, name in enumerate(dict.fromkeys(name for poll in polls for name in poll.partitions))
     }
-    mine = [
+    partition_numbers = [
         np.array([position[name] for name in poll.partitions], np.int64)[poll.partition]
         for poll in polls
     ]
     return [
         RecordBatch(
             list(position),
-            np.concatenate(mine),
+            np.concatenate(partition_numbers),
             np.concatenate([poll.offset for poll in polls]),
             np.concatenate([poll.at for poll in polls]),
             {},
@@ -362,17 +362,17 @@ class StreamInStore:
         key = count_key(self._source)
         while self._counts and self._count < partitions:
             stored = self._store.get([key])[0]
-            known = partition_count(stored)
-            before = known.count or len(self.positions())
+            stored_count = partition_count(stored)
+            before = stored_count.count or len(self.positions())
             grows = 0 < before < partitions
-            if known.count < partitions:
-                found = (
-                    known.with_more(partitions, clock.now_micros())
+            if stored_count.count < partitions:
+                new_count = (
+                    stored_count.with_more(partitions, clock.now_micros())
                     if grows
                     else PartitionCount(partitions)
                 )
                 try:
-                    self._store.commit({key: msgspec.msgpack.encode(found)}, {key: stored})
+                    self._store.commit({key: msgspec.msgpack.encode(new_count)}, {key: stored})
                 except LostError:
                     raise
                 except FencedError:
@@ -492,7 +492,7 @@ def decoder(
     } | dict(described)
 
     def decode_some(payloads: Sequence[bytes | None]) -> Decoded:
-        structs, kept, refused = _rows(payloads, read, skips=skips)
+        structs, decoded_rows, refused = _rows(payloads, read, skips=skips)
         refused = [(n, _described(why, times)) for n, why in refused]
         columns: list[pl.Series] = []
         unfit: dict[int, str] = {}
@@ -513,9 +513,9 @@ def decoder(
         if unfit:
             keep = np.ones(len(structs), dtype=np.bool_)
             keep[list(unfit)] = False
-            refused = sorted([*refused, *((int(kept[n]), why) for n, why in unfit.items())])
-            frame, kept = frame.filter(keep), kept[keep]
-        return Decoded(frame, kept, refused)
+            refused = sorted([*refused, *((int(decoded_rows[n]), why) for n, why in unfit.items())])
+            frame, decoded_rows = frame.filter(keep), decoded_rows[keep]
+        return Decoded(frame, decoded_rows, refused)
 
     def decode_each(payloads: Sequence[bytes | None]) -> Decoded:
         pieces = [payloads[n : n + _CHUNK] for n in range(0, max(len(payloads), 1), _CHUNK)]
@@ -528,7 +528,7 @@ def decoder(
     def decode(payloads: Sequence[bytes | None]) -> Decoded:
         if len(payloads) < FEW:
             return decode_each(payloads)
-        frame, sure = compiled(Payloads.of(payloads))
+        frame, sure = compiled(Payloads.pack(payloads))
         if sure.all():
             return Decoded(frame, np.arange(len(payloads)), [])
         rest = np.flatnonzero(~sure)
@@ -584,7 +584,7 @@ def _rows(
         raise
     except Exception:  # noqa: BLE001, S110 (libraries raise anything on broken bytes: below, each record gets its own reason)
         pass
-    structs, kept, refused = [], [], []
+    structs, decoded_rows, refused = [], [], []
     for n, payload in enumerate(payloads):
         if payload is None and skips:
             continue
@@ -594,12 +594,12 @@ def _rows(
                 continue
             if (row := read(payload)) is not None:
                 structs.append(row)
-                kept.append(n)
+                decoded_rows.append(n)
         except (HeadwaterError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 (as above)
             refused.append((n, reason(error)))
-    return structs, np.array(kept, dtype=np.int64), refused
+    return structs, np.array(decoded_rows, dtype=np.int64), refused
 
 
 def reason(error: Exception) -> str:
@@ -709,8 +709,8 @@ def stream_schema(source: Source, also: Collection[str] = ()) -> dict[str, pl.Da
         raise DefinitionError(
             f"{subject} has no stream: give stream=hw.kafka(topic), hw.push() or hw.appended(path)"
         )
-    own = declared(source.stream)
-    columns = _history(source, also) if own is None else own
+    own_schema = declared(source.stream)
+    columns = _history(source, also) if own_schema is None else own_schema
     for name in needed_columns(source, also):
         if name not in columns:
             raise DataError(
@@ -760,7 +760,7 @@ def needed_columns(source: Source, also: Collection[str] = ()) -> list[str]:
     computed = {
         item.meta.output_name() for item in source.select or () if not isinstance(item, str)
     }
-    own = [
+    own_columns = [
         c
         for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes)
         if c and c not in computed
@@ -768,7 +768,7 @@ def needed_columns(source: Source, also: Collection[str] = ()) -> list[str]:
     expressions = [*(source.select or ()), *([] if source.filter is None else [source.filter])]
     return list(
         dict.fromkeys(
-            [*(c for item in expressions for c in sorted(root_columns(item))), *own, *also]
+            [*(c for item in expressions for c in sorted(root_columns(item))), *own_columns, *also]
         )
     )
 
