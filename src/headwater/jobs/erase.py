@@ -125,13 +125,13 @@ def erase(
     url = settings.store() if store is None else store
     if isinstance(url, str):
         open_store(url, readonly=True).close()  # no receipt of a store that is not there
-    with opened_for(project.name, url) as mine, repeatable(home):
-        erased = _checked(project, key, mine)
+    with opened_for(project.name, url) as opened_store, repeatable(home):
+        erased = _checked(project, key, opened_store)
         journal = ErasureJournal.begin(
             project.name, erased.texts, _shown(url), home, dry_run=dry_run
         )
         journal.forget_unreplaced()
-        _Erasure(project, erased, mine, home, journal, wait).run()
+        _Erasure(project, erased, opened_store, home, journal, wait).run()
     return journal.receipt
 
 
@@ -289,10 +289,14 @@ class _Erasure:
             self._begin_again(view)
             if not by_key:
                 return {}
-            gone = self._by_key(keyspace.records(view.record_group), view.keys, state.dtypes, 2)
-            self._drop(gone)
+            erased_keys = self._by_key(
+                keyspace.records(view.record_group), view.keys, state.dtypes, 2
+            )
+            self._drop(erased_keys)
         return {
-            f"online records of {stored_view.name}": len({record_key[:-2] for record_key in gone})
+            f"online records of {stored_view.name}": len(
+                {record_key[:-2] for record_key in erased_keys}
+            )
         }
 
     def _begin_again(self, view: FeatureView) -> None:
@@ -325,16 +329,16 @@ class _Erasure:
                 self._mend(state_key(fingerprint(variant)))
                 for key in self.requests:
                     if key.columns <= set(dtypes):
-                        gone = self._by_key(
+                        erased_keys = self._by_key(
                             keyspace.records(fingerprint(variant)),
                             list(dtypes),
                             dtypes,
                             len(SLOTS[0]),
                             key,
                         )
-                        self._drop(gone)
+                        self._drop(erased_keys)
                         rows[f"predictions of {variant.model.name}"] += len(
-                            {record_key[: -len(SLOTS[0])] for record_key in gone}
+                            {record_key[: -len(SLOTS[0])] for record_key in erased_keys}
                         )
             self.journal.not_searched(
                 f"tables that predictions of {variant.model.name} are published to",
@@ -364,11 +368,11 @@ class _Erasure:
                 for record_key, record in zip(record_keys, self.store.get(record_keys), strict=True)
                 if record is not None
             ]
-        own = {name: dtypes[name] for name in columns}
+        key_dtypes = {name: dtypes[name] for name in columns}
         return [
             record_key
             for record_key, _ in self.store.scan(begin)
-            if key.is_row(spelt(record_key[len(begin) : -slot], own), own)
+            if key.is_row(spelt(record_key[len(begin) : -slot], key_dtypes), key_dtypes)
         ]
 
     def _mend(self, state_key: bytes) -> None:
@@ -491,8 +495,8 @@ class _Erasure:
         if source.history is not None:
             past = self._past(source, sorted(erased.columns), clock.now_micros())
             left = erased.remaining(past)
-        gone = [tombstone for tombstone in erased.tombstones if tombstone not in left]
-        drop_tombstones(self.store, source.name, gone)
+        dropped = [tombstone for tombstone in erased.tombstones if tombstone not in left]
+        drop_tombstones(self.store, source.name, dropped)
         named, declared = self.journal.receipt.left_out, self.declared[source.name]
         if declared not in named and any(tombstone.is_of(self.key.texts) for tombstone in left):
             named.append(declared)
@@ -634,17 +638,17 @@ def _checked(project: Project, key: Mapping[str, object], store: OnlineStore) ->
         )
     erased = ErasedKey({name: as_text(value) for name, value in key.items()})
     views = [placed(store, stored_view.view) for stored_view in stored(project)]
-    known = {name for view in views for name in view.keys} | {
+    names_known = {name for view in views for name in view.keys} | {
         name
         for variant in served(project)
         if variant.precomputed
         for name in variant.precomputed.keys
     }
     for name, value in key.items():
-        if name not in known:
+        if name not in names_known:
             raise UsageError(
                 f"no feature view of project {project.name!r} has the key {name!r}; "
-                f"{nearest(name, known)}"
+                f"{nearest(name, names_known)}"
             )
         if value is None:
             raise UsageError(f"the key {name!r} is null; a view has no record of a null key")

@@ -23,20 +23,20 @@ def erase_parts(roller: Roller, state: StreamState, journal: ErasureJournal) -> 
         ConnectError: an object store does not answer, or refuses.
         StoreError: a file cannot be written.
     """
-    place, unread = FOLDERS[roller.space], 0
+    folder_name, unread = FOLDERS[roller.space], 0
     for part in every_part(roller.folder, roller.source):
         rows = part.read()
         mask, lost = state.rows_of(roller.space, rows)
         unread += lost
         if not mask.any():
             continue
-        left = rows.filter(pl.Series(~mask))
+        remaining = rows.filter(pl.Series(~mask))
         if isinstance(part, ParquetFile):
-            journal.rewrite(part.path, place, int(mask.sum()), left.write_parquet)
+            journal.rewrite(part.path, folder_name, int(mask.sum()), remaining.write_parquet)
         elif isinstance(part, ArchiveObject):
             body = io.BytesIO()
-            left.write_parquet(body)
-            journal.rewrite_object(part.address, place, int(mask.sum()), body.getvalue())
+            remaining.write_parquet(body)
+            journal.rewrite_object(part.address, folder_name, int(mask.sum()), body.getvalue())
     return unread
 
 

@@ -173,15 +173,15 @@ def erased_requests(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJou
     """The ids of the requests in the serving log whose rows all have the key: an outcome may name
     its request by the id alone.
     """
-    gone: set[str] = set()
+    erased: set[str] = set()
     stay: set[str] = set()
     for path in closed_files(folder, SERVED_ROWS, dry_run=journal.dry_run):
         rows = _columns(path, {REQUEST, *key_columns(keys)})
         mask = any_matches(keys, rows)
         if mask.any():
-            gone |= set(rows[REQUEST].filter(pl.Series(mask)))
+            erased |= set(rows[REQUEST].filter(pl.Series(mask)))
             stay |= set(rows[REQUEST].filter(pl.Series(~mask)))
-    return gone - stay
+    return erased - stay
 
 
 def of_outcomes(
@@ -207,12 +207,12 @@ def erase_exposures(
     Raises:
         StoreError: as `erase_journal`.
     """
-    known = {experiment.name: experiment for experiment in project.experiments}
-    for place in sorted((folder / PLACES[EXPOSURES]).glob("*")):
-        experiment = known.get(place.name)
+    by_name = {experiment.name: experiment for experiment in project.experiments}
+    for experiment_folder in sorted((folder / PLACES[EXPOSURES]).glob("*")):
+        experiment = by_name.get(experiment_folder.name)
         if experiment is None:
             journal.not_searched(
-                f"exposures of {place.name}",
+                f"exposures of {experiment_folder.name}",
                 "the project has no such experiment: delete the folder where nobody needs it",
             )
             continue
@@ -220,7 +220,7 @@ def erase_exposures(
         keys = [key for key in requests if key.columns and key.columns <= columns]
         if keys:
             is_of = partial(_of_exposures, keys, experiment.unit)
-            within = f"{place.parent.name}/{place.name}"
+            within = f"{experiment_folder.parent.name}/{experiment_folder.name}"
             erase_journal(folder, EXPOSURES, is_of, journal, within=within)
 
 

@@ -366,9 +366,9 @@ class StreamState:
         entries = self._entries()
         for place, value in self.store.scan(keyspace.DUE + keyspace.name(self.writer.name)):
             every = [value[n : n + kept.TOKEN] for n in range(0, len(value), kept.TOKEN)]
-            left = [token for token in every if token not in entries]
-            if len(left) < len(every):
-                changes[place] = b"".join(left) or None
+            remaining = [token for token in every if token not in entries]
+            if len(remaining) < len(every):
+                changes[place] = b"".join(remaining) or None
         holding = {
             token: entry.images[entry.holds] for token, entry in entries.items() if entry.holds >= 0
         }
