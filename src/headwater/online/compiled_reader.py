@@ -331,9 +331,9 @@ class CompiledReader:
         codes = np.frombuffer(b"".join(read.statuses), np.uint8).reshape(width, count).T.tobytes()
         words = by_key(read.words, count)
         return [
-            FeatureVector(list(row), codes[n * width : (n + 1) * width], read.read_versions).of(
-                letters
-            )
+            FeatureVector(
+                list(row), codes[n * width : (n + 1) * width], read.read_versions
+            ).with_words(letters)
             for n, (row, letters) in enumerate(
                 zip(zip(*read.values, strict=True), words, strict=True)
             )
@@ -346,7 +346,7 @@ class CompiledReader:
             [column[0] for column in read.values],
             b"".join(codes[:1] for codes in read.statuses),
             read.read_versions,
-        ).of(read.words)
+        ).with_words(read.words)
 
     def _lists(
         self, keys: Sequence[Sequence[bytes | None]], count: int, equal: I64, t: int
@@ -422,13 +422,15 @@ class CompiledReader:
             codes_of[index * count : (index + 1) * count] for index in range(len(plan.kinds))
         ]
         if not general:
-            return FeatureVectors(columns, statuses, read_versions).of((self._word_layout, out))
+            return FeatureVectors(columns, statuses, read_versions).with_words(
+                (self._word_layout, out)
+            )
         every = dict(zip(self._compiled, zip(columns, statuses, strict=True), strict=True))
         every |= {position: (column, codes) for position, column, codes in general}
         in_order = [every[position] for position in range(len(self.names))]
         return FeatureVectors(
             [column for column, _ in in_order], [codes for _, codes in in_order], read_versions
-        ).of((self._word_layout, out))
+        ).with_words((self._word_layout, out))
 
     def _answer(
         self, layout: ReadLayout, stored: Records, count: int, equal: I64, t: int

@@ -144,7 +144,7 @@ class OnlineFeatures:
             name: [column for column in view.key_columns if column.column not in refs]
             for name, view in self.views.items()
         }
-        return RowSchema.of(self.service, keys)
+        return RowSchema.for_service(self.service, keys)
 
     def warm(self) -> None:
         """Compile all code of a read, so that the first one takes no longer than the next; reads
@@ -273,8 +273,8 @@ class OnlineFeatures:
             read
             if self._alone
             else [
-                self._completed(request, found)
-                for request, found in zip(requests, read, strict=True)
+                self._completed(request, vector)
+                for request, vector in zip(requests, read, strict=True)
             ]
         )
 
@@ -285,7 +285,7 @@ class OnlineFeatures:
         try:
             return FeatureVector(
                 *self._evaluator.one(request, read.values, read.statuses), read.read_versions
-            ).of(read.words)
+            ).with_words(read.words)
         except DataError:
             return None
 
@@ -296,7 +296,7 @@ class OnlineFeatures:
         read = self._read_row({**self._fallback, **values} if self._fallback else values, t)
         return FeatureVector(
             *self._evaluator.one(values, read.values, read.statuses), read.read_versions
-        ).of(read.words)
+        ).with_words(read.words)
 
     def _read_row(self, request: Mapping[str, object], t: int) -> FeatureVector:
         return (
@@ -311,18 +311,18 @@ class OnlineFeatures:
         """Read the views in rounds, each in one call: features of earlier rounds are keys of later
         ones.
         """
-        known = [dict(request) for request in requests]
+        completed = [dict(request) for request in requests]
         rounds = []
         for reader in self._readers:
-            rounds.append(reader.each(known, t))
-            for request, read in zip(known, rounds[-1], strict=True):
+            rounds.append(reader.each(completed, t))
+            for request, read in zip(completed, rounds[-1], strict=True):
                 request.update(zip(reader.names, read.values, strict=True))
-        of = {
+        positions = {
             part.view.name: (n, place)
             for n, reader in enumerate(self._readers)
             for place, part in enumerate(reader.parts)
         }
-        places = [of[view.name] for view in self.service.views]
+        places = [positions[view.name] for view in self.service.views]
         return [
             FeatureVector(
                 [value for part in parts for value in part.values],
@@ -364,15 +364,15 @@ class OnlineFeatures:
             )
         in_order = [read_versions[view.name] for view in self.service.views]
         if self._alone:
-            return FeatureVectors(values, statuses, in_order).of(words)
+            return FeatureVectors(values, statuses, in_order).with_words(words)
         fields = {
             name: column.to_list() if isinstance(column, pl.Series) else column
             for name, column in columns.items()
-            if name in self._own
+            if name in self._request_columns
         }
-        return FeatureVectors(*self._evaluator.many(fields, values, statuses, count), in_order).of(
-            words
-        )
+        return FeatureVectors(
+            *self._evaluator.many(fields, values, statuses, count), in_order
+        ).with_words(words)
 
     def _typed(self, request: Mapping[str, object]) -> Mapping[str, object]:
         """A request's own fields, and what third parties have answered, in their declared types."""
@@ -425,21 +425,21 @@ class OnlineFeatures:
         In a round, views that are looked up by one list share a reader.
         """
         rounds: dict[tuple[int, str], list[FeatureView]] = {}
-        of: dict[str, int] = {}
+        rounds_of_views: dict[str, int] = {}
         for view in self.service.views:
             filled = [view.request_key(key) for key in view.keys]
-            of[view.name] = max(
+            rounds_of_views[view.name] = max(
                 (
-                    of[f.view.name] + 1
+                    rounds_of_views[f.view.name] + 1
                     for f in filled
                     if isinstance(f, FeatureRef) and f.view.name in self.views
                 ),
                 default=0,
             )
             listed = self.views[view.name].list_column
-            rounds.setdefault((of[view.name], "" if listed is None else listed.column), []).append(
-                view
-            )
+            rounds.setdefault(
+                (rounds_of_views[view.name], "" if listed is None else listed.column), []
+            ).append(view)
         return [self._reader(views) for _, views in sorted(rounds.items())] or [self._reader([])]
 
     def _reader(self, views: Sequence[FeatureView]) -> CompiledReader | ListReader:
@@ -485,7 +485,7 @@ class OnlineFeatures:
         )
 
     @cached_property
-    def _own(self) -> frozenset[str]:
+    def _request_columns(self) -> frozenset[str]:
         """The columns of a request that request features or fallbacks need, in addition to keys."""
         return (
             frozenset(name for name, field in self.schema.fields.items() if field.declared)

@@ -11,7 +11,7 @@ from headwater.state.read_plan import AnswerWords
 class _MadeOfWords:
     words: AnswerWords | None = None
 
-    def of(self, words: AnswerWords | None) -> Self:
+    def with_words(self, words: AnswerWords | None) -> Self:
         """The same, made of some words."""
         self.words = words
         return self

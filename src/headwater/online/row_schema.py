@@ -148,7 +148,7 @@ class RowSchema:
         ]
 
     @staticmethod
-    def of(service: FeatureService, keys: Mapping[str, Sequence[KeyColumn]]) -> RowSchema:
+    def for_service(service: FeatureService, keys: Mapping[str, Sequence[KeyColumn]]) -> RowSchema:
         """The schema of a feature service. keys: of each view, the keys that columns of the request
         fill.
         """
@@ -290,7 +290,7 @@ class RowSchema:
 def fields_of(
     service: FeatureService, keys: Mapping[str, Sequence[KeyColumn]]
 ) -> dict[str, RowField]:
-    """The fields that a request to a feature service has; `keys` as of `RowSchema.of`."""
+    """The fields that a request to a feature service has; `keys` as of `RowSchema.for_service`."""
     filled: dict[str, list[tuple[str, KeyColumn]]] = {}
     for view, columns in keys.items():
         for column in columns:
