@@ -212,7 +212,7 @@ def check_where(function: str, where: str, dtype: pl.DataType, subject: str) -> 
 
 
 def feature_dtype(feature: Feature, schema: Mapping[str, pl.DataType]) -> pl.DataType:
-    """The dtype of a feature's values, from those of the source's columns.
+    """The dtype of a feature's values, from the dtypes of the source's columns.
 
     >>> import headwater as hw
     >>> events = hw.Source(
@@ -303,8 +303,8 @@ def _lists(
     name: str,
     secondary: ColumnEncoding | None,
 ) -> pl.Series:
-    """Every list (or map) once, those of one length as the rows of an array; then the answers out
-    of these.
+    """Build every distinct list (or map) once, lists of one length as the rows of an array, and the
+    answers from them.
     """
     sizes = np.diff(lists.starts)
     order = np.argsort(sizes, kind="stable")
@@ -346,7 +346,7 @@ def _lists(
 
 
 def _meant(series: pl.Series, coded: ColumnEncoding | None) -> pl.Series:
-    """Values of the kernel as those of the source's column."""
+    """Values of the kernel as values of the source's column."""
     name = series.name
     if coded is None:
         return series
@@ -383,8 +383,8 @@ def status_series(name: str, codes: Values) -> pl.Series:
 
 
 def counted(feature: Feature) -> Use:
-    """The events that a feature counts: those with its secondary key not null, and its columns,
-    where the function skips null.
+    """The events that a feature counts: its secondary key is not null, nor are its columns, where
+    the function skips nulls.
     """
     a = feature.aggregation
     secondary = () if a.secondary is None else (a.secondary.column,)

@@ -75,7 +75,9 @@ class KeyLists:
         return [None if null else list(values[start:end]) for start, end, null in spans]
 
     def statuses(self, codes: U8) -> U8:
-        """The status of each list, from those of its elements: uint8 (n), places in `STATUSES`."""
+        """The status of each list, from the statuses of its elements: uint8 (n), indexes of
+        `STATUSES`.
+        """
         worst = np.full(len(self.sizes), len(_FIRST), np.uint8)
         np.minimum.at(worst, self.rows, _RANK[codes])
         return np.where(

@@ -99,8 +99,8 @@ def code_keys(
 def _of_strings(
     events: pl.Series, requests: Sequence[pl.Series], threads: int
 ) -> tuple[I64, list[I64], int]:
-    """The codes of the events, and of the requests; `count` of them, which is also the code of what
-    has none.
+    """The codes of the events, and of the requests; and `count`, the number of codes, which is also
+    the code of a string without one.
     """
     sides = [string_views(strings) for strings in (events, *requests)]
     event_views, *request_views = ((side.views, side.buffers, side.valid) for side in sides)
@@ -188,7 +188,7 @@ def _all_between(ends: Sequence[int], low: int, high: int) -> bool:
 
 
 def check_types(name: str, dtype: pl.DataType, request_dtype: pl.DataType, subject: str) -> None:
-    """Refuse a key whose type in the requests is another than in the source."""
+    """Refuse a key whose types in the requests and in the source differ."""
     if pl.Null in (dtype, request_dtype):
         return
     if dtype.is_float() or request_dtype.is_float():

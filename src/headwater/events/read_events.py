@@ -1,5 +1,5 @@
-"""Events of a source: a table as the source selects it, what counts as an event, when it happened
-and was known.
+"""Events of a source: select its columns, decide which rows count, when each happened and when it
+became known.
 
 Reading a table as a source or labels define it, with every check that only data can answer.
 
@@ -49,7 +49,7 @@ _NO_CHANGES = ("retractions of nothing", "images that change nothing")
 
 @dataclass
 class Notes:
-    """What was left out while reading, by reason, and how many events were read.
+    """Counts of a read: the rows left out, by reason, and the events read.
 
     asked, joined: by source and keys, how many rows had a key, and how many of these any event of
     it; unlike: an example of both sides.
@@ -67,8 +67,8 @@ class Notes:
 
     @property
     def unusable(self) -> dict[str, int]:
-        """Of what was left out, the rows that nothing can be computed of; duplicates and images
-        that change nothing are none.
+        """The number of rows left out that nothing can be computed from; duplicates and images
+        without a change are not among them.
         """
         return {
             reason: rows
@@ -108,8 +108,8 @@ class Scan:
     held: pl.LazyFrame | None = None
 
     def rows(self) -> pl.DataFrame:
-        """The rows of `frame`; of a frame in memory also those that no requested key is near, and
-        no column that stays as it is is copied.
+        """The rows of `frame`; of a frame in memory also rows far from every requested key, and
+        unchanged columns are not copied.
 
         Raises:
             DataError: the source cannot be read.
@@ -124,7 +124,7 @@ class Scan:
         )
 
     def counting(self, rows: pl.DataFrame, notes: Notes) -> pl.DataFrame:
-        """The rows that count, of rows among which are all that share an id with any of them.
+        """The rows that count. The rows include every row that shares an id with one of them.
 
         Of a source with `changes`, one row a version: an image far outside the reach may correct
         one inside, and one that takes an event back needs no time.
@@ -141,8 +141,8 @@ class Scan:
         return _only(rows, rows.select(self.within).to_series())
 
     def _resolved(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Bool, TieCandidates | None]:
-        """The rows, those that may share an id, and these compared: where some that tie differ,
-        with all that decides which one counts.
+        """The rows, which of them may share an id, and these compared: where rows that tie differ,
+        with all columns that decide which one counts.
         """
         suspects = _compared(rows, self.source)
         if suspects[1] is None or self.whole is None:
@@ -322,7 +322,7 @@ def read_events(
 def no_events(
     source: Source, keys: Sequence[str], columns: Sequence[str], request_schema: pl.Schema
 ) -> pl.DataFrame:
-    """Nothing, in the shape of what `read_events` gives: no row is read, only the schema, where the
+    """An empty frame in the shape of `read_events`: no row is read, only the schema, where the
     source has a history.
 
     Raises:
@@ -388,8 +388,8 @@ def arrived(
 def _chosen(
     source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str] = ()
 ) -> Selected:
-    """The source's table as it selects it, with every column that is asked for (that of an `until`
-    may be left out of the selection).
+    """The source's table as selected, with every requested column (the selection may leave out the
+    column of an `until`).
     """
     subject = called(source)
     source_columns = [
@@ -501,8 +501,8 @@ def _without_copies(
 
 
 def _only(rows: pl.DataFrame, counts: pl.Series) -> pl.DataFrame:
-    """The rows that count; without a copy where they lie together, as those in reach do in a
-    log.
+    """The rows that count; without a copy where they are contiguous, as the rows in reach of a log
+    are.
     """
     number = int(counts.sum())
     first = int(counts.arg_max() or 0)
@@ -543,8 +543,8 @@ def _without_ties(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _compared(rows: pl.DataFrame, source: Source) -> tuple[Bool, TieCandidates | None]:
-    """Whether each row may share its id with another, bool (n); and those that may, compared: None
-    where none does.
+    """Whether each row may share its id with another, bool (n), and the rows that may, compared;
+    None where none does.
 
     Raises:
         DataError: a row without an id, or that is not said to be an image before or after a change.
@@ -803,8 +803,8 @@ one.
 
 
 def declared(source: Source, table: Collection[str]) -> list[str]:
-    """The columns whose values decide ties, sorted: those that `select` names, or all of the table;
-    without the source's own.
+    """The sorted columns whose values decide ties: the columns that `select` names, or all of the
+    table's; without the source's own.
     """
     special_columns = {
         source.timestamp_field,
@@ -849,9 +849,7 @@ class TieCandidates:
 
     @cached_property
     def contested(self) -> Bool:
-        """Rows that tie with another one that says something else, bool (n): which of them counts
-        matters.
-        """
+        """Rows that tie with a row of other content, bool (n): it matters which of them counts."""
         contested = np.zeros(len(self.ident), np.bool_)
         rows = np.flatnonzero(self.stated)
         both = self.ident[rows].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ self.known[
@@ -875,7 +873,7 @@ class TieCandidates:
 
     @property
     def unresolved(self) -> pl.Series:
-        """The ids of contested rows that do not carry what decides."""
+        """The ids of contested rows without the columns that decide ties."""
         if not self.contested.any():
             return self.events[IDENT].clear()
         lacking = pl.Series(self.contested)
@@ -885,8 +883,8 @@ class TieCandidates:
 
     @cached_property
     def tie_order(self) -> I64:
-        """The order, int64 (n), of contested rows among those that they tie with: by what decides,
-        nulls (and NaN) first.
+        """The order, int64 (n), of contested rows among the rows they tie with: by the deciding
+        columns, nulls (and NaN) first.
         """
         places = np.zeros(len(self.ident), np.int64)
         rows = np.flatnonzero(self.contested)

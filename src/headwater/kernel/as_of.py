@@ -141,8 +141,8 @@ def _draw(t: I64, seed: int, n: int) -> I64:
 
 
 def computable(batch: Batch, t: int) -> list[tuple[int, int]]:
-    """T and K of the cut that is to be read at `t`, microseconds, and of the one after it where
-    that can be computed: its K has passed.
+    """T and K of the cut to read at `t`, microseconds, and of the next cut where it can be
+    computed: its K has passed.
     """
     early = batch.with_fields(delay=batch.wait)
     due, after = _last(batch, t), _last(early, t)
@@ -194,8 +194,8 @@ def lookup(batch: Batch) -> CutLookup:
 
 
 def _longest(batch: Batch) -> int:
-    """A time in which a cut surely falls: those by a local clock are up to a day and an hour apart
-    from even ones.
+    """A time span that surely contains a cut: cuts by a local clock are up to a day and an hour
+    apart from even ones.
     """
     return 2 * batch.every + 2 * DAY
 

@@ -86,8 +86,8 @@ def _taken(events: Events, index: I64, key: I64, *, lasts: bool) -> Events:
 
 @nb.njit(nogil=True, cache=True)
 def _assign(starts, known, removed_at, lasts, layer):  # type: ignore[no-untyped-def]
-    """The layer of each event that lasts, from 0, and -1 minus that of each that is taken back; how
-    many there are of both.
+    """Write each event's layer: from 0 where the event lasts, -1 minus the layer where it is taken
+    back. Returns the number of layers of both kinds.
     """
     lasting, fleeting = 0, 0
     last = np.empty(64, np.int64)  # the last known time of each layer, falling from layer to layer

@@ -1,4 +1,4 @@
-"""Layers of events: the range of a layer that a window counts, and what is folded from it.
+"""Layers of events: the range of a layer that a window counts, and the folds over it.
 
 The begin and end of each request's window among the events of its key.
 
@@ -53,7 +53,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Layer:
-    """Events in known order; `derive` keeps what was made of them under a key."""
+    """Events in known order; `derive` caches results computed from them, by key."""
 
     events: Events
     _derived: dict[tuple[object, ...], object] = field(default_factory=dict)
@@ -239,8 +239,8 @@ def known_bounds(events: Events, requests: RequestTimes) -> tuple[I64, I64]:
 def within(
     events: Events, requests: RequestTimes, window: Window, begin: I64, stop: I64
 ) -> tuple[I64, I64]:
-    """For each request, the events lo:hi that the window counts of those that are `seen`; hi == lo
-    where it counts none: int64 (l) both.
+    """For each request, the events lo:hi among `seen` that the window counts; hi == lo where it
+    counts none: int64 (l) both.
     """
     lo, hi = np.empty(len(requests.T), np.int64), np.empty(len(requests.T), np.int64)
     length = LIFETIME if window.length is None else window.length
@@ -691,8 +691,8 @@ def merged(program, rows, floats, first, last):  # type: ignore[no-untyped-def] 
 
 @nb.njit(nogil=True, cache=True)
 def paired(op, numbers, count):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
-    """The first `count` numbers, float64, as one, which becomes the first: what `merged` makes of a
-    column of them, to the bit.
+    """Merge the first `count` numbers, float64, into the first one: to the bit as `merged` merges a
+    column of them.
     """
     while count > 1:
         half = count // 2

@@ -1,5 +1,5 @@
-"""Loading of what numba needs before it runs its first kernel: 0.16 s of Python in each process,
-which can pass while tables are read.
+"""Load numba's runtime before the first kernel: 0.16 s of Python in each process, which can overlap
+with reading tables.
 
 The compiled kernels on disk, which numba keeps next to the sources.
 
@@ -82,8 +82,8 @@ _STAMP = "kernels.stamp"
 
 
 def drop_stale_kernels(package: Path) -> int:
-    """Delete numba's index files of a package whose sources are not those of the last call; how
-    many.
+    """Delete numba's index files of a package whose sources have changed since the last call;
+    returns the number deleted.
 
     Where the folder cannot be written to, numba keeps its files elsewhere, and this changes
     nothing.

@@ -1,4 +1,4 @@
-"""Sorting by key and time, and finding what may be there twice: passes over whole arrays, without
+"""Sorting by key and time, and finding possible duplicates: passes over whole arrays, without
 comparing entries.
 
 Keys are small codes, so a stable counting sort puts entries in their order in one pass. Entries
@@ -185,8 +185,8 @@ def numbered(values: I64) -> tuple[I64, I64]:
 
 
 def tied(starts: I64, t: I64, threads: int = 1) -> tuple[I64, I64]:
-    """The positions of sorted entries that share key and time with another, and which group each is
-    in: int64 both.
+    """The positions of sorted entries with the key and time of another entry, and the group of
+    each: int64 both.
 
     >>> tied(np.array([0, 3, 4]), np.array([5, 5, 6, 6]))
     (array([0, 1]), array([1, 1]))
@@ -244,7 +244,7 @@ def _key_cuts(starts: I64, threads: int) -> list[tuple[int, int]]:
 
 
 def _mask(size: int) -> int:
-    """The least mask that leaves all numbers below `size` as they are."""
+    """The least bit mask that leaves every number below `size` unchanged."""
     return (1 << max(size - 1, 0).bit_length()) - 1
 
 
@@ -394,8 +394,8 @@ def _marked(hashes, shift, twice, first, last, out):  # type: ignore[no-untyped-
 
 @nb.njit(nogil=True, cache=True)
 def _number(values, table, number, first):  # type: ignore[no-untyped-def]
-    """Number values as they come; `first` holds each once. How many there are. table: -1
-    everywhere; a power of two of places.
+    """Number values in order of appearance; `first` holds each once. Returns how many there are.
+    table: -1 everywhere; a power of two of places.
     """
     mask, count = len(table) - 1, 0
     for i in range(len(values)):
@@ -413,7 +413,7 @@ def _number(values, table, number, first):  # type: ignore[no-untyped-def]
 def accepted(
     ident: I64, known: I64, tie_order: I64, content: I64, horizon: int
 ) -> tuple[Bool, int]:
-    """Which events are accepted, and how many dropped copies differ from the one that was accepted.
+    """Which events are accepted, and the number of duplicates that differ from the accepted event.
 
     In known order, a copy is dropped iff an accepted copy with its id was known less than `horizon`
     before.
@@ -450,8 +450,8 @@ def _accept(order, ident, known, content, horizon, keep):  # type: ignore[no-unt
 def versions(
     ident: I64, known: I64, before: Bool, tie_order: I64, content: I64, exact: I64
 ) -> tuple[Bool, I64, int]:
-    """Which images begin a version, when each of these is taken back, and how many images took back
-    what was not there.
+    """Which images begin a version, when each version is taken back, and how many images took back
+    a version that was not there.
 
     Of the images of one id that became known at one moment, what holds from then on is the one
     after a change, and nothing where there are only images before. Of several after, it is one that
@@ -500,8 +500,8 @@ def versions(
 
 
 def _in_turn(ident: I64, known: I64, before: Bool, tie_order: I64, exact: I64) -> tuple[I64, Bool]:
-    """The order of images, int64 (n), event by event, moment by moment, what holds afterwards last;
-    which were passed through, bool (n).
+    """The order of images, int64 (n), by event and time known, the image that holds afterwards
+    last; and which were passed through, bool (n).
     """
     order, starts = order_of(ident, known, int(ident.max()) + 1, threads=1)
     several, moment = tied(starts, known[order])

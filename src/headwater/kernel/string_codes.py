@@ -57,8 +57,8 @@ class _Table(NamedTuple):
 def code_strings(
     requested: Sequence[Views], events: Views, threads: int
 ) -> tuple[list[I64], I64, int]:
-    """The codes 0, 1, 2, ... of the strings in `requested`, by their first appearance; those of the
-    events' strings; how many codes.
+    """The codes 0, 1, 2, ... of the strings in `requested`, by first appearance; the codes of the
+    events' strings; the number of codes.
 
     A null, and an event's string that is not among those requested, has the code after the last.
     """
