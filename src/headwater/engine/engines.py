@@ -39,8 +39,8 @@ def open_engine(engine: Engine | str | None = None) -> Engine:
 
 
 def engine_name(engine: Engine | str | None = None) -> str:
-    """The name of an engine in the table, without an address; of one that is not there, that of its
-    class.
+    """The name of an engine in the table, without an address; of an engine outside of the table,
+    the name of its class.
 
     >>> engine_name("spark:sc://host:15002/;token=secret")
     'spark'

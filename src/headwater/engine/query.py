@@ -1,4 +1,4 @@
-"""The Engine protocol: what an engine is asked for, and what it answers.
+"""The Engine protocol: its requests and its answers.
 
 Any engine obeys the one rule of `kernel.as_of` and the semantics of docs/semantics.md;
 `headwater.testing.engine_laws` checks it.
@@ -43,8 +43,8 @@ class AsOf:
 
 @dataclass(frozen=True)
 class ListRows:
-    """Rows with a list of keys, whose elements are requests. lists: of the rows. t, as_of: those of
-    the rows, as in `RequestSet`.
+    """Rows with a list of keys, whose elements are requests. lists: of the rows. t, as_of: of the
+    rows, as in `RequestSet`.
     """
 
     lists: KeyLists
@@ -190,7 +190,7 @@ class StateQuery(Generic[States]):
     erased: Callable[[pl.DataFrame, Source], Bool] | None = None
 
     def left(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Events without those that were erased."""
+        """Events without the erased ones."""
         if self.erased is None or not events.height:
             return events
         return events.filter(pl.Series(~self.erased(events, self.source), dtype=pl.Boolean))
@@ -218,7 +218,7 @@ class StateParts(Generic[States]):
 
 @dataclass(frozen=True)
 class EngineRun:
-    """What one call of an engine may use, and where it reports.
+    """The resources of one call of an engine, and where the call reports.
 
     notes: where rows that are left out are counted. threads: None is every core. memory: how much
     the process may hold, in bytes; None: no limit. on_progress: called with the number of rows
@@ -321,8 +321,8 @@ class FinalAnswers:
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """The aggregations behind a query: its features, and what their statuses, ages and known times
-    are made of.
+    """The aggregations behind a query: its features, and the counts and times behind their statuses
+    and ages.
     """
 
     query: Query
@@ -346,7 +346,7 @@ class FeaturePlan:
 
     @cached_property
     def counts(self) -> list[FeatureSpec]:
-        """For each feature how many events it counts; none where no statuses are asked for."""
+        """The number of events that each feature counts; none where no statuses are requested."""
         return (
             [FeatureSpec("count", value_statuses.counted(f), f.window) for f in self.query.features]
             if self.query.retained
@@ -355,15 +355,15 @@ class FeaturePlan:
 
     @cached_property
     def retained(self) -> list[FeatureSpec]:
-        """For each window of the view how many events it holds; none where no statuses are asked
-        for.
+        """For each window of the view, the number of events it holds; none where statuses are not
+        requested.
         """
         return [FeatureSpec("count", Use(), window) for window in self.query.retained]
 
     @cached_property
     def known(self) -> list[FeatureSpec]:
-        """For each feature when the last event that it counts became known; none where that is not
-        asked for.
+        """For each feature, when the last event that it counts became known; none where that is not
+        requested.
         """
         return list(value_statuses.last_known(self.query.features)) if self.query.known else []
 

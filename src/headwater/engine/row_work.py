@@ -1,5 +1,4 @@
-"""Features of rows that are not in the memory of this process: what an engine is given, and what it
-gives back.
+"""Features of rows outside of this process's memory: the input and output of an engine.
 
 A *stage* is one set of requests of a query: the features of one source and one set of keys. Rows go
 from stage to stage, each time dealt by the keys of that stage, and take the answers with them in
@@ -29,7 +28,7 @@ class RowWork(Protocol):
 
     @property
     def modules(self) -> Sequence[ModuleType]:
-        """Modules of the user's whose functions it calls."""
+        """The user's modules with functions that it calls."""
         ...
 
     def read(self, table: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
@@ -74,15 +73,13 @@ class RowWork(Protocol):
         ...
 
     def kept(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
-        """The rows as they are written, of finished rows, and the number of those left out, by
-        reason.
-        """
+        """The rows to write, made of finished rows, and the number of rows left out, by reason."""
         ...
 
 
 @dataclass(frozen=True)
 class WrittenRows:
-    """What an engine has written: the table, to be read, and the ends of the rows, as
+    """The result of an engine's write: the table to read, and the ends of the rows, as
     `RowWork.ends`.
     """
 
@@ -102,7 +99,7 @@ class RowEngine(Protocol):
         run: EngineRun,
         before: Callable[[SparkTable], None] | None = None,
     ) -> WrittenRows:
-        """Write what the work makes of the rows of a table, in any order.
+        """Write the work's results for the rows of a table, in any order.
 
         before: called with the computed rows, before they are written; where it raises, nothing is.
 
@@ -112,7 +109,7 @@ class RowEngine(Protocol):
         ...
 
     def enriched(self, query: EventQuery, work: RowWork, run: EngineRun) -> Table:
-        """What the work makes of the events of a query, in any order: a table that this engine
+        """The work's results for the events of a query, in any order: a table that this engine
         reads, for the time of a call.
 
         Raises:

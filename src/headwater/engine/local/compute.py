@@ -225,8 +225,8 @@ def _check_columns(query: Query, table: pl.DataFrame) -> None:
 
 
 def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
-    """Features that are computed together: of so many columns that their arrays do not take much
-    more memory than the table.
+    """Features computed together: so few columns that their arrays do not take much more memory
+    than the table.
     """
     groups: list[list[Feature]] = [[]]
     columns: set[str] = set()

@@ -1,4 +1,4 @@
-"""The engine of this machine: polars reads, numba computes, and what does not fit into memory is
+"""The engine of this machine: polars reads, numba computes, and data that exceed the memory are
 split on disk by key.
 
 The partial states of a view between two heads: in one piece, or of events split by key into
@@ -74,8 +74,8 @@ class LocalEngine:
     def states(
         self, query: StateQuery[States], run: EngineRun
     ) -> AbstractContextManager[StateParts[States]]:
-        """As `Engine`; within `run.memory`, and where it is given, a run that was stopped goes on
-        from the events that are split.
+        """See `Engine`; within `run.memory`. Where that is given, a stopped run resumes from the
+        events that are split already.
         """
         return states_between(query, run)
 
@@ -96,7 +96,7 @@ def _newest(query: EventQuery) -> pl.DataFrame:
 def counted_now(
     events: pl.LazyFrame, source: Source, keys: Sequence[str], reach: Reach
 ) -> pl.LazyFrame:
-    """Those of the events of a scan that count at the end of a reach, and have keys."""
+    """The events of a scan that count at the end of a reach and have keys."""
     delay = source.delay if source.window_on == "timestamp" else 0
     known_at = pl.col(KNOWN) if KNOWN in events.collect_schema() else pl.col(TIME) + delay
     return events.filter(pl.col(TIME) < reach.last, known_at <= reach.known).drop_nulls(list(keys))
@@ -126,7 +126,7 @@ class _StateRun(Generic[States]):
     run: EngineRun
 
     def parts(self, folder: Path | None) -> StateParts[States]:
-        """The events that are in the states, in parts by keys that fit into memory."""
+        """The events in the states, in parts by key that fit into memory."""
         query, memory = self.query, self.run.memory
         scan = scan_events(query.source, query.keys, query.columns, reach_between(query), [])
         count = (
@@ -198,7 +198,7 @@ class _StateRun(Generic[States]):
                 file.unlink()
 
     def _count_uncertain(self, scan: Scan) -> None:
-        """Count the rows without a time, as `Scan.counting` does of those that are in memory."""
+        """Count the rows without a time, as `Scan.counting` does for rows in memory."""
         reasons = {
             name: reason
             for name, reason in timeless(scan.source).items()
@@ -231,7 +231,7 @@ def reach_between(query: StateQuery[States]) -> Reach:
 
 
 def fresh(query: StateQuery[States], rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Those of the events that count at the head and did not at the one before."""
+    """The events that count at the head and did not count at the head before."""
     source, head, before, schema = query.source, query.head, query.before, rows.collect_schema()
     known_at = (
         pl.col(KNOWN)

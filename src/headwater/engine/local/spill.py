@@ -104,8 +104,8 @@ def compute(
 def answer_files(
     query: Query, files: list[Path], requests: Sequence[RequestSet], run: EngineRun, folder: Path
 ) -> list[list[FeatureValues]]:
-    """As `compute`, of events as `Engine.events` gives them, in parquet files; what does not fit
-    into memory is split in `folder`.
+    """As `compute`, for events of `Engine.events` in parquet files; data that exceed the memory are
+    split in `folder`.
 
     Raises:
         DataError: the events do not fit the definitions.
@@ -150,8 +150,8 @@ def _answer_bytes(query: Query, requests: Sequence[RequestSet]) -> int:
 
 @dataclass(frozen=True)
 class _WorkUnit:
-    """Some keys' requests, or those of one slice of time: which rows of each request set, and what
-    they reach.
+    """The requests of some keys, or of one time slice: the rows of each request set, and their
+    reach.
     """
 
     name: str
@@ -172,8 +172,8 @@ class _SpillJob:
     folder: Path = Path()
 
     def split(self, folder: Path, before: object) -> _SpillJob:
-        """Deal the events into buckets in a folder, unless that is done, and then by the plan it
-        was done by; note what was left out.
+        """Split the events into buckets in a folder, unless that is done; then follow the plan of
+        that split. Note the rows left out.
 
         before: the state of the source's table when the work began; None: it cannot change.
         """
@@ -355,7 +355,7 @@ def _write_values(values: FeatureValues, folder: Path) -> None:
 
 
 def _read_values(folder: Path) -> FeatureValues:
-    """What `_write_values` wrote."""
+    """Read the values that `_write_values` wrote."""
     values, statuses, known_frame = (
         pl.read_ipc(folder / f"{name}.arrow") for name in ("values", "statuses", "known_at")
     )
@@ -426,7 +426,7 @@ _SPANS = 4096  # in which events are counted
 
 @dataclass(frozen=True)
 class TimeSlice:
-    """Which requests of each set, and the events that they reach."""
+    """The requests of each set in a time slice, and the events that they reach."""
 
     rows: tuple[I64, ...]
     reach: Reach | None
@@ -435,8 +435,8 @@ class TimeSlice:
 def sliced(
     query: Query, requests: Sequence[RequestSet], files: list[Path], capacity: int
 ) -> list[TimeSlice]:
-    """The requests of a bucket in the fewest slices of equal time whose events fit, or that come
-    near; none where one piece does.
+    """The requests of a bucket in the fewest slices of equal time whose events fit, or nearly fit;
+    none where one piece does.
 
     Args:
         files: the bucket's events. capacity: how many events fit into memory.

@@ -97,8 +97,8 @@ def pass_on(blobs: Iterable[Blob], passed: list[Blob]) -> Iterator[pl.DataFrame]
 
 
 def note_blob(left_out: Mapping[str, int], events: Mapping[str, int], reading: int = 0) -> Blob:
-    """Counts of rows: those left out, by reason, and those read, by source. reading: of several of
-    one source; its bucket.
+    """Counts of rows: left out, by reason, and read, by source. reading: of several of one source;
+    its bucket.
     """
     return Blob(reading, NOTES, json.dumps([left_out, events]).encode())
 
@@ -341,7 +341,7 @@ class Spilled:
                     ]
 
     def _add(self, blob: Blob) -> None:
-        """Hold the rows of a blob, and write them with those before once they are many."""
+        """Hold the rows of a blob; once many are held, write them."""
         bucket, frame = _BUCKETS.get(blob.kind, blob.bucket if self.apart else 0), frame_of(blob)
         size = int(frame.estimated_size())
         self.buckets[bucket] += frame.height

@@ -178,7 +178,7 @@ class SparkEngine:
         return RowsJob(self.session, job.events(Deal({}, 1)), work, self, run).enriched(job.nothing)
 
     def inspect(self) -> str:
-        """The versions of Spark and of its workers, which must be those of this process."""
+        """The versions of Spark and of its workers, which must equal those of this process."""
         session = open_session(self.session)
         with spark_errors("Spark does not answer"):
             rows = session.range(_WORKERS_SEEN, numPartitions=_WORKERS_SEEN)

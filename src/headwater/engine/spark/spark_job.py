@@ -176,7 +176,7 @@ class SparkJob:
         )
 
     def blobs(self, frame: DataFrame) -> Iterator[Blob]:
-        """As `collected`, with what workers note in the notes of the run."""
+        """As `collected`; the workers' notes are added to the notes of the run."""
         return collected(frame, self.subject, self.run)
 
     def relation(self, blobs: Iterable[Blob]) -> DataFrame:
@@ -225,7 +225,7 @@ def mapped(frame: DataFrame, task: Task) -> DataFrame:
 
 
 def collected(frame: DataFrame, subject: str, run: EngineRun) -> Iterator[Blob]:
-    """Run, and give what comes of it, without notes, which are noted.
+    """Run the job and return its blobs; notes are not among them, but counted.
 
     Raises:
         DataError: of a worker.
@@ -292,7 +292,7 @@ class _Probe(Connector):
 
 
 def _light(task: Task) -> bytes:
-    """A task without the rows of frames: a worker gets those that it needs on another road."""
+    """A task without the rows of its frames; a worker gets the rows that it needs separately."""
     return pickled(
         task, {Frame: lambda value: (Frame, (pl.DataFrame(value.data).clear(),))}, task.modules
     )

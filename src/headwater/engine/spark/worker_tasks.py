@@ -1,5 +1,5 @@
-"""What a worker of Spark does with the rows of one partition: read events, tell duplicates apart,
-compute features, make states.
+"""The tasks of a Spark worker on the rows of one partition: read events, find duplicates, compute
+features, make states.
 
 A task is pickled by the engine and called by `run_task` on a worker. It holds one chunk of rows in
 memory at a time; a partition that is larger lies on the worker's disk.
@@ -102,7 +102,7 @@ def versions() -> list[str]:
 
 
 def check_versions(expected: list[str]) -> None:
-    """Refuse what a process with other versions sent."""
+    """Refuse blobs of a process with other versions."""
     if versions() != expected:
         raise UsageError(
             f"the Spark workers have {' and '.join(versions())}, and this process "
@@ -113,8 +113,8 @@ def check_versions(expected: list[str]) -> None:
 def run_task(
     expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """On a worker: what a task makes of a partition. An error of headwater is a row of its own, so
-    that Spark does not try again.
+    """Run a task on a partition, on a worker. An error of headwater becomes a row, so that Spark
+    does not try again.
     """
     return batches_of(_checked(expected, pickled, batches))
 
@@ -132,7 +132,7 @@ def _checked(
 
 @dataclass(frozen=True)
 class TellVersions(Task):
-    """Tell what a worker has."""
+    """Send the versions that a worker has."""
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
         """As `Task`."""
@@ -194,7 +194,9 @@ class Reading:
         return scan_events(source, self.keys, self.columns, self.reach, self.near)
 
     def events(self, table: Table, left_out: Counter[str]) -> Iterator[pl.DataFrame]:
-        """Events in chunks; of a source with ids all rows, with what tells which of them count."""
+        """Events in chunks; of a source with ids, all rows, with the columns that decide which of
+        them count.
+        """
         scan = self.scan(table)
         rows = scan.frame if scan.whole is None else scan.whole
         for chunk in (
@@ -278,8 +280,8 @@ class ReadEvents(Task):
 
 @dataclass(frozen=True)
 class CountEvents(Task):
-    """Tell which rows that share an id count, and deal those by key. A partition holds all rows of
-    an id.
+    """Decide which rows with an id of several rows count, and deal those by key. A partition holds
+    all rows of an id.
     """
 
     reading: Reading
@@ -494,7 +496,7 @@ class AnswerRows(RowTask):
 
 @dataclass(frozen=True)
 class FinishRows(RowTask):
-    """Turn rows with all answers into those that are written. as_spark: in types that Spark has."""
+    """Turn rows with all answers into the rows to write. as_spark: in types that Spark has."""
 
     as_spark: bool = True
 
@@ -527,7 +529,7 @@ class DealFinished(RowTask):
 
 @dataclass(frozen=True)
 class KeepRows(RowTask):
-    """Keep of finished rows those that are written, in types that Spark has."""
+    """Turn finished rows into the rows to write, in types that Spark has."""
 
     types: Mapping[str, pl.DataType]
     buckets: int
