@@ -180,7 +180,7 @@ def asks_for_hidden(pattern: str) -> bool:
 
 
 def _prefix(folder: Path) -> str:
-    """What the names of files in a folder begin with."""
+    """The common beginning of the names of files in a folder."""
     return "" if folder == Path() else f"{str(folder).rstrip('/')}/"
 
 
@@ -209,7 +209,7 @@ def _nothing(path: str, local_path: Path, ending: str) -> DataError:
 
 
 def _refuse_managed(path: str, files: FileList) -> None:
-    """Refuse the files of a Delta or Iceberg table: those of earlier versions lie there too.
+    """Refuse the files of a Delta or Iceberg table: files of earlier versions lie there too.
 
     Raises:
         DataError: there is its log, or its metadata.
@@ -275,8 +275,8 @@ def missing(path: str) -> DataError:
 
 
 def named(path: str) -> list[str]:
-    """The file of that name, or what the glob finds, sorted; as `path` names them, so they do not
-    depend on the working folder.
+    """The file of that name, or the files that match the glob, sorted; named as in `path`, so that
+    they do not depend on the working folder.
     """
     local_path = settings.in_project(path)
     if local_path.is_file():

@@ -47,8 +47,8 @@ def scan(spec: CsvFiles, *, file: str | None = None) -> pl.LazyFrame:
 
 
 def separator_of(spec: CsvFiles) -> str:
-    """The character that seems to separate fields, by the first line: that of the spec, unless it
-    leaves one column with another in it.
+    """The field separator, by the first line: the spec's, unless it leaves one column with another
+    separator in it.
     """
     return _other_separator(_read(spec).collect_schema().names()) or spec.separator
 
@@ -140,7 +140,7 @@ def _check_header(spec: CsvFiles, names: Collection[str]) -> None:
 
 
 def _other_separator(names: Collection[str]) -> str | None:
-    """A mark that separates the fields of a line that was read as one name."""
+    """A separator in the fields of a line that was read as one name."""
     return (
         next((mark for mark in ",;\t|" if mark in "".join(names)), None)
         if len(names) == 1

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class DbtModel(Connector, called="dbt"):
-    """A model, seed, snapshot or source of a dbt project, as history or labels: what `dbt build`
-    has made of it.
+    """A model, seed, snapshot or source of a dbt project, as history or labels: the table that
+    `dbt build` has made of it.
 
     Args:
         manifest: `target/manifest.json` of the project.
@@ -133,7 +133,7 @@ _TABLES = {"model", "seed", "snapshot", "source"}
 
 
 def _names(node: Mapping[str, Any]) -> set[str]:
-    """What a user may call it: its name, its full id, and `source.table` of a source."""
+    """The names that a user may use: its name, its full id, and `source.table` of a source."""
     names = {node["name"], node["unique_id"]}
     return names | {f"{node['source_name']}.{node['name']}"} if node.get("source_name") else names
 

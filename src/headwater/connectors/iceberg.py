@@ -176,8 +176,8 @@ class IcebergTable(VersionedTable, called="iceberg"):
         return version_within(self, lambda: _EMPTY if current is None else current.snapshot_id)
 
     def _fixed(self, table: Table, version: int) -> int | None:
-        """The snapshot to be read with the columns that it was written with; None for the current
-        one, with those of the table today.
+        """The snapshot to read with the columns it was written with; None for the current one, with
+        the table's columns of today.
         """
         current = table.current_snapshot()
         is_current = (
@@ -249,8 +249,8 @@ def _deletes_by_value(table: Table, version: int) -> bool:
 
 
 def _storage_options(table: Table) -> dict[str, object]:
-    """How polars reads the files: what the user gave, and what a catalog may have handed out, such
-    as credentials for this table.
+    """The options for polars to read the files: the user's, and those of the catalog, such as
+    credentials for this table.
     """
     properties = {
         name: value

@@ -40,8 +40,8 @@ _REQUESTS: Final = 16  # footers of a store that are read at the same time
 
 
 def scan(spec: ParquetFiles, *, file: str | None = None) -> pl.LazyFrame:
-    """The files as a lazy frame, so that columns, partitions and row groups that are not needed are
-    not read.
+    """The files as a lazy frame: columns, partitions and row groups that are not needed are not
+    read.
 
     file: the name of an added column with the file of each row.
     """
@@ -242,7 +242,7 @@ def values_of(below: str) -> dict[str, str]:
 
 
 def partition(parts: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.Expr:
-    """The value of each row's folder, by FILE; null where it is not a value of that type."""
+    """The value of each row's folder, by FILE; null where the folder has no value of that type."""
     return pl.col(FILE).replace_strict(
         parts[FILE], parts[column].cast(dtype, strict=False), return_dtype=dtype
     )
@@ -272,7 +272,7 @@ def check_held(frame: pl.LazyFrame, parts: pl.DataFrame, column: str, path: str)
 
 
 def _typed(column: str, texts: Sequence[str]) -> pl.Series:
-    """Strings as what they hold; dates that may have the month first stay strings."""
+    """Strings as the type of their values; dates that may have the month first stay strings."""
     values = pl.Series(column, [None if text == _NULL else text for text in texts], dtype=pl.String)
     distinct = values.drop_nulls().unique().alias(column)
     as_lines = not (distinct.str.contains(rf"[\r\n{_SEPARATOR}]").any() or (distinct == "").any())

@@ -69,8 +69,8 @@ def scan(spec: Files, read: Read, ending: str, *, file: str | None = None) -> pl
 
 
 def found(spec: Files, ending: str) -> FileList:
-    """The files of a URL, as `files.found` finds those of a path; of a glob or a folder, the
-    parquet files that have rows.
+    """The files of a URL, as `connectors.found` finds the files of a path; of a glob or a folder,
+    the parquet files with rows.
 
     Raises:
         ConnectError, DataError: as `scan`.
@@ -147,7 +147,7 @@ def _any(spec: Files, pattern: str) -> bool:
 
 
 def resolved(options: Mapping[str, object]) -> dict[str, object]:
-    """The options with what the environment says."""
+    """The options with the values of the environment."""
     with_secrets = {
         name: settings.secret(value.name) if isinstance(value, Env) else value
         for name, value in options.items()
@@ -171,8 +171,8 @@ def write(spec: Files, frame: pl.DataFrame) -> None:
 
 
 def listed(spec: Files) -> list[str]:
-    """The parquet files that a glob matches and that have rows, sorted; none where nothing matches.
-    Of each, only the footer is read.
+    """The parquet files with rows that match a glob, sorted; none where nothing matches. Of each,
+    only the footer is read.
 
     Raises:
         ConnectError, DataError: as `write`.

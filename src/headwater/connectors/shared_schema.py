@@ -15,8 +15,8 @@ Schema = Mapping[str, pl.DataType]
 
 
 def shared_schema(schemas: Mapping[str, Schema], path: str) -> Schema:
-    """The schema of a table, from those of its files: integers, decimals and units of time widen,
-    and a column that a file lacks is null.
+    """The schema of a table, from the schemas of its files: integers, decimals and units of time
+    widen, and a column that a file lacks is null.
 
     A column of types that have none in common keeps the first one: a reading of it is an error.
 

@@ -1,5 +1,5 @@
-"""Tables that keep their earlier versions, and which version a call reads: the latest when it first
-looked, or a recorded one.
+"""Tables that keep earlier versions, and the version that a call reads: the latest at its first
+read, or a recorded one.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class VersionedTable(Connector):
         raise NotImplementedError
 
     def identity(self) -> dict[str, object]:
-        """What tells the table from another one of its name, such as the id that it got when it was
-        created.
+        """An identity that tells the table from another table of its name, such as the id that it
+        got when it was created.
         """
         raise NotImplementedError
 
     def contents(self) -> dict[str, object]:
-        """Which table, and which version of it."""
+        """The table, and its version."""
         return {**self.identity(), VERSION: self.version_read()}
 
     def state(self) -> list[object]:
@@ -73,7 +73,7 @@ def version_within(table: Table, latest: Callable[[], Latest]) -> Latest:
 
 
 def once_per_call(key: str, compute: Callable[[], Value]) -> Value:
-    """What `compute` gave when the call under way first asked for it; outside of one, what it gives
+    """The value of `compute` at its first use in the call under way; outside of a call, its value
     now.
     """
     versions = _versions.get()

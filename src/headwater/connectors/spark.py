@@ -130,7 +130,7 @@ class SparkTable(VersionedTable, called="spark_table"):
         return f"the Spark {'table' if self.frame is None else 'DataFrame'} {self.name}"
 
     def __getstate__(self) -> dict[str, object]:
-        """Without what belongs to a process."""
+        """The state without objects of the process."""
         return {"name": self.name, "session": None, "frame": None}
 
     def spark_frame(self, session: object = None) -> DataFrame:
@@ -326,8 +326,8 @@ def pickled(
     reduced: Mapping[type, Callable[[Any], object]],
     modules: Sequence[ModuleType] = (),
 ) -> bytes:
-    """A value for a worker. reduced: how values of a type are pickled. modules: those whose
-    functions are pickled whole.
+    """A value for a worker. reduced: how values of a type are pickled. modules: their functions are
+    pickled whole.
     """
     _pyspark()
     cloudpickle: Any = import_module("pyspark.cloudpickle")  # which is not typed
@@ -520,8 +520,8 @@ class SparkOutput(Readable, metaclass=Spelled):
         return "a DataFrame of Spark" if self.table is None else f"the Spark table {self.table}"
 
     def check(self, session: SparkSession) -> None:
-        """Refuse, before Spark computes, a table that exists and is not to be replaced, and a
-        schema that does not exist.
+        """Before Spark computes, refuse a table that exists and may not be replaced, and a schema
+        that does not exist.
 
         Raises:
             DataError: it is so.

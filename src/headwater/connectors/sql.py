@@ -56,8 +56,8 @@ class _Cursor(Protocol):
 
 @dataclass(frozen=True)
 class _Driver:
-    """module: of ADBC's driver. package: what pip installs. extra: what has it. begins: statements
-    that make a session read-only, or its times independent of the machine.
+    """module: of ADBC's driver. package: for pip. extra: that installs it. begins: statements that
+    make a session read-only, or its times independent of the machine.
     """
 
     module: str
@@ -593,7 +593,7 @@ def _check_integers(digits: pl.Series, doubles: pl.Series) -> None:
 
 
 def check_values(schema: pa.Schema, frame: pl.DataFrame) -> None:
-    """Refuse columns whose values are read as something else than they are.
+    """Refuse columns whose values would change when they are read.
 
     Raises:
         DataError: a type that the driver gives as bytes or in another unit, or an infinite time.
@@ -630,8 +630,8 @@ def check_values(schema: pa.Schema, frame: pl.DataFrame) -> None:
 
 
 def dimensions(quoted: Mapping[str, str]) -> str:
-    """What a statement selects in addition, to tell arrays of several dimensions from others: of
-    columns as they are quoted.
+    """Further columns of a statement, to tell arrays of several dimensions from others: of columns
+    as they are quoted.
     """
     return "".join(
         f', array_ndims({column}) AS "{_DIMENSIONS}{number}"'
@@ -640,7 +640,7 @@ def dimensions(quoted: Mapping[str, str]) -> str:
 
 
 def of_one_dimension(frame: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
-    """The frame without what `dimensions` adds.
+    """The frame without the columns of `dimensions`.
 
     Raises:
         DataError: a row has an array of several dimensions, which the driver gives as one list.
@@ -693,7 +693,7 @@ def _numeric(metadata: Mapping[bytes, bytes]) -> pl.DataType:
 
 
 def _unread(field: pa.Field) -> str | None:
-    """The name of a type whose values the driver gives as bytes of its own, or in another unit."""
+    """The name of a type whose values the driver gives as its own bytes, or in another unit."""
     if (field.metadata or {}).get(TYPE) == b"money":
         return "money"
     name = str(getattr(field.type, "type_name", ""))
@@ -704,7 +704,7 @@ def _unread(field: pa.Field) -> str | None:
 
 
 def _within(field: pa.Field) -> Iterator[pa.Field]:
-    """The field, and those of its elements and parts."""
+    """The field, and the fields of its elements and parts."""
     yield field
     for inner in [field.type.value_field] if _is_list(field.type) else _fields(field.type):
         yield from _within(inner)
