@@ -45,9 +45,7 @@ def is_number(value: object) -> TypeGuard[float]:
 def refusal(
     value: object, subject: str, give: str, error: type[HeadwaterError] = DefinitionError
 ) -> HeadwaterError:
-    """The error of a value that is refused, for code that raises it itself; `check` does so by a
-    condition.
-    """
+    """The error of a refused value, for code that raises it itself; `check` raises it."""
     return error(f"{subject} is {given(value)}; give {give}")
 
 
@@ -142,8 +140,8 @@ def check_number(  # noqa: PLR0913 (a bound each)
     note: str = "",
     error: type[HeadwaterError] = DefinitionError,
 ) -> None:
-    """Refuse anything but a finite number within bounds; a boolean is none. what: the number is,
-    such as "a share".
+    """Refuse anything but a finite number within bounds; a boolean is none. what: the meaning of
+    the number, such as "a share".
 
     >>> check_number(1, "project 'shop': holdout", "a share", least=0, below=1, note="such as 0.05")
     Traceback (most recent call last):
@@ -250,8 +248,8 @@ P = ParamSpec("P")
 
 
 def spelled(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, which refuses an unknown keyword argument with the nearest name, and a call
-    that lacks arguments.
+    """The function with checked arguments: an unknown keyword argument is refused with the nearest
+    name, and a call without a required one is refused.
 
     >>> @spelled
     ... def batch(every: str, *, delay: str = "0s") -> str:
@@ -332,8 +330,8 @@ def check_call(
 
 
 class Spelled(type):
-    """The metaclass of dataclasses that refuse an unknown keyword argument with the nearest name,
-    and a call that lacks arguments.
+    """The metaclass of dataclasses with checked arguments: an unknown keyword argument is refused
+    with the nearest name, and a call without a required one is refused.
     """
 
     if not TYPE_CHECKING:  # a type checker reads the signature of the class itself
@@ -450,7 +448,7 @@ def check_timezone(name: str | None, subject: str) -> None:
 
 
 def _nearest_zone(name: str) -> str:
-    """A sentence that offers the zone of a city, or of a name that is close.
+    """A sentence with the zone of a city, or of a similar name.
 
     >>> _nearest_zone("berlin"), _nearest_zone("Europe/Olso"), _nearest_zone("CET+1 or so")
     ("did you mean 'Europe/Berlin'?", "did you mean 'Europe/Oslo'?", "give one such as 'America/New_York'")

@@ -254,8 +254,8 @@ def as_table(value: object, subject: str) -> Table:
 
 
 def check_frame(value: object, subject: str) -> None:
-    """Refuse a frame of Spark, whose Arrow interface would fetch all of its rows, and fails where
-    it has times.
+    """Refuse a frame of Spark: its Arrow interface would fetch all of its rows, and fails where it
+    has times.
 
     Raises:
         DefinitionError: it is one.
@@ -397,7 +397,7 @@ def checked_options(options: object, called: str = "storage_options") -> dict[st
 
 
 def store_of(options: Mapping[str, object]) -> str:
-    """The store that the options name: what identifies a table besides its URL, without secrets.
+    """The store in the options: the part of a table's identity besides its URL, without secrets.
 
     Raises:
         DefinitionError: an endpoint that holds a password.
@@ -565,8 +565,8 @@ class Stream(Definition):
 
     @property
     def address(self) -> str:
-        """What tells this stream from another one that a source of the same name may have, such as
-        `kafka payments`.
+        """The identity of this stream, such as `kafka payments`: a source of the same name may have
+        another.
         """
         raise NotImplementedError
 
@@ -812,8 +812,8 @@ def record_format(
     avro: str | PathLike[str] | None,
     message: ProtobufMessage | tuple[str, str] | None,
 ) -> RecordFormat:
-    """What a user gave of how records are written, see `kafka`; refuse what does not fit
-    together.
+    """The format of records from the arguments, see `kafka`; arguments that contradict each other
+    are refused.
     """
     check_choice(format, get_args(Format), f"{subject}: format")
     check_schema(schema, timestamps, subject)
@@ -861,7 +861,7 @@ def check_schema(schema: Schema | None, timestamps: object, subject: str) -> Non
 
 
 def check_debezium(format: str, schema: Schema | None, subject: str) -> None:
-    """Refuse a schema that names what every envelope of Debezium gives."""
+    """Refuse a schema with the names of the fields in every envelope of Debezium."""
     taken = [name for name in DEBEZIUM_COLUMNS if name in (schema or ())]
     if format == "debezium" and taken:
         raise DefinitionError(

@@ -108,7 +108,7 @@ class Definition(Readable, metaclass=Spelled):
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of what this definition says."""
+        """16 hexadecimal digits of the SHA-256 of this definition's contents."""
         return fingerprint_of(self)
 
     def __eq__(self, other: object) -> bool:
@@ -122,9 +122,7 @@ class Definition(Readable, metaclass=Spelled):
         return hash(self.fingerprint)
 
     def remember_site(self) -> None:
-        """Note the file and line that the user wrote this on, for errors that only data can
-        reveal.
-        """
+        """Note the file and line of the user's code, for errors that only data can reveal."""
         frame = sys._getframe(1)  # noqa: SLF001 (the public inspect.stack reads every source file: 100 times slower)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(
             (_PACKAGE, "<string>")
@@ -433,7 +431,7 @@ def cut(text: str, most: int) -> str:
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Counts by reason in words, without those that are 0.
+    """Counts by reason in words, without zeros.
 
     >>> counted({"without a time": 1200, "not known": 0}), counted({})
     ('1,200 without a time', 'none')
@@ -528,8 +526,8 @@ _OPERATOR: Final = re.compile(r" (\S+) \(")
 
 
 def expression_text(expression: pl.Expr) -> str:
-    """The expression without what only polars means: types, brackets around every part, and time
-    zones, whose names polars omits.
+    """The expression without the parts that only polars uses: types, brackets around every part,
+    and time zones, whose names polars omits.
 
     >>> import polars as pl
     >>> print(expression_text(pl.col("hour") < 6))

@@ -47,7 +47,7 @@ class NamedMetric(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the metric."""
         ...
 
     @property
@@ -364,7 +364,7 @@ class DecisionValue(Definition):
 
     @property
     def metric(self) -> str:
-        """The metric that the value depends on: the precision among those that are acted on."""
+        """The metric that the value depends on: the precision among the predictions acted on."""
         return f"precision@{100 * self.acted_on:.10g}%"
 
     def a_day(self, precision: float) -> float:
@@ -376,7 +376,7 @@ class DecisionValue(Definition):
         )
 
     def of_gain(self, gain: float) -> float:
-        """Money a day that a gain in precision brings, of the predictions that are not late."""
+        """Money a day for a gain in precision, of the predictions that are not late."""
         return self._a_day_for_one * gain
 
     def break_even(self, cost: float) -> float:
@@ -390,7 +390,8 @@ class DecisionValue(Definition):
 
 @dataclass(frozen=True, eq=False)
 class Acknowledgement(Definition):
-    """The answer to a question of the audit: which one, why it is not a leak, and who says so.
+    """The answer to a question of the audit: the question, why it is not a leak, and the name of
+    the person who answered.
 
     Every page shows it next to the verdict. It never lifts a LEAK.
 
@@ -425,8 +426,8 @@ class Acknowledgement(Definition):
 
 @dataclass(frozen=True)
 class Refits(Readable):
-    """How often each level is trained again, so that intervals cover the training procedure and not
-    only the models that were fitted.
+    """The number of repeated trainings of each level, so that intervals cover the training
+    procedure and not only the fitted models.
 
     Args:
         days: fits on random halves of the training days in addition to the first, the same halves
@@ -515,8 +516,8 @@ number.
 
 
 def as_refits(refits: int | Refits | None) -> Refits:
-    """Refits on that number of halves of the training days, without any for 0 and 1; a Refits as it
-    is; the usual ones for None.
+    """Refits on that number of halves of the training days, without any for 0 and 1; a Refits
+    unchanged; the usual ones for None.
 
     >>> as_refits(3), as_refits(0)
     (Refits(3), Refits(0))
@@ -535,7 +536,7 @@ def as_refits(refits: int | Refits | None) -> Refits:
 
 
 def as_tuning(tuning: int | Tuning | None) -> Tuning | None:
-    """Tuning with that number of trials; a Tuning as it is; None as it is."""
+    """Tuning with that number of trials; a Tuning unchanged; None unchanged."""
     if tuning is None or isinstance(tuning, Tuning):
         return tuning
     check_integer(

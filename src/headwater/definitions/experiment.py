@@ -336,7 +336,7 @@ class Experiment(Definition):
 
     @property
     def salt(self) -> str:
-        """What assignment hashes units with."""
+        """The salt with which assignment hashes units."""
         return f"{self.name}/{self.version}"
 
 

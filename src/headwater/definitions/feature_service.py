@@ -92,7 +92,7 @@ class FeatureService(Described):
 
     @cached_property
     def views(self) -> tuple[FeatureView, ...]:
-        """Every view that is read, those that only feed a request feature or a key included;
+        """Every view that is read, including views that only feed a request feature or a key;
         feeding views first.
 
         Views over the history of third-party features are not included, since they are not read
@@ -102,9 +102,7 @@ class FeatureService(Described):
 
     @cached_property
     def http_features(self) -> tuple[HttpFeatures, ...]:
-        """All that a third party is asked for, those that only feed a request feature or a key
-        included.
-        """
+        """All third-party features, including those that only feed a request feature or a key."""
         return tuple(
             view.third_party
             for view in self.views_in_history
@@ -113,7 +111,7 @@ class FeatureService(Described):
 
     @cached_property
     def views_in_history(self) -> tuple[FeatureView, ...]:
-        """`views`, and those over the history of third-party features; feeding views first."""
+        """`views`, and the views over the history of third-party features; feeding views first."""
         by_name: dict[str, FeatureView] = {}
 
         def add(view: FeatureView) -> None:
@@ -129,8 +127,8 @@ class FeatureService(Described):
 
     @cached_property
     def views_within(self) -> tuple[FeatureView, ...]:
-        """Every view that is read, and those that the events of their sources are enriched with, to
-        any depth.
+        """Every view that is read, and the views that enrich the events of their sources, to any
+        depth.
         """
         return self._within(self.views)
 
@@ -145,7 +143,7 @@ class FeatureService(Described):
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
-        """Every source that is read, those below an enriched one included."""
+        """Every source that is read, including the sources below an enriched one."""
         read = [
             view
             for view in self.views_in_history
@@ -182,7 +180,7 @@ class FeatureService(Described):
         }
 
     def needed_by(self) -> dict[str, list[str]]:
-        """For each column that a request must carry, who needs it."""
+        """For each required column of a request, the features that need it."""
         needs: dict[str, list[str]] = {}
         for view in self.views:
             for key in view.keys:
@@ -201,9 +199,7 @@ class FeatureService(Described):
 
     @cached_property
     def list_fields(self) -> Mapping[str, int]:
-        """The columns of a request that hold lists of keys, and the longest list that each may
-        hold.
-        """
+        """The columns of a request that hold lists of keys, and the maximum length of each."""
         longest: dict[str, int] = {}
         for view in self.views:
             if view.list_key is not None and isinstance(
@@ -216,8 +212,8 @@ class FeatureService(Described):
 
     @cached_property
     def not_in_training(self) -> tuple[str, ...]:
-        """The features without training values: those of third parties without a history, and
-        request features computed from them.
+        """The features without training values: third-party features without a history, and request
+        features computed from them.
         """
         kept = {id(member) for member in self._kept}
         return tuple(
@@ -257,8 +253,8 @@ class FeatureService(Described):
         return [member for member in self.features if all(map(answered, _views(member)))]
 
     def over(self, change: Callable[[Source], Source]) -> FeatureService:
-        """The service with `change` made of the source of every view that is read; itself where
-        that changes none.
+        """The service with the source of every view replaced by `change` of it; itself where that
+        changes none.
         """
 
         def of_view(view: FeatureView) -> FeatureView:
@@ -268,8 +264,8 @@ class FeatureService(Described):
         return self.changed(of_view)
 
     def changed(self, change: Callable[[FeatureView], FeatureView]) -> FeatureService:
-        """The service with `change` made of every view that is read, whose name and features it
-        keeps; itself where that changes none.
+        """The service with every view replaced by `change` of it, under its name and with its
+        features; itself where that changes none.
         """
         changed_views: dict[str, FeatureView] = {}
         changed_http: dict[str, HttpFeatures] = {}
@@ -384,12 +380,12 @@ class Enriched(EnrichedHistory):
 
 
 def sources_of(views: Sequence[FeatureView]) -> tuple[Source, ...]:
-    """The sources that views read, those below an enriched one included."""
+    """The sources that views read, including the sources below an enriched one."""
     return tuple({id(source): source for view in views for source in _chain(view.source)}.values())
 
 
 def _chain(source: Source) -> Iterator[Source]:
-    """The source, and where it is enriched, those below it."""
+    """The source; of an enriched one, also the sources below it."""
     yield source
     while isinstance(source.history, Enriched):
         source = source.history.base
@@ -547,7 +543,7 @@ def _check(source: Source, subject: str) -> None:
 
 
 def lacking(source: Source, column: str, who: Sequence[str], have: frozenset[str]) -> str:
-    """The error message for events that lack a column that a view or a request feature needs."""
+    """The error message for events without a column that a view or a request feature needs."""
     base = _base(source)
     return (
         f"source {source.name!r}: the events of source {base.name!r} have no column {column!r}, "

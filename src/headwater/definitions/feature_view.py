@@ -60,7 +60,7 @@ class FeatureRef(Definition):
 
     @property
     def name(self) -> str:
-        """`view__feature`, as it stands in training data and answers."""
+        """`view__feature`, its name in training data and answers."""
         return f"{self.view.name}__{self.feature}"
 
     @property
@@ -253,8 +253,8 @@ class FeatureView(Described):
 
     @property
     def logged_as(self) -> str:
-        """What the serving log has of the view: its tiles fingerprint, and its version where that
-        is not the first.
+        """The view's entry in the serving log: its tiles fingerprint, and its version where that is
+        not the first.
         """
         return (
             self.tiles_fingerprint
@@ -389,8 +389,8 @@ class FeatureView(Described):
             )
 
     def at(self, freshness: Freshness) -> FeatureView:
-        """This view at another freshness, and so the one that it is an alias of; itself where it is
-        that fresh already.
+        """This view, and the view that it is an alias of, at another freshness; itself where it has
+        that freshness already.
         """
         if freshness == self.freshness:
             return self
@@ -419,9 +419,7 @@ class FeatureView(Described):
         return self.tiles_fingerprint
 
     def filled(self, request_keys: Mapping[str, str | FeatureRef]) -> FeatureView:
-        """This view with its keys filled from the same columns and features, as they are
-        elsewhere.
-        """
+        """This view with its keys filled from the same columns and features as another alias."""
         return self._but(request_keys=request_keys)
 
     def _but(self, **fields: object) -> FeatureView:
@@ -540,7 +538,7 @@ class Feature:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The columns of the source that it is made of, that of `where` included."""
+        """The columns of the source that it is made of, including that of `where`."""
         where = self.aggregation.where
         return self.columns if where is None else (*self.columns, where)
 
@@ -613,8 +611,8 @@ class Aggregation(Definition):
     secondary: SecondaryKey | None = None
 
     def by(self, column: str, *, max_keys: int = DEFAULT_KEYS) -> Aggregation:
-        """The same function for each value of `column` on its own: a map from the value to what the
-        function gives, {} for no events.
+        """The same function for each value of `column` on its own: a map from each value to its
+        result, {} for no events.
 
         Its keys are those that `last_n(column, k=max_keys, distinct=True)` lists over the events
         that count, in that order: the `max_keys` latest, the latest last. What a key maps to is
@@ -658,8 +656,8 @@ class Aggregation(Definition):
 
     @property
     def extra_columns(self) -> tuple[str, ...]:
-        """The columns that it reads in addition to those of the function: of `where=` and of the
-        secondary key.
+        """The columns that it reads in addition to the function's: of `where=` and of the secondary
+        key.
         """
         secondary = None if self.secondary is None else self.secondary.column
         return tuple(c for c in (self.where, secondary) if c is not None)

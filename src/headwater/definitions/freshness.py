@@ -72,12 +72,12 @@ class FreshnessBase(Definition):
 
     @property
     def written(self) -> str:
-        """All that it says, as it is written."""
+        """The freshness with all of its fields, as text."""
         return self.kind
 
     @classmethod
     def wrote(cls, written: str) -> bool:
-        """Whether a string is what a freshness of this kind says, `written`.
+        """Whether a string is the `written` form of a freshness of this kind.
 
         >>> Streaming.wrote(streaming("2s").written), Streaming.wrote(batch("1d").written)
         (True, False)
@@ -85,7 +85,7 @@ class FreshnessBase(Definition):
         return written.split(maxsplit=1)[0] == cls.kind
 
     def to_data(self) -> dict[str, object]:
-        """Its kind, and what it says in microseconds; `from_data` reads it.
+        """Its kind, and its fields in microseconds; `from_data` reads it.
 
         >>> streaming("2s").to_data()
         {'kind': 'streaming', 'lag': 2000000}
@@ -178,7 +178,7 @@ class Batch(FreshnessBase, called="batch"):
 
     @property
     def written(self) -> str:
-        """All that it says, as it is written."""
+        """The freshness with all of its fields, as text."""
         wait = f", wait {text(self.wait)}" if self.wait else ""
         start = f" from {text(self.at)} after midnight" if self.at else ""
         return (
@@ -218,7 +218,7 @@ class Streaming(FreshnessBase, called="streaming"):
 
     @property
     def written(self) -> str:
-        """All that it says, as it is written."""
+        """The freshness with all of its fields, as text."""
         return f"streaming {text(self.lag)}"
 
     def to_data(self) -> dict[str, object]:
@@ -329,7 +329,7 @@ class Measured(FreshnessBase, called="measured"):
 
     @property
     def written(self) -> str:
-        """All that it says, as it is written."""
+        """The freshness with all of its fields, as text."""
         return f"{self} ({self.fingerprint[:6]})"
 
     def to_data(self) -> dict[str, object]:

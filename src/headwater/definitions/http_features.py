@@ -164,7 +164,7 @@ class HttpFeatures(ThirdPartyFeatures):
 
     @property
     def place(self) -> str:
-        """The url without its query: what may be said of it."""
+        """The url without its query, for messages."""
         return self.url.partition("?")[0]
 
     @cached_property

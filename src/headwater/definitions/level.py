@@ -180,8 +180,8 @@ class Level(Definition):
         return predictions if isinstance(predictions, Precomputed) else None
 
     def service(self, model: Model) -> FeatureService:
-        """The model's feature service with every view as fresh as this level says: what serves the
-        level, under the same names.
+        """The model's feature service with every view as fresh as this level says, under the same
+        names: it serves the level.
 
         Raises:
             UsageError: the level says when events of a source are known. A backtest can ask what
@@ -194,8 +194,8 @@ class Level(Definition):
         return self._served(model.features)
 
     def feature_names(self, model: Model) -> tuple[str, ...]:
-        """The features that a prediction is made of at this level, in order: all, or those that can
-        be known before a request comes.
+        """The features of a prediction at this level, in order: all, or those known before a
+        request arrives.
         """
         precomputed = self.precomputed(model)
         if precomputed is None or precomputed.on_request:

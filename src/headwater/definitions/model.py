@@ -231,7 +231,7 @@ class Model(Described):
 
     @property
     def outcome_rule(self) -> OutcomeRule | None:
-        """What its outcomes depend on, in one word; None where that is not declared."""
+        """The rule of its outcomes, in one word; None where that is not declared."""
         return "censored" if isinstance(self.outcomes, Censored) else self.outcomes
 
     @property
@@ -259,14 +259,16 @@ class Model(Described):
 
     @property
     def views_within(self) -> tuple[FeatureView, ...]:
-        """Every view that is read to answer a request, and those that events are enriched with."""
+        """Every view that is read to answer a request, and the views that enrich events."""
         return tuple(
             {id(view): view for service in self.services for view in service.views_within}.values()
         )
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Every source that is read to answer a request, those below an enriched one included."""
+        """Every source that is read to answer a request, including the sources below an enriched
+        one.
+        """
         return tuple(
             {id(source): source for service in self.services for source in service.sources}.values()
         )
@@ -364,8 +366,8 @@ HOLDOUT_SALT = "approve-anyway"
 
 @dataclass(frozen=True, eq=False, init=False)
 class Censored(Definition, called="censored"):
-    """Outcomes that are seen only where a prediction was not acted on, as the fraud of a payment
-    that was blocked.
+    """Outcomes that are seen only where a prediction was not acted on: the fraud of a blocked
+    payment is never seen.
 
     Args:
         above: a score of at least this is acted on.
@@ -528,13 +530,13 @@ class Scores(Definition):
 
 
 def items_of(model: Model) -> tuple[str, ...]:
-    """The column of the candidates that a ranking puts in order, which a job finds itself."""
+    """The column of the candidates of a ranking, which a job finds itself."""
     return () if model.ranking is None else (model.ranking.item,)
 
 
 def precomputed_views(model: Model, precomputed: Precomputed) -> tuple[FeatureView, ...]:
-    """The views that a job can read: those of its keys alone, in a ranking also of the candidates;
-    none of a list of keys.
+    """The views that a job can read: views by its keys alone, in a ranking also by the candidates;
+    none by a list of keys.
     """
     known = {*precomputed.keys, *items_of(model)}
     views = (view for service in model.services for view in service.views)

@@ -186,8 +186,8 @@ class Project(Definition):
         return tuple(dict.fromkeys([*named, *arms]))
 
     def arm_variant(self, experiment: Experiment, arm: Arm) -> ModelVariant:
-        """What answers the requests of an arm: its model at the level of that name, or at one named
-        after experiment and arm.
+        """The variant of an arm: its model at the level of that name, or at one named after
+        experiment and arm.
 
         An arm that may serve a fitted model staler than it was trained has a name of its own, so
         that the named level stays strict.
@@ -230,15 +230,13 @@ class Project(Definition):
 
     @cached_property
     def views(self) -> tuple[FeatureView, ...]:
-        """Every view that a model reads or finds candidates in, and those that events are enriched
-        with.
-        """
+        """Every view that a model reads or finds candidates in, or that enriches events."""
         return _unique([view for model in self.models for view in model.views_within])
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Every source that a view reads, in any of its versions, those below an enriched one
-        included.
+        """Every source that a view reads, in any of its versions, including the sources below an
+        enriched one.
         """
         older = [source for view in self.versions for source in sources_of([view])]
         return _unique([*(source for model in self.models for source in model.sources), *older])
@@ -267,7 +265,7 @@ class Project(Definition):
 
 
 def _check_levels(project: Project) -> None:
-    """Refuse a level that names a view which no model reads: it would change nothing."""
+    """Refuse a level with a view that no model reads: it would change nothing."""
     read = {
         name: view
         for each in project.views
@@ -323,8 +321,8 @@ def _unique(values: Sequence[T]) -> tuple[T, ...]:
 
 
 def _check_streams(models: Sequence[Model]) -> None:
-    """Refuse one source over two streams: values do not depend on a stream, so sources are equal no
-    matter what theirs are.
+    """Refuse one source over two streams: values do not depend on a stream, so sources are equal
+    whatever their streams are.
     """
     streams: dict[str, Source] = {}
     for source in (source for model in models for source in model.sources):
@@ -370,8 +368,8 @@ class StoredView:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """What it may be called by: its name, its label with the version, and the view's name,
-        which is that of every version.
+        """The names of the view: its name, its label with the version, and the view's name, which
+        is that of every version.
         """
         version = f"{self.view.name}@{self.view.version}"
         return frozenset(
@@ -484,8 +482,8 @@ def stored(project: Project) -> tuple[StoredView, ...]:
 def chosen(
     every: Iterable[StoredView], names: Sequence[str], unknown: Callable[[str], str]
 ) -> list[StoredView]:
-    """Those of these names, in their order: `user` is the view at each freshness and version,
-    `user@live` at one freshness, `user@2` of one version; all of them where none is named.
+    """The stored views of these names, in their order: `user` is the view at each freshness and
+    version, `user@live` at one freshness, `user@2` of one version; all of them where none is named.
 
     Raises:
         UsageError: a name that none has; `unknown` makes the message of it, which the nearest name
@@ -514,8 +512,8 @@ def _unfed(view: FeatureView) -> str | None:
 
 
 def fingerprint(variant: ModelVariant, namespace: str = "") -> str:
-    """16 hexadecimal digits of all that shapes the scores of a variant but for the fitted model:
-    what a store tells them apart by.
+    """16 hexadecimal digits of all that shapes the scores of a variant except the fitted model:
+    stored scores are kept apart by it.
 
     namespace: of the variant's project in the store.
     """
@@ -669,7 +667,7 @@ _TAKEN: Final[dict[str, tuple[type, str]]] = {
 
 
 def checked_call(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, which refuses wrong arguments with what it takes.
+    """The function with checked arguments: wrong ones are refused, with the allowed ones.
 
     >>> @checked_call
     ... def train(model: Model, *, seed: int = 0) -> None: ...

@@ -1,5 +1,5 @@
-"""The task of putting candidates in order: whose list it is, its items, and where candidates come
-from.
+"""The task of putting candidates in order: the owner of a list, its items, and the source of
+candidates.
 
 Negatives of a ranking that is trained on a log of positives: how many candidates are drawn for
 each, and how.
@@ -171,9 +171,7 @@ def feature_of(ref: FeatureRef) -> Feature:
 
 
 def _asked_for(view: FeatureView) -> Iterator[str]:
-    """The request's columns that a view is looked up by, through the features that fill its
-    keys.
-    """
+    """The request's columns for the lookup of a view, through the features that fill its keys."""
     for key in view.keys:
         filled = view.request_key(key)
         if isinstance(filled, FeatureRef):

@@ -47,7 +47,7 @@ _DAY = "1d"
 
 
 class _StoredName(str):
-    """A name that a store keeps a source by, which no definition can have."""
+    """The name of a source in a store; no definition can have it."""
 
     __slots__ = ()
 
@@ -329,8 +329,8 @@ def has_one_writer(source: Source, *, multi_process: bool) -> bool:
 
 
 def producers_rule(source: Source) -> str | None:
-    """What the producers of a stream must keep where each of its partitions has a writer of its
-    own; None where nothing is to be kept.
+    """The rule for the producers of a stream where each of its partitions has its own writer; None
+    where there is none.
 
     >>> import headwater as hw
     >>> topic = hw.kafka("payments", schema={"id": int, "at": hw.definitions.connectors.datetime})
@@ -348,8 +348,8 @@ that it determines, as their key; or leave writers out, and one process writes a
 
 
 def other_writers(source: Source, *, one_writer: bool) -> str:
-    """Why what others wrote of a source's stream cannot be gone on with: where one process wrote,
-    no partition has a state of its own.
+    """Why a source's stream cannot be resumed after other writers: where one process wrote, no
+    partition has its own state.
 
     one_writer: whether one process is to write it now.
     """
@@ -366,7 +366,7 @@ def other_writers(source: Source, *, one_writer: bool) -> str:
 
 
 def steps_to_rewrite(source: Source, *, one_writer: bool, multi_process: bool) -> str:
-    """What to do where others wrote a source's stream; parameters as of `has_one_writer` and
+    """The steps where other writers wrote a source's stream; parameters as of `has_one_writer` and
     `other_writers`.
     """
     can_keep = not one_writer or (
@@ -399,7 +399,7 @@ DTYPES: Mapping[type, str] = {
 
 
 def check_selection(select: Selection | None, keep: pl.Expr | None, subject: str) -> None:
-    """Refuse items that are not names or expressions, repeated names, and expressions that are not
+    """Refuse items other than names and expressions, repeated names, and expressions that are not
     row-wise.
     """
     give = "a list of column names and polars expressions"
@@ -609,7 +609,7 @@ Expectation = Expect | ExpectRows
 def check_expectations(
     expectations: Sequence[Expectation], columns: Collection[str] | None, subject: str
 ) -> tuple[Expectation, ...]:
-    """The expectations as a tuple. columns: those that there are; None where a table decides.
+    """The expectations as a tuple. columns: the existing ones; None where a table decides.
 
     Raises:
         DefinitionError: not a list of expectations, or of a column that there is not.

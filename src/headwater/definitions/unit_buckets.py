@@ -13,8 +13,8 @@ BUCKETS = 10_000
 
 
 def unit_text(unit: object) -> str:
-    """The text of a unit that is hashed: strings as they are, integers in decimal, dates as ISO
-    8601, booleans as true and false.
+    """The hashed text of a unit: strings unchanged, integers in decimal, dates as ISO 8601,
+    booleans as true and false.
 
     Raises:
         UsageError: a null, an empty string, or a float, which other languages write in other ways.

@@ -1,4 +1,4 @@
-"""Versions of feature views in a project: which there are, and a model that reads given ones."""
+"""Versions of feature views in a project: their numbers, and a model at given versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Versions = Mapping[str, int]
 def view_versions(
     models: Sequence[Model], others: Sequence[FeatureView], subject: str
 ) -> ViewVersions:
-    """The versions of each view that has `others` besides the one that the models are written with.
+    """The versions of each view that has `others` in addition to the version that the models read.
 
     Raises:
         DefinitionError: a version of no view of the models, two of one number, other keys, or a
@@ -116,9 +116,7 @@ def of_version(feature: str, version: int) -> str:
 
 
 def promoted_feature(feature: str, versions: Versions) -> str:
-    """A feature by its bare name as that of the promoted version of its view; others as they
-    are.
-    """
+    """A feature's name in its view's promoted version; other names unchanged."""
     view = feature.partition("__")[0]
     return of_version(feature, versions[view]) if view in versions else feature
 
