@@ -57,7 +57,7 @@ INGEST_LEASE = "ingest"
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a kind of store can do.
+    """The capabilities of a kind of store.
 
     atomic: records and the state of ingestion change in one transaction; otherwise the store is log
         first (`log_first`): records may become visible before the rest of their commit, and `mend`
@@ -84,7 +84,7 @@ def is_multi_process(url: str) -> bool:
 
 @dataclass(frozen=True)
 class CreatedStore(Readable):
-    """What `create_store` has done.
+    """The result of `create_store`.
 
     table: the table of DynamoDB by its ARN, which has region and account; "" of other stores.
     new_table, new_store: whether it was created.
@@ -120,8 +120,8 @@ class FeatureTable(Protocol):
         ...
 
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
-        """Write the records of a writer's commit n; what a shard holds of n or of a later commit
-        stays. It may be repeated.
+        """Write the records of a writer's commit n; shards that hold n or a later commit keep
+        theirs. It may be repeated.
 
         Raises:
             FencedError: a later turn was fenced; some shards may have been written.
@@ -267,8 +267,8 @@ class OnlineStore(Protocol):
         ...
 
     def mend(self, offset: bytes) -> None:
-        """Finish the last commit of those that expect this key: of an offset, of progress, or of a
-        job's cuts. Call it before reading what to go on from.
+        """Finish the last commit that expects this key: of an offset, of progress, or of a job's
+        cuts. Call it before reading where to resume.
 
         Where the store is log first, the partition or job is this writer's from here on: of others
         that mended it before, no commit with records is made. An atomic store has nothing to
@@ -319,7 +319,7 @@ class OnlineStore(Protocol):
 
 @runtime_checkable
 class KeepsPages(Protocol):
-    """A store whose file keeps the bytes of what was deleted until their pages are used again."""
+    """A store whose file keeps deleted bytes until their pages are used again."""
 
     def free_pages(self) -> int:
         """How many pages of the file hold nothing now."""
@@ -328,7 +328,7 @@ class KeepsPages(Protocol):
 
 @contextmanager
 def ingest_lease(store: OnlineStore, *, wait: float, instead: str = "") -> Iterator[None]:
-    """Keep other processes that write streams out of a store that takes one of them.
+    """Keep other processes that write streams out of a store with one such process.
 
     Args:
         store: the store.

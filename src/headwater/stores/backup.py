@@ -19,7 +19,7 @@ _AT_ONCE = 10_000
 def back_up(
     store: OnlineStore, to: Path, pairs: Iterable[tuple[bytes, bytes]] | None = None
 ) -> None:
-    """Write all that a store holds into a new folder: records last, so that they are complete
+    """Write a store's whole contents into a new folder: records last, so that they are complete
     through the offsets at least.
 
     pairs: all of it, where the store can read it as of one time; None scans it.
@@ -47,7 +47,7 @@ def restore(backup: Path, url: str) -> None:
 
 
 def check_restorable(backup: Path, url: str) -> None:
-    """Raise what `restore` would raise before it writes; nothing is written.
+    """Raise the errors that `restore` would raise before it writes; nothing is written.
 
     Raises:
         StoreError: the backup is missing, or the store at `url` is not empty or of another kind.
@@ -66,7 +66,7 @@ def check_restorable(backup: Path, url: str) -> None:
 
 def restore_into(backup: Path, target: OnlineStore) -> None:
     """Write a backup into an empty store; records first, so that an interrupted restore leaves no
-    offsets that would be believed.
+    offsets without their records.
 
     Raises:
         StoreError: the store is not empty, or keeps its records in another way: a store with

@@ -1,4 +1,4 @@
-"""The keyspace of an online store: which key holds what, in which format, and whose it is.
+"""The keyspace of an online store: the key of each value, the format, and the owner.
 
 The first byte of a key is its space.
 
@@ -206,21 +206,19 @@ def offset(source: str, partition: str) -> bytes:
 
 
 def origin(source: str, partition: str) -> bytes:
-    """The key of the identity of what a partition's position counts in (Kafka: the topic's id); see
-    `RecordBatch.origins`.
+    """The key of a partition's origin: the identity that its positions count in (Kafka: the topic's
+    id); see `RecordBatch.origins`.
     """
     return ORIGIN + name(source) + partition.encode()
 
 
 def replayed(source: str) -> bytes:
-    """Prefix of the keys that say which refused records were replayed; `source` as in `block`."""
+    """Prefix of the keys of replayed dead letters; `source` as in `block`."""
     return REPLAYED + name(source)
 
 
 def filling(source: str, partition: str | None) -> bytes:
-    """Key of the token of the process that fills a writer's views with their past, or was the last
-    that did.
-    """
+    """Key of the token of the process that fills a writer's views, or did so last."""
     return FILLING + name(source) + (partition or "").encode()
 
 
@@ -282,8 +280,7 @@ _PAUSES: Final = Backoff(first=0.1, longest=0.1)
 
 
 class ScopedStore:
-    """A store as one project, `project`, sees it; `namespace` is what the names of its sources
-    begin with there.
+    """A store as seen by one project, `project`; `namespace` begins the names of its sources there.
 
     A commit is made only while the store has this version's format.
     """
@@ -402,7 +399,7 @@ def views_of_production(project: Project) -> tuple[str, ...]:
 
 
 def own_views(store: OnlineStore, views: Iterable[StoredView]) -> list[StoredView]:
-    """The views that are kept in a store: all of them, but for those that a development environment
+    """The views that a store keeps: all of them, without the views that a development environment
     reads from production.
     """
     return [stored_view for stored_view in views if not from_production(store, stored_view.view)]
@@ -457,8 +454,8 @@ def developing(
 def _scoped_patiently(
     store: OnlineStore, project: str, *, write: bool = False, shared: bool = False
 ) -> OnlineStore:
-    """As `scoped`; whom a store across the network belongs to is asked again while it is slow,
-    and it is claimed once.
+    """As `scoped`; the owner of a store across the network is asked for again while the store is
+    slow, and the store is claimed once.
     """
     if not store.capabilities.remote:
         return scoped(store, project, write=write, shared=shared)
@@ -480,7 +477,7 @@ def opened_for(
     shared: bool = False,
     for_requests: bool = False,
 ) -> Iterator[OnlineStore]:
-    """As `opened`, as a project sees the store; raises what `scoped` does.
+    """As `opened`, as seen by the project; raises the errors of `scoped`.
 
     In a development environment (`settings.reads`), views that production has are read from there;
     one's own store is created.
@@ -536,8 +533,8 @@ def placed_source(store: OnlineStore, source: Source) -> Source:
 
 
 def placed(store: OnlineStore, view: FeatureView) -> FeatureView:
-    """The view with the fingerprint under which the store keeps the records that are read, and its
-    source as of `placed_source`.
+    """The view with the fingerprint of the records that are read in this store, and its source as
+    of `placed_source`.
     """
     if view.is_placed:
         return view
@@ -566,12 +563,14 @@ class PlacedGenerations:
 
     @property
     def written(self) -> tuple[FeatureView, ...]:
-        """Those that ingestion fills and maintains."""
+        """The generations that ingestion fills and maintains."""
         return (self.read,) if self.filling is None else (self.read, self.filling)
 
 
 def placed_generations(store: OnlineStore, view: FeatureView) -> PlacedGenerations:
-    """A streaming view, which is not placed, with all that its own store has or is to have."""
+    """The generations of a streaming view, which is not placed, in its own store: present and
+    future ones.
+    """
     first = _first_generation(store, view)
     held = read_generations(store, first.tiles_fingerprint)
     generation = partial(_generation, first)
@@ -657,7 +656,7 @@ def switch_generation(store: OnlineStore, tiles: str, number: int) -> None:
 
 
 def forget_generation(store: OnlineStore, tiles: str, number: int) -> None:
-    """Note that the records of a generation that was retired are removed."""
+    """Note that the records of a retired generation are removed."""
     _change(
         store,
         tiles,
@@ -707,7 +706,7 @@ written to, is not an environment's.
 
 
 class ProductionViews:
-    """Which views a production store has, and the keys that they are read by; threads share one.
+    """The views of a production store, and the keys that they are read by; threads share one.
 
     Args:
         store: the production store as the project sees it, read-only.
@@ -718,7 +717,7 @@ class ProductionViews:
         self._prefixes: tuple[bytes, ...] = ()
 
     def holds(self, view: FeatureView) -> bool:
-        """Whether the store has a view, as it is placed there; its keys are read from it from now
+        """Whether the store has a view, as placed there; its keys are read from that store from now
         on.
         """
         tiles = view.tiles_fingerprint
@@ -778,7 +777,7 @@ class DevelopmentStore:
         ]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Every key that begins with `prefix`, of the store that the prefix belongs to."""
+        """Every key that begins with `prefix`, from the store that the prefix belongs to."""
         return (self.production.store if self.production.has(prefix) else self.writable).scan(
             prefix
         )
@@ -803,8 +802,8 @@ class DevelopmentStore:
         self.writable.commit(changes, expect)
 
     def environment(self) -> str:
-        """A name that no other environment has: of consumer groups, so that no partition is taken
-        away from production.
+        """A unique name of the environment, for consumer groups, so that no partition is taken away
+        from production.
         """
         return (self.writable.get([ENVIRONMENT])[0] or b"").decode()
 
@@ -815,7 +814,7 @@ class DevelopmentStore:
 
 
 def make_own(store: OnlineStore) -> None:
-    """Make a new store that of a development environment; one that is stays as it is.
+    """Make a new store the store of a development environment; one that is already stays as it is.
 
     Raises:
         UsageError: a project has written to it as its store, such as production's.

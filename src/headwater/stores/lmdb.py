@@ -63,8 +63,8 @@ _T = TypeVar("_T")
 
 
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> LmdbStore:  # noqa: ARG001 (no server is waited for)
-    """The store in the folder that `lmdb:FOLDER?size=` names; with `runs=off`, it appends no sorted
-    runs, which is for comparison.
+    """The store in the folder of `lmdb:FOLDER?size=`; with `runs=off`, for comparison, it appends
+    no sorted runs.
     """
     parts = urlsplit(url)
     options = parse_qs(parts.query)
@@ -142,8 +142,8 @@ class LmdbStore:
         return values
 
     def _written_over(self, transaction: lmdb.Transaction[Any]) -> bool:
-        """Whether the pages of a snapshot that is read without a lock may have been written over,
-        so that it is read again.
+        """Whether the pages of a snapshot read without a lock may have been written over; it is
+        then read again.
 
         LMDB's writer writes over the pages of a snapshot in the third commit after it, unless a
         reader holds them by a lock. A reader finds other values there, or LMDB says that a page is

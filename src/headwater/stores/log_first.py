@@ -75,8 +75,8 @@ class LogFirstStore:
         return self.table.outrun
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """See `OnlineStore`; first from the state, so that records are as new as the progress that
-        is read with them, or newer.
+        """See `OnlineStore`; the state is read first, so that records are as new as the progress
+        read with them, or newer.
         """
         names, records = _parted(keys)
         values = dict(zip(names, self.state.get(names), strict=True)) if names else {}
@@ -133,7 +133,7 @@ class LogFirstStore:
         self._lapsed.discard(writer)
 
     def mend(self, offset: bytes) -> None:
-        """See `OnlineStore`: take over what is written under this key, and finish its last commit.
+        """See `OnlineStore`: take over the writer of this key, and finish its last commit.
 
         Raises:
             LostError: records are ahead of the state.
@@ -243,16 +243,14 @@ class LogFirstStore:
         return new_head if redo is None else self._apply(writer, new_head, redo)
 
     def _owned(self, writer: bytes) -> bytes | None:
-        """The head of the log of a partition that is taken over, as it was when its last commit was
-        published.
-        """
+        """The head of the log of a partition taken over, as of its last published commit."""
         if writer not in self._heads:
             self._settled(writer)
             self._heads[writer] = self._mended(writer)
         return self._settled(writer)
 
     def _settled(self, writer: bytes) -> bytes | None:
-        """The head of a writer's log, whose last commit is published.
+        """The head of a writer's log; its last commit is published.
 
         Raises:
             FencedError: it was not; or a commit of this process failed, and it did not `mend`
@@ -414,16 +412,14 @@ class LogHead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Redo(msgspec.Struct, frozen=True, array_like=True):
-    """What steps 2 and 3 of a decided commit write."""
+    """The writes of steps 2 and 3 of a decided commit."""
 
     records: dict[bytes, bytes | None]
     published: dict[bytes, bytes | None]
 
 
 def writer_of(key: bytes) -> bytes | None:
-    """The source and partition whose offset or progress a key holds, or the job whose cuts it
-    holds.
-    """
+    """The source and partition of a key of an offset or progress, or the job of a key of cuts."""
     if key.startswith(STATE) and not key.startswith(STATE_OF_SOURCE):
         return b"\0" + key  # which no source's name begins with
     return key[1:] if key.startswith(OFFSET) else key[1:-1] if key.startswith(PROGRESS) else None
@@ -443,20 +439,18 @@ def head_of(value: bytes | None) -> LogHead:
 
 
 def is_at_odds(head: LogHead, applied: tuple[int, int]) -> bool:
-    """Whether a table that has applied these, a turn and a commit, is ahead of a writer's log, or
-    behind what it has published.
+    """Whether a table, by its last applied turn and commit, is ahead of a writer's log, or behind
+    its published commits.
     """
     turn, n = applied
     return turn > head.turn or n > head.n or is_behind(n, head)
 
 
 def is_behind(n: int, head: LogHead) -> bool:
-    """Whether a table whose last commit is `n` lacks one that was published."""
+    """Whether a table whose last commit is `n` lacks a published one."""
     return n < head.n - (head.decided > 0)
 
 
 def place_of(writer: bytes, head: LogHead) -> bytes:
-    """Where the log of a commit is that was decided: a place of its own, which no other process
-    writes.
-    """
+    """The key of the log of a decided commit: no other process writes it."""
     return REDO + writer + struct.pack(">qq", head.decided, head.n)

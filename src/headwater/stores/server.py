@@ -1,4 +1,4 @@
-"""What stores on servers share: URLs with options, and leases that are renewed.
+"""Common parts of stores on servers: URLs with options, and leases that are renewed.
 
 URLs of stores that a server keeps: options after the `?`, and the form without passwords that
 messages show.
@@ -43,7 +43,7 @@ class ServerUrl:
 
 
 def parse(url: str, options_known: Sequence[str]) -> ServerUrl:
-    """The parts of a URL whose kind of server knows these options.
+    """The parts of a URL; `options_known` are the options of its kind of server.
 
     Raises:
         UsageError: an option that is not known, or a prefix that cannot be one.

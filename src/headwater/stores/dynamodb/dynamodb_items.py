@@ -53,7 +53,7 @@ _R = TypeVar("_R")
 
 class CanceledError(Exception):
     """A transaction whose conditions do not hold; nothing was written. failed: by the position of
-    an action, the item that is there.
+    an action, the stored item.
     """
 
     def __init__(self, failed: Mapping[int, Item | None]) -> None:
@@ -62,7 +62,7 @@ class CanceledError(Exception):
 
 
 class Items:
-    """A table's items. Safe to use from several threads. where: for messages. client: what sends
+    """A table's items. Safe to use from several threads. where: for messages. client: sends the
     requests.
     """
 
@@ -71,8 +71,8 @@ class Items:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="dynamodb")
 
     def check_table(self, *, created: bool = False) -> str:
-        """Check that the table can be used; one that is being created is waited for. Returns its
-        ARN, which has region and account.
+        """Check that the table can be used; a table in creation is waited for. Returns its ARN,
+        which has region and account.
 
         created: it was created just now, and may not be seen yet.
 
@@ -144,7 +144,7 @@ class Items:
             )
 
     def _described(self) -> dict[str, Any] | None:
-        """What DynamoDB says of the table; None where it is not there."""
+        """DynamoDB's description of the table; None where it does not exist."""
         try:
             description: dict[str, Any] = self._call(
                 "describe_table", {"TableName": self.table}, expected=("ResourceNotFoundException",)
@@ -154,8 +154,8 @@ class Items:
         return description
 
     def _absent(self) -> StoreError:
-        """The error of a table that is not there; it names those that are, where the policy allows
-        to list them.
+        """The error of a missing table; it names the existing ones, where the policy allows to list
+        them.
         """
         try:
             names = self._call("list_tables", {}, expected=("AccessDeniedException",))["TableNames"]
@@ -202,9 +202,7 @@ class Items:
         return True
 
     def get(self, keys: Sequence[Key], *attributes: str) -> dict[Key, Item]:
-        """The items that are there, of those with these keys; of some attributes, or of all. Not of
-        one moment.
-        """
+        """The existing items of these keys; some attributes, or all. No consistent snapshot."""
         batches = [keys[start : start + _GET] for start in range(0, len(keys), _GET)]
         items: dict[Key, Item] = {}
         for batch_items in self.side_by_side(lambda batch: self._get(batch, attributes), batches):

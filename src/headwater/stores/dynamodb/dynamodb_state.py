@@ -88,8 +88,8 @@ _T = TypeVar("_T")
 
 
 class _Log(msgspec.Struct, frozen=True, array_like=True):
-    """What a commit behind closed gates writes. entries: by key, size, value or None, reference and
-    hash; empty to delete it.
+    """The writes of a commit behind closed gates. entries: by key, size, value or None, reference
+    and hash; empty to delete it.
 
     old: references to the values that it replaces. new_format: of the store, where it changes.
     """
@@ -243,7 +243,7 @@ class DynamoState:
         refs: Mapping[bytes, bytes],
         before: Mapping[bytes, bytes],
     ) -> dict[str, Any]:
-        """What a transaction does to one key."""
+        """The action of a transaction on one key."""
         conditions, values = [], {}
         if key in changes:
             conditions.append("b = :b" if key in before else "attribute_not_exists(b)")
@@ -380,8 +380,8 @@ class DynamoState:
     def _settled(
         self, collect: Callable[[], tuple[dict[bytes, Item], Callable[[bytes], bool]]]
     ) -> dict[bytes, Item]:
-        """Items of one moment: read twice with the same commits, and then a gate, which is as it
-        was when it was read before.
+        """Items of one snapshot: read twice with the same commits, and then a gate that has not
+        changed since it was last read.
         """
         until = clock.stopwatch() + 30
         while True:
@@ -400,7 +400,7 @@ class DynamoState:
     def _overlaid(
         self, items: Mapping[bytes, Item], gate: Item | None, covers: Callable[[bytes], bool]
     ) -> dict[bytes, Item]:
-        """Items as they are once the commit that is decided is written."""
+        """Items as they are once the decided commit is written."""
         if gate is None or "d" not in gate:
             return dict(items)
         log = self._log(gate["d"]["B"])
@@ -463,7 +463,7 @@ class DynamoState:
         }
 
     def _again(self, read: Callable[[], _T]) -> _T:
-        """What `read` returns once no value is replaced while it reads."""
+        """The result of `read`, once no value is replaced while it reads."""
         try:
             return retry(read, on=GoneError, pauses=repeat(0.0, _ATTEMPTS - 1))
         except GoneError as error:
@@ -626,7 +626,7 @@ class Gates:
         return shown
 
     def last(self) -> Item | None:
-        """A gate as it was read last, if it was open. If another read finds the same, no commit
+        """The gate that was read last, if it was open. If another read finds the same, no commit
         behind the gates was made since.
         """
         last = self._last
@@ -664,7 +664,7 @@ def held(
     items: Items, place: Key, name: str, owner: str, wait: float, watched: Watched
 ) -> Iterator[None]:
     """Hold the lease of a place; seconds to wait for it at most. No clocks are compared. Safety
-    rests on what commits expect, not on it.
+    rests on the expectations of commits, not on it.
 
     Raises:
         HeldError: another process holds it.
@@ -788,8 +788,8 @@ class DynamoBlobs:
         }
 
     def exchange(self, token: bytes, old: Sequence[bytes], *, wrote: bool) -> list[dict[str, Any]]:
-        """What the transaction of the commit `token` does about values that it wrote, and about
-        those that it replaces.
+        """The actions of the transaction of the commit `token` for the values that it wrote and for
+        the values that it replaces.
         """
         place, still = (self._prefix + b"T", token), "attribute_exists(a)"
         if old:
@@ -797,14 +797,14 @@ class DynamoBlobs:
         return [delete(place, still)] if wrote else []
 
     def drop(self, token: bytes, refs: Iterable[bytes]) -> None:
-        """Drop values that no key refers to, and what says so."""
+        """Drop values that no key refers to, and the note of them."""
         refs = list(refs)
         if refs:
             self._items.drop_all([place for ref in refs for place in self._places(ref)])
             self._items.drop_all([(self._prefix + b"T", token)])
 
     def sweep(self) -> None:
-        """Drop what commits left behind that began more than a day ago."""
+        """Drop the leftovers of commits that began more than a day ago."""
         for item in self._items.page(self._prefix + b"T", NOWHERE, b"\xff" * 16, 1000)[0]:
             if number_of(item, "a") < clock.now_micros() - _BLOB_ABANDONED:
                 self.drop(
@@ -831,5 +831,5 @@ class DynamoBlobs:
 
 
 def digest(value: bytes) -> bytes:
-    """What a large value is compared by."""
+    """The digest by which large values are compared."""
     return hashlib.sha256(value).digest()

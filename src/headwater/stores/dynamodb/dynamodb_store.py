@@ -76,7 +76,7 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
 
 
 def create_table(url: str) -> tuple[str, bool]:
-    """Create the table that a store's URL names, unless it is there: its ARN, which has region and
+    """Create the table of a store's URL, unless it exists. Returns its ARN, which has region and
     account, and whether it was created.
     """
     name, at = _parsed(url)
@@ -160,7 +160,7 @@ def _state(items: Items, at: ServerUrl, *, readonly: bool, for_requests: bool) -
 
 
 def _join(table: DynamoTable, state: IngestState, *, readonly: bool) -> None:
-    """Check that the records are those of this state; a new table and a new state become a store.
+    """Check that the records belong to this state; a new table and a new state become a store.
 
     Raises:
         LostError: they are not.

@@ -62,7 +62,9 @@ class GroupCommit:
 
 
 def _array(items: Sequence[bytes]) -> bytes:
-    """MessagePack as servers read it: bytes as what it calls a string, since they know no other."""
+    """MessagePack as servers read it: bytes have its type for strings, the only one that servers
+    know.
+    """
     count = len(items).to_bytes(4, "big")
     return (
         b"\xdd"

@@ -1,5 +1,5 @@
-"""Connections to Redis and Valkey, standalone and clusters: every failure of a server as an error
-that says what to do.
+"""Connections to Redis and Valkey, standalone and clusters: each failure of a server is an error
+with its remedy.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def _connect(at: RedisUrl) -> _Standalone | _Cluster:
 
 
 def _named_primary(at: RedisUrl, connection_options: Mapping[str, Any]) -> redis.Redis:
-    """The client of the primary that Sentinel has under a name; each new connection asks which
-    server that is by now.
+    """The client of the primary that Sentinel names; each new connection asks which server that is
+    by now.
     """
     held = parse_url(at.address)  # type: ignore[no-untyped-call]
     url_options = {
@@ -121,7 +121,7 @@ def _named_primary(at: RedisUrl, connection_options: Mapping[str, Any]) -> redis
 
 
 def _cluster_of(at: RedisUrl, connection_options: Mapping[str, Any]) -> RedisCluster:
-    """The client of a cluster, which any of its nodes that can be reached describes."""
+    """The client of a cluster; any reachable node describes it."""
     nodes = [ClusterNode(host, port) for host, port in at.hosts]  # type: ignore[no-untyped-call]
     return RedisCluster.from_url(at.address, protocol=2, startup_nodes=nodes, **connection_options)
 
@@ -142,7 +142,7 @@ def _waits(seconds: float) -> dict[str, float]:
 
 
 class _Standalone:
-    """One server, or what stands in for it behind one address."""
+    """One server, or a proxy behind one address."""
 
     cluster = False
 
@@ -183,7 +183,7 @@ class _Standalone:
         return _scan(self._client, pattern, self.options)
 
     def _silent_sentinels(self) -> str:
-        """Why Sentinels cannot be reached, and what to do; or which primaries they know."""
+        """Why Sentinels cannot be reached, and the remedy; or the primaries that they know."""
         reasons: dict[str, None] = {}
         names: list[str] = []
         for sentinel in self._client.connection_pool.sentinel_manager.sentinels:  # type: ignore[attr-defined]
@@ -312,8 +312,8 @@ class _Cluster:
 
 
 def _together(trips: Sequence[Trip]) -> list[list[Any] | Exception]:
-    """The answers of each trip, or what ended it: everything is written to all servers before the
-    first answer is read.
+    """The answers of each trip, or its error: everything is written to all servers before the first
+    answer is read.
     """
     results: dict[int, list[Any] | Exception] = {}
     waiting = dict(enumerate(trips))

@@ -132,8 +132,8 @@ class RedisStore:
         return [values_by_key[key] for key in keys]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """See `OnlineStore`; in order but for records: those come last, in no order, as they are
-        when they are read.
+        """See `OnlineStore`; in order, except for records: these come last, in no order, each as of
+        its read.
         """
         if not prefix.startswith(RECORD):
             yield from self._paged(prefix, b"values")
@@ -213,7 +213,7 @@ class RedisStore:
         return False
 
     def check(self) -> None:
-        """Go on with the servers as they are, if they hold every commit that this client made.
+        """Go on with the current servers, if they hold every commit that this client made.
 
         Raises:
             LostError: they do not.
@@ -325,7 +325,7 @@ class RedisStore:
         return self._base + b":redo:" + key[1:]
 
     def _drop(self, logs: Sequence[bytes]) -> None:
-        """Remove logs that are of no more use; what stays takes memory, and is never read."""
+        """Remove logs that are no longer used; a log that stays takes memory, and is never read."""
         if logs:
             self._quietly(RedisCall(self._base, ("UNLINK", *logs)))
 
@@ -372,7 +372,7 @@ class RedisStore:
         )
 
     def _quietly(self, call: RedisCall) -> None:
-        """Of what is of no consequence: a lease that is not released expires."""
+        """Send a call whose failure has no consequence: a lease that is not released expires."""
         with suppress(StoreError):
             self._servers.run([call], once=True)
 
@@ -400,7 +400,7 @@ _REOPEN = (
 
 
 def _bounds(prefix: bytes) -> tuple[bytes, bytes]:
-    """As ZRANGEBYLEX takes them: from the prefix to the least key that is above all that begin with
+    """The bounds of ZRANGEBYLEX: from the prefix to the least key above all keys that begin with
     it.
     """
     end = end_of(prefix)
@@ -449,7 +449,7 @@ class RedisTable:
         ]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """See `FeatureTable`; in no order, as they are when they are read."""
+        """See `FeatureTable`; in no order, each as of its read."""
         seen: set[bytes] = set()
         for names in self._servers.scan(self._pattern(prefix)):
             fresh = {name.partition(b"}")[2] for name in names} - seen
@@ -464,15 +464,17 @@ class RedisTable:
                 )
 
     def check_sizes(self, writer: bytes, records: Changes) -> None:
-        """See `FeatureTable`; the state refuses with its log what is too large for a server."""
+        """See `FeatureTable`; the state refuses, with its log, values that are too large for a
+        server.
+        """
 
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
         """See `FeatureTable`."""
         return self._write(records, {}, (writer, turn, n))
 
     def replace(self, records: Changes, expect: Changes) -> Marks:
-        """See `FeatureTable`; a record is dropped without regard to what it is complete through, so
-        drops should expect their values.
+        """See `FeatureTable`; a record is dropped whatever commit it is complete through, so drops
+        should expect their values.
         """
         return self._write(records, expect, ())
 
@@ -590,7 +592,7 @@ class RedisTable:
         return {tag: answer[1] for tag, answer in zip(groups, answers, strict=True)}
 
     def _run(self, calls: Sequence[RedisCall]) -> list[Any]:
-        """The answers of scripts that write; those that found another server are run again when it
+        """The answers of scripts that write; scripts that reached another server run again once it
         is checked.
         """
         answers: dict[int, Any] = {}
@@ -713,7 +715,7 @@ def parse_redis(url: str) -> RedisUrl:
 
 
 def why_not_connected(where: str, message: str) -> str:
-    """What to do about a server that a client could not connect to, by the client's message.
+    """The remedy where a client could not connect to a server, by the client's message.
 
     >>> why_not_connected("redis://cache:6379/0", "Connection refused")
     'Is it running, and within reach?'
