@@ -59,8 +59,8 @@ def plain(frame: pl.DataFrame) -> list[Plain]:
 
 
 def frame_of(rows: Sequence[Plain], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Rows that `plain` made, with null for a column that they lack, or that had values of another
-    type.
+    """Rows of `plain` as a frame; a column that is missing, or that had values of another type, is
+    null.
 
     >>> from datetime import date
     >>> made = pl.DataFrame({"day": [date(2024, 5, 1), None], "card": ["a", "b"]})
@@ -125,7 +125,7 @@ def _written(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def _wire(dtype: pl.DataType) -> pl.DataType:
-    """The type of plain values that hold those of a column exactly."""
+    """The type of plain values that represents a column exactly."""
     if dtype.is_temporal():
         return pl.Int64()
     if dtype.is_float():

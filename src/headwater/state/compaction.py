@@ -1,5 +1,5 @@
-"""Sections of records that nothing will ask for any more, dropped; and how large those of a view
-are.
+"""Compaction: drop the sections of records that nothing reads any more, and measure the sections of
+a view.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def drop_sections(store: OnlineStore, places: Sequence[bytes], tiles: str) -> in
 def _replace(
     store: OnlineStore, old: dict[bytes, bytes], changes: dict[bytes, bytes | None]
 ) -> set[bytes]:
-    """Make changes to records that are still as they were; the keys of the others."""
+    """Change the records that are unchanged since they were read; return the keys of the others."""
     busy: set[bytes] = set()
     while changes:
         try:

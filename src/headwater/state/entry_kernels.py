@@ -480,8 +480,8 @@ def _copied(words, at, c, tiles, entries, category_of, count, to):  # type: igno
 
 @nb.njit(nogil=True, cache=True)
 def _merge(merge_steps, rows, floats, leaf, first, last):  # type: ignore[no-untyped-def]
-    """The rows first:last as one, in row `first`: those of neighbouring leaves are merged, then
-    those of neighbouring pairs, and so on.
+    """Merge the rows first:last into row `first`: neighbouring leaves first, then neighbouring
+    pairs, and so on.
 
     So floats are added in the same order as when whole tiles are merged in pairs; a leaf without a
     row adds nothing.
@@ -552,7 +552,7 @@ def finished(kind, states, reals, T, at, a, b, c, d):  # type: ignore[no-untyped
 
 @nb.njit(nogil=True, cache=True)
 def _total(states, reals, at, a, rough):  # type: ignore[no-untyped-def]
-    """A sum as float64: that of floats, or an integer one, which `rough` holds where it has left
+    """A sum as float64: of floats, or of integers, for which `rough` holds the sum once it has left
     int64; `at`: where the state begins.
     """
     if rough < 0:

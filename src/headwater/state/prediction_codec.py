@@ -71,8 +71,8 @@ class PrecomputedState(msgspec.Struct, frozen=True):
     making: int | None = None
 
     def cut(self, due: int) -> PrecomputedCut | None:
-        """The cut to read where that of `due` should be: the last whole one that is not later; None
-        where none is.
+        """The cut to read where `due` is due: the last whole cut up to it; None where there is
+        none.
 
         A run that is writing takes the room of the cut before last, which is not due to be read any
         more. A reader whose clock is behind gets the next cut.

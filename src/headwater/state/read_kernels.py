@@ -261,9 +261,9 @@ def _begins(words, plan, keys, equal, room):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _sections(words, begins, plan, view, T, kinds, starts, places):  # type: ignore[no-untyped-def]
-    """Find a view's sections of the records of a key; how many are read, -1 where one is of another
-    format; how many tiles and strings they have. Of the records of cuts only that of the last cut
-    until T is read.
+    """Find a view's sections in the records of a key. Returns the number of sections, -1 where one
+    has another format, and the numbers of their tiles and strings. Of the records of cuts, only the
+    last one until T is read.
     """
     records, tiles, strings, cut = 0, 0, 0, np.int64(0)
     for r in range(len(begins)):
@@ -396,8 +396,8 @@ def _windows(words, reals, plan, view, edges, starts, places, tiles, bench, stat
 
 @nb.njit(nogil=True, cache=True)
 def _gathered(words, spans, places, records, plan, neutral, first, width, rows):  # type: ignore[no-untyped-def]
-    """The state of no event, and those of the tiles that count, as rows; of `width` columns from
-    `first` on.
+    """The state of no event, and the states of the tiles that count, as rows of `width` columns,
+    from column `first` on.
     """
     for c in range(first, first + width):
         rows[0, c] = plan[neutral + c]
@@ -569,8 +569,8 @@ _LENGTH: Final = 2**LENGTH_BITS - 1
 
 @nb.njit(nogil=True, cache=True)
 def joined(words, places, keys, values, is_null, items, texts):  # type: ignore[no-untyped-def]
-    """Copy the strings of an answer, each with a zero byte after it: those of one feature after the
-    other, of each key after key.
+    """Copy the strings of an answer, each with a zero byte after it: feature by feature, key by
+    key.
 
     words: the records. places: int64, of each feature with strings its number, and ITEMS and
     MAPPED. values, is_null: of each feature of each key, the value, and whether it is null. items:
@@ -599,7 +599,7 @@ def joined(words, places, keys, values, is_null, items, texts):  # type: ignore[
 
 @nb.njit(nogil=True, cache=True)
 def _appended(source, span, target, end):  # type: ignore[no-untyped-def]
-    """Copy the bytes of a span and a zero byte; where they end, or what `texts` is to hold
+    """Copy the bytes of a span and a zero byte. Returns where they end, or the value for `texts`
     instead.
     """
     begin, size = span >> LENGTH_BITS, span & _LENGTH

@@ -1,4 +1,4 @@
-"""Which features compiled loops compute, and the plan that the loops follow.
+"""Read plans: the features that compiled loops compute, and the instructions that the loops follow.
 
 The words of a compiled read, kept next to the decoded values; the serving log writes the words
 unchanged.
@@ -160,7 +160,7 @@ def _map(
 
 
 def _of_column(tiles: ViewTiles, name: str, word: int) -> tuple[int, FromWord | None]:
-    """What the word of a value of a column is, and its conversion; `word`: what it is where the
+    """The kind of word that holds a column's value, and its conversion; `word`: the kind where the
     column holds no strings.
     """
     if name in tiles.records.strings:
@@ -169,7 +169,7 @@ def _of_column(tiles: ViewTiles, name: str, word: int) -> tuple[int, FromWord | 
 
 
 def _columns(tiles: ViewTiles, wanted: FeatureSpec) -> tuple[int, ...]:
-    """The columns of a record that hold the state which `wanted` is made of."""
+    """The columns of a record with the state of `wanted`."""
     return _slots(tiles)[
         stored_family(wanted.function, dict(wanted.params), wanted.by), wanted.use
     ][1]
@@ -206,8 +206,8 @@ class ReadPlan:
     numbers: bool = False
 
     def room(self, keys: int, words: int) -> int:
-        """How many words the answers of so many keys take, from so many words of records; see
-        `items_at`.
+        """The number of words in the answers of some keys, given the number of words in their
+        records; see `items_at`.
         """
         # a mode passes through
         return self.items_at(keys) + sum(min(most * keys, 3 * words) for most in self.items) + 1
@@ -253,12 +253,12 @@ class ReadPlan:
 
     @cached_property
     def floats(self) -> list[int]:
-        """The positions of the features whose words are floats."""
+        """The positions of the features with float words."""
         return [index for index, kind in enumerate(self.kinds) if kind == FLOAT]
 
     @cached_property
     def others(self) -> list[int]:
-        """The positions of the features whose words are no floats."""
+        """The positions of the features without float words."""
         return [index for index, kind in enumerate(self.kinds) if kind != FLOAT]
 
     @cached_property
@@ -429,7 +429,7 @@ Meaning = Literal["int", "float", "bool", ""]
 
 @dataclass(frozen=True, eq=False)
 class WordLayout:
-    """What the words of an answer are; one object for all answers of a reader.
+    """The meaning of each word of an answer; one object for all answers of a reader.
 
     An answer of n keys has 8 bytes for each value, (features, n), then a byte for each status and a
     byte that is 1 for each null value, both (features, n), and anything up to a whole word.
@@ -521,8 +521,8 @@ class AnswerStrings:
 def _one_by_one(
     places: Sequence[tuple[int, int]], words: I64, nulls: U8, items: I64, data: bytes
 ) -> Iterator[str]:
-    """What `read_kernels.joined` copies, of the values and which of them are null; `data`: the
-    records.
+    """The strings that `read_kernels.joined` copies, one value at a time, from the values and their
+    nulls; `data`: the records.
     """
     strings = SpelledStrings(data)
     for feature, parts in places:
@@ -581,7 +581,7 @@ _EPOCH, _EPOCH_DAY = datetime(1970, 1, 1), date(1970, 1, 1).toordinal()  # noqa:
 
 
 def from_word(dtype: pl.DataType) -> FromWord | None:
-    """What makes the value of a column of the dtype of its int64; None where it is the integer
+    """A function from an int64 to a value of this column; None where the value is the integer
     itself.
 
     Values are those that `events.columns.decode` and polars' `to_list` give.
@@ -632,7 +632,9 @@ def items_of(items: I64, spans: Iterable[int], strings: Iterator[str]) -> ListIt
 
 
 def lists(word: int, meant: FromWord | None) -> FromItems:
-    """What makes lists; `word` and `meant` as of `read_plan.CompiledFeature`, of each item."""
+    """A function that builds lists; `word` and `meant` as of `read_plan.CompiledFeature`, of each
+    item.
+    """
     if word == TEXT:
         return lambda items, span: list(islice(items.strings, span & _LENGTH))
     values_of = _values(word, meant)
@@ -640,7 +642,7 @@ def lists(word: int, meant: FromWord | None) -> FromItems:
 
 
 def maps(category: tuple[int, FromWord | None], value: tuple[int, FromWord | None]) -> FromItems:
-    """What makes maps, of categories and values."""
+    """A function that builds maps from categories and values."""
     names_of, values_of = _values(*category), _values(*value)
 
     def of_items(items: ListItems, span: int) -> object:
@@ -660,8 +662,8 @@ def maps(category: tuple[int, FromWord | None], value: tuple[int, FromWord | Non
 
 
 def _values(word: int, meant: FromWord | None) -> Callable[[ListItems, int, int], list[object]]:
-    """What takes so many values from the items at a position; strings are the next ones of the
-    answer.
+    """A function that takes a number of values from the items at a position; strings are the next
+    ones of the answer.
     """
     if word == FLOAT:
         return lambda items, first, count: cast("list[object]", items.floats[first : first + count])

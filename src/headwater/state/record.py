@@ -245,7 +245,7 @@ class KeyRecords:
         return dict(zip(self._places, assembled.cut(None), strict=True))
 
     def _rows(self, keys: list[bytes]) -> I64:
-        """The positions of some keys among those that were read; the others are read now."""
+        """The positions of these keys among the keys read so far; missing ones are read now."""
         if keys == self._keys:
             return np.arange(len(keys))
         if not self._keys:
@@ -281,7 +281,7 @@ class GroupedRecords:
         self._groups: dict[str, KeyRecords] = {}
 
     def of_view(self, view: FeatureView) -> KeyRecords:
-        """Those that a view has its sections in."""
+        """The records with the view's sections."""
         group = view.record_group
         return self._groups.setdefault(group, KeyRecords(self._get, group, self._partition))
 
@@ -369,7 +369,7 @@ class PackedRecords:
         return iter(self.cut(b""))
 
     def cut(self, none: _None) -> list[bytes | _None]:
-        """The records as bytes, with `none` in the place of those that are empty."""
+        """The records as bytes, with `none` in place of empty ones."""
         data = self.words.tobytes()
         return [
             data[a:b] or none

@@ -111,8 +111,8 @@ class Records:
 
     @cached_property
     def merges(self) -> I64:
-        """The program (see `kernel.layers`) that merges the rows of one key's states, of
-        those slots that loops can merge.
+        """The program (see `kernel.layers`) that merges the rows of a key's states, for the slots
+        that loops can merge.
         """
         return layers.program(
             [
@@ -217,8 +217,8 @@ class Records:
         return Tiles(key, start, self._states(arrays)), through, sorted_words
 
     def dump(self, tiles: Tiles, through: I64, words: pl.Series) -> PackedRecords:
-        """A record for each of `through`, of the tiles whose key is its position; empty bytes where
-        there are none.
+        """One record for each of `through`, made of the tiles whose key is its position; empty
+        bytes where a key has no tiles.
         """
         arrays = self._arrays(tiles.states)
         count, layout = len(through), self._layout
@@ -250,8 +250,8 @@ class Records:
         return PackedRecords.between(out, at)
 
     def recoded(self, tiles: Tiles, words: pl.Series, into: pl.Series) -> Tiles:
-        """Tiles that hold strings as positions among `words`, as tiles that hold them as positions
-        among `into`, which has all of them.
+        """Recode the strings of tiles from positions among `words` to positions among `into`, which
+        contains all of them.
         """
         if len(words) == len(into) or not len(words):
             return tiles
@@ -264,7 +264,7 @@ class Records:
 
     @staticmethod
     def none(through: int) -> bytes:
-        """A record that says that its key has no tiles."""
+        """The record of a key without tiles."""
         return np.array([FORMAT, through, 0, 0], np.int64).tobytes()
 
     def _states(self, arrays: Sequence[I64]) -> tuple[State, ...]:
@@ -382,7 +382,7 @@ _WHOLE = Window.in_micros(None)
 
 @dataclass(frozen=True)
 class Slot:
-    """A state that features share: a family over what it reads."""
+    """A state that several features share: an aggregation family and the columns that it reads."""
 
     family: AggregateFunction
     use: Use
@@ -430,15 +430,15 @@ class TileAggregator:
 
     @cached_property
     def columns(self) -> Mapping[str, Column]:
-        """Columns without values, of the dtypes of those that are read."""
+        """Empty columns, of the dtypes that are read."""
         return {
             name: Column(NOTHING if whole else NOTHING.astype(np.float64), hashes=NOTHING)
             for name, whole in self.kinds.items()
         }
 
     def of_events(self, events: Events, T: int) -> Tiles:
-        """The tiles, as of T, of events that all happened before T; events that no window reaches
-        any more make tiles at UNREACHED.
+        """The tiles as of T of events before T; events that no window reaches any more make tiles
+        at UNREACHED.
         """
         key = np.repeat(np.arange(len(events.starts) - 1), np.diff(events.starts))
         start = self.ladder.tile_start(events.t, T)
@@ -448,7 +448,7 @@ class TileAggregator:
         return Tiles(key[first], start[first], self._states(layer, bounds[:-1], bounds[1:]))
 
     def merge(self, old: Tiles, new: Tiles, T: int) -> Tiles:
-        """Both together, with those at UNREACHED left out; `old` are moved to where they belong as
+        """Old and new tiles merged, without those at UNREACHED; `old` are moved to their places as
         of T.
         """
         old = replace(old, start=self.ladder.tile_start(old.start, T))
@@ -466,7 +466,7 @@ class TileAggregator:
         return Tiles(key[in_group == 0], start[in_group == 0], states)
 
     def moved(self, tiles: Tiles, T: int) -> Tiles:
-        """The tiles where they belong as of T, without those at UNREACHED."""
+        """The tiles at their places as of T, without those at UNREACHED."""
         nothing = Tiles(
             NOTHING, NOTHING, tuple(tuple(array[:0] for array in state) for state in tiles.states)
         )
@@ -742,7 +742,7 @@ def interleaved(key_a: I64, start_a: I64, key_b: I64, start_b: I64) -> I64:
 
 @nb.njit(nogil=True, cache=True)
 def groups(key: I64, start: I64) -> I64:
-    """The place of each of some sorted tiles among those of its key and start, from 0."""
+    """The position of each sorted tile among the tiles of its key and start, from 0."""
     group_index = np.zeros(len(key), np.int64)
     for i in range(1, len(key)):
         if key[i] == key[i - 1] and start[i] == start[i - 1]:
@@ -760,7 +760,7 @@ NONE = np.array([FORMAT, -1, 0, 0], np.int64).tobytes()
 
 @nb.njit(nogil=True, cache=True)
 def measure(words, first, last, layout, counts):  # type: ignore[no-untyped-def]
-    """How many rows, and how many values in each array. first, last: where each record begins and
+    """The number of rows, and of values in each array. first, last: where each record begins and
     ends; equal where there is none.
     """
     rows = 0
@@ -878,8 +878,8 @@ def dump(tiles, columns, pool, through, at, out, letters):  # type: ignore[no-un
 
 @nb.njit(nogil=True, cache=True)
 def add(words, first, last, new_at, new_start, new, through, steps, cuts, program, out, out_at):  # type: ignore[no-untyped-def]
-    """Records with new tiles added, as of the cuts of a ladder: what `load`, `Stored.merge` and
-    `dump` do, in one walk.
+    """Add new tiles to records, as of the cuts of a ladder: `load`, `Stored.merge` and `dump` in
+    one walk.
 
     first, last: where each old record begins and ends. new_at: where the new tiles of each key
     begin. new: int64 (columns, tiles). program: a program of `kernel.layers`. out has room for

@@ -1,4 +1,4 @@
-"""What is stored of a view: whether its records are complete, and its tiles.
+"""The stored state of a view: whether its records are complete, and its tiles.
 
 The stored state of a view's records: whether they are complete, and as of when.
 
@@ -40,8 +40,8 @@ from headwater.stores import OnlineStore, keyspace
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """A cut whose records are whole: T and K in microseconds, and how many events the run that made
-    it added.
+    """A cut with whole records: T and K in microseconds, and the number of events that its run
+    added.
     """
 
     T: int
@@ -62,8 +62,8 @@ class CutInProgress(msgspec.Struct, frozen=True):
 
 
 class Filling(msgspec.Struct, frozen=True):
-    """How far the fill of a stream's view is: `done` of the `parts` parts of what commits after
-    `since` and up to `upto` have accepted.
+    """The progress of a fill of a streaming view: `done` of `parts` parts of the events that the
+    commits after `since` up to `upto` accepted.
 
     Of the first commits, with the history before them. T: as of when, microseconds. events: of
     these and all parts before.
@@ -114,8 +114,8 @@ class State(msgspec.Struct, frozen=True):
     filled: int = 0
 
     def cut(self, due: int) -> Cut | None:
-        """The cut to read where that of `due` should be: the last whole one that is not later; None
-        where none is whole.
+        """The cut to read where `due` is due: the last whole cut up to it; None where no cut is
+        whole.
 
         A cut that is being written takes the room of the one before last, which is not due to be
         read any more. A reader whose clock is behind gets the next cut.
@@ -358,7 +358,7 @@ class ViewTiles:
         )
 
     def reads_alike(self, dtypes: Mapping[str, pl.DataType]) -> bool:
-        """Whether records made of columns of these types are read the same way; those of other
+        """Whether records made of columns of these types are read the same way; columns of other
         views do not matter.
         """
         names = [*self.view.read_columns, IDENT]
@@ -433,7 +433,7 @@ class ViewTiles:
         return whole, codes.cast(pl.Int64).to_numpy(), key_bytes(distinct.select(names))
 
     def update(self, events: pl.DataFrame, T: int, through: int, fetch: Fetch) -> KeyedRecords:
-        """The records of every key that has events among these, as of T: what `fetch` gives with
+        """The records, as of T, of every key with events here: the records that `fetch` gives, with
         the events added.
 
         Args:
