@@ -80,7 +80,7 @@ FOLDERS: Mapping[bytes, str] = {
 
 
 def unwritable(folder: Path, error: OSError) -> StoreError:
-    """What to do where a folder, or a file in it, cannot be written."""
+    """The remedy where a folder, or a file in it, cannot be written."""
     return StoreError(
         f"{folder} cannot be written: {error.strerror or error}. Nothing is lost, what belongs "
         "there stays in the online store: make room, or give the right to write there, and start "
@@ -229,7 +229,7 @@ class Roller:
         ]
 
     def parts(self) -> list[Callable[[], pl.DataFrame]]:
-        """As `rows`, in parts that are read when they are called, each with the columns that it was
+        """As `rows`, in parts that are read when they are called, each with the columns it was
         written with.
         """
         blocks, parts = list(self._blocks()), self.archive.parts()
@@ -240,8 +240,8 @@ class Roller:
         return [*(part.read for part in parts), *waiting]
 
     def expire(self, now: int) -> int:
-        """Remove what became known more than `keep` before `now`, microseconds, from files and from
-        blocks; how many of both.
+        """Remove the blocks and files whose rows became known more than `keep` before `now`,
+        microseconds; returns their number.
         """
         if self.keep is None:
             return 0
@@ -302,7 +302,9 @@ def readable_parts(folder: Path, source: str) -> Sequence[ArchivePart]:
 
 
 def every_part(folder: Path, source: str) -> Sequence[ArchivePart]:
-    """The same with objects whose rows are in another one too."""
+    """Every file of a source's archive; on an object store also objects whose rows are in another
+    one too.
+    """
     if (url := settings.archive_url()) is None:
         return [
             ParquetFile(path)
@@ -391,8 +393,8 @@ class Archive(Protocol):
         ...
 
     def cut(self, last: int, kept: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-        """Remove the rows of commits after `last`; `kept` returns those of a part that stay. A call
-        that was stopped is made again.
+        """Remove the rows of commits after `last`; `kept` returns the rows of a part that stay. A
+        stopped call can be repeated.
         """
         ...
 
@@ -533,8 +535,8 @@ def expire_files(files: Sequence[Path], before: date) -> int:
 
 
 def drop_drafts(folder: Path) -> None:
-    """Remove what processes that were killed left of files which were never whole; the caller holds
-    the lock of those that add files.
+    """Remove unfinished files of killed processes; the caller holds the lock of the processes that
+    add files.
 
     A draft next to its file is of a process that replaces it, which may run.
     """
@@ -845,8 +847,7 @@ def as_today(
 
 @contextmanager
 def broken_files_named(folder: Path | None, source: str) -> Iterator[None]:
-    """Name the file that cannot be read, where something cannot be read of what ingestion keeps of
-    a source below `folder`.
+    """Name the broken file in the error where the files of a source below `folder` cannot be read.
 
     Raises:
         DataError: a file that cannot be read, or files that do not fit together.
@@ -872,7 +873,7 @@ _OWNER: Final = "owner"
 
 
 def claim_folder(folder: Path, store: OnlineStore) -> None:
-    """Note whose a source's folder is, where it has no owner.
+    """Write the owner of a source's folder down, where it has none.
 
     Raises:
         UsageError: another project writes to it, or another development environment.

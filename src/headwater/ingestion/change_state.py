@@ -45,8 +45,8 @@ _LET_GO = 2  # blocks in one commit at most, so that none takes long
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images that came together, none of the future; where to say what became of each record, int8;
-    and as what they are counted.
+    """Images of one batch, none of the future; where the outcome of each record goes, int8; and the
+    count that they add to.
     """
 
     records: RecordBatch
@@ -57,7 +57,7 @@ class ImageBatch:
 
 @dataclass
 class MergedChanges:
-    """What a commit makes of images.
+    """The changes that a commit makes for images.
 
     added: events to add to tiles. removed: events to take out. rows: for the archive. dead: for
     the dead letters. changes: of the store.
@@ -108,7 +108,7 @@ class ChangeState:
     def places(
         self, tiles: ViewTiles, events: pl.DataFrame, tokens: Sequence[bytes]
     ) -> list[bytes]:
-        """Where events stand in a view, those that have its keys and a time."""
+        """The places of events in a view, of events that have its keys and a time."""
         numbered = events.with_columns(
             _token=pl.Series(range(events.height), dtype=pl.Int64)
         ).filter(pl.col(TIME).is_not_null())
@@ -123,7 +123,7 @@ class ChangeState:
         )
 
     def entry(self, events: Iterable[tuple[bytes, kept.EventImages]]) -> dict[bytes, bytes | None]:
-        """What the store is to hold of events, by their tokens."""
+        """The stored entries of events, by their tokens."""
         return {self.image + token: kept.encoded(entry) for token, entry in events}
 
     @property
@@ -151,7 +151,7 @@ class ChangeState:
     def expired(
         self, stored: StoredValues, now: int, but: Mapping[bytes, object], number: int
     ) -> dict[bytes, bytes | None]:
-        """What to drop of events that no window reaches any more; `but` those."""
+        """The changes that drop events which no window reaches any more, except `but`."""
         lasting = self.lasting
         if lasting is None:
             return {}
@@ -268,7 +268,7 @@ class ImageMerge:
         )
 
     def settle(self, number: int) -> MergedChanges:
-        """What the commit makes of them; `number` is the commit's own."""
+        """Merge the images for the commit with this number."""
         merged = self.folded
         lost, won = (
             np.flatnonzero(merged.changed & (merged.before >= 0)),
@@ -299,8 +299,8 @@ class ImageMerge:
     def renewed(
         self, outcome: MergedChanges, sequence: int, views: Collection[str]
     ) -> dict[bytes, bytes | None]:
-        """The records of every view, complete through `sequence`, with what comes and without what
-        goes.
+        """The records of every view, complete through `sequence`, with the added events and without
+        the removed ones.
 
         views: as of `WriterState.views`.
         """
@@ -322,7 +322,7 @@ class ImageMerge:
         return grouped.changes(sequence, views)
 
     def standing(self, tiles: ViewTiles, stretches: Sequence[Stretch]) -> pl.DataFrame:
-        """What stands in stretches of a view's events once this is committed."""
+        """The events that a view holds in some stretches once this is committed."""
         stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
         moved = self.moved.get(stem, {})
         put = sorted(key for key, value in moved.items() if value is not None)
@@ -355,8 +355,8 @@ class ImageMerge:
             )
 
     def _settle_records(self, outcome: MergedChanges) -> None:
-        """Say what became of each image, and which are archived: of an event at most one that says
-        what holds, so that none is doubtful.
+        """Set the outcome of each image, and archive at most one image of an event, so that it is
+        certain which one holds.
         """
         merged, held = self.folded, self.held.height
         archived, again, older, passed = (
@@ -427,7 +427,7 @@ def entries_of(
 
 
 def tokens_of(ids: pl.Series) -> list[bytes]:
-    """What stands for each id."""
+    """The token of each id."""
     return _cut(np.column_stack(words(ids)).tobytes()) if len(ids) else []
 
 

@@ -46,15 +46,15 @@ class Brokers(Protocol):
     """The clocks of brokers that streams are read from."""
 
     def ahead(self, *, doubtful: bool) -> tuple[str, int] | None:
-        """The broker whose clock is furthest from the wall clock, and how far it is ahead of it.
+        """The broker whose clock is furthest from the wall clock, and how far it is ahead.
         doubtful: it may be wrong.
         """
         ...
 
 
 class Anchor:
-    """What the wall clock and the steady clocks of this process showed when the wall clock was last
-    right.
+    """The readings of the wall clock and the steady clocks of this process when the wall clock was
+    last right.
     """
 
     def __init__(self) -> None:
@@ -254,7 +254,7 @@ COMPARED = "compared"
 
 
 class _Broker:
-    """A broker, and what was seen of its clock."""
+    """A broker, and the last readings of its clock."""
 
     def __init__(self, spec: KafkaTopic) -> None:
         self.spec, self.where = spec, f"the Kafka broker at {spec.servers!r}"
@@ -265,7 +265,7 @@ class _Broker:
         self._pauses = iter(_BACKOFF)
 
     def look(self) -> None:
-        """Ask the broker; what goes wrong is said once, and stops nothing."""
+        """Read the broker's clock; a failure is logged once, and stops nothing."""
         try:
             self.seen = importlib.import_module("headwater.ingestion.sources.kafka_client").probe(
                 self.spec
@@ -281,8 +281,8 @@ class _Broker:
         self.why, self.due = why, clock.stopwatch() + wait
 
     def ahead(self) -> int | None:
-        """How far the wall clock is ahead of the broker's now: as it was seen, and what it has
-        moved by itself since.
+        """How far the wall clock is ahead of the broker's now: the last comparison, plus the wall
+        clock's own drift since.
         """
         seen = self.seen
         if seen is None or clock.stopwatch() - self.at > _VALID_FOR:

@@ -1,5 +1,4 @@
-"""A commit: the writer that makes it, the pure function that builds it, and the state that it
-leaves.
+"""A commit: the writer that makes it, the pure function that builds it, and the state after it.
 
 The writer of a source's stream, or of one partition of it: each commit is built from its state,
 written, and becomes its next state.
@@ -139,7 +138,7 @@ class PartitionWriter:
 
     @property
     def state(self) -> WriterState:
-        """What has been committed."""
+        """The committed state."""
         assert self._state is not None
         return self._state
 
@@ -150,9 +149,7 @@ class PartitionWriter:
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """By partition, what its position counts in, where that is known; see
-        `RecordBatch.origins`.
-        """
+        """The origin of each partition's position, where known; see `RecordBatch.origins`."""
         return self.state.origins
 
     @property
@@ -222,7 +219,7 @@ class PartitionWriter:
             )
 
     def unmoved(self) -> Changes:
-        """What the store holds unless another process writes here, or fills the views.
+        """The values that the store holds unless another process writes here, or fills the views.
 
         Raises:
             FencedError: the partition was given to another process, or ingestion is to end.
@@ -236,8 +233,8 @@ class PartitionWriter:
         return {self.place: self.state.encoded, **filling}
 
     def begin(self, since: int, ids: pl.Series, now: int) -> None:
-        """Read the stream from what was received at `since` on, and take events with these ids for
-        duplicates; before the first commit.
+        """Before the first commit: read the stream from records received at `since` on, and treat
+        events with these ids as duplicates.
 
         Of events that can be retracted, ids are not looked at.
         """
@@ -312,7 +309,7 @@ class Skip(NamedTuple):
 
 
 class Adopt(NamedTuple):
-    """What the positions of a partition count in from now on."""
+    """The new origin of a partition's positions."""
 
     partition: str
     origin: str
@@ -320,7 +317,7 @@ class Adopt(NamedTuple):
 
 @dataclass(frozen=True)
 class CommitBatch:
-    """What a commit takes in: records, the earlier first; or that records are lost.
+    """The input of a commit: records, the earlier first; or a loss of records.
 
     known: with these records, all that was received by then has been read, microseconds; None is
     the time of the commit.
@@ -337,7 +334,7 @@ class CommitBatch:
 @dataclass(frozen=True, eq=False)
 class Commit:
     """The changes of the store, valid if the keys of `expect` hold these values; the state after
-    them, and what they are.
+    them, and the outcomes.
     """
 
     changes: Changes
@@ -543,7 +540,7 @@ def _expected(records: SortedRecords) -> dict[bytes, bytes | None]:
 
 
 class SortedRecords:
-    """What becomes of records in a commit at `now`, microseconds, after `state`.
+    """The outcome of records in a commit at `now`, microseconds, after `state`.
 
     rows: of accepted events, for the archive; events: the same as views read them; images: those of
     a source with `changes=`.
@@ -621,7 +618,7 @@ class SortedRecords:
     def _accept(
         self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame, outcome: str
     ) -> pl.DataFrame:
-        """Accept the events that are no duplicates: of these that become known with this commit."""
+        """Accept the events of this commit that are no duplicates."""
         events, duplicates = self.deduplication.events(records, arrived, events)
         self.dead_letters += duplicates
         if events.height:
@@ -705,9 +702,7 @@ class Deduplication:
     def events(
         self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame
     ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-        """Of events that become known with this commit, those that are no duplicates; and the
-        others as refused rows.
-        """
+        """The events of this commit that are no duplicates; and the duplicates as refused rows."""
         return self._first(
             records, arrived, events, events[IDENT] if IDENT in events.columns else None
         )
@@ -715,8 +710,8 @@ class Deduplication:
     def requests(
         self, records: RecordBatch, arrived: Arrived
     ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-        """Of events without an id, those whose request arrives for the first time; and the others
-        as refused rows.
+        """The events without an id whose request arrives for the first time; and the others as
+        refused rows.
         """
         events = arrived.events
         if IDENT in events.columns or records.ids is None:
@@ -746,7 +741,7 @@ class Deduplication:
         ]
 
     def refused(self, records: RecordBatch, arrived: Arrived) -> pl.DataFrame:
-        """The refused rows that are to be kept: what may be sent again, only the first time."""
+        """The refused rows to keep: a record that may be sent again is kept once."""
         dead = arrived.dead
         if not dead.height or records.ids is None or self.ids is None:
             return dead
@@ -766,7 +761,7 @@ class Deduplication:
 
 @dataclass(frozen=True)
 class WriterRules:
-    """What stays as it is while a writer runs.
+    """The constants of a running writer.
 
     acceptance: how records become events. partition: the partition's name; None for the whole
     stream.

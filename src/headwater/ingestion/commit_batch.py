@@ -210,8 +210,8 @@ class BatchCommitter:
         )
 
     def _settled(self, ingestor: SourceIngestor, batch: SparkBatch) -> BatchPosition | None:
-        """Of a batch that does not follow: None where it is the last committed one, which Spark
-        repeats.
+        """The position of a batch that does not follow; None where it is the last committed one,
+        which Spark repeats.
 
         Raises:
             DataError: it is another one, unless losses are accepted and this is the first batch
@@ -252,7 +252,7 @@ def _records(piece: Piece, batch: SparkBatch, writer: PartitionWriter) -> Record
 
 
 def _refusal(stored: BatchPosition, query: str | None, batch: SparkBatch) -> str:
-    """Why a batch is refused, and what to do."""
+    """The error of a refused batch, with its remedy."""
     another = (
         "To go on with this checkpoint, give the query another name in queryName() and "
         "headwater_spark.spark_stream(), which begins a new stream; or commit with "

@@ -1,4 +1,4 @@
-"""What a commit took in: record counts by outcome, and the refused records."""
+"""The result of a commit: record counts by outcome, and the refused records."""
 
 from __future__ import annotations
 

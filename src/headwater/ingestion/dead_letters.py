@@ -51,7 +51,7 @@ _OUTCOME_NAMES = {
 
 @dataclass(frozen=True)
 class Replayed(Readable):
-    """What a replay did, or with dry_run would do, with the refused records that were chosen.
+    """The result of a replay of refused records; with `dry_run`, the expected result.
 
     records: how many. before: others that an earlier replay has taken in. outcomes: how many are
     accepted, duplicates, filtered, held or refused again. reasons: why those are.
@@ -89,7 +89,7 @@ class DeadLetterFilter(Readable):
     offsets: Sequence[int] = ()
 
     def of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Those of some rows."""
+        """The rows that the filter selects."""
         selected = rows
         if self.reason is not None:
             selected = selected.filter(pl.col("reason").str.contains(self.reason, literal=True))
@@ -214,8 +214,8 @@ def replay_dead_letters(
 def _of_writer(
     store: OnlineStore, source: str, partition: str | None, folder: Path
 ) -> pl.DataFrame:
-    """Those of one writer, of each record the last time that it was refused; `replayed` says
-    whether a replay has taken it in.
+    """The refused records of one writer, each as it was last refused; `replayed` says whether a
+    replay has taken it in.
     """
     rows = Roller(store, keyspace.DEAD, folder / FOLDERS[keyspace.DEAD], source, partition).rows()
     letters = (
@@ -261,7 +261,7 @@ def _replayed_batch(
 
 
 def _tried(acceptance: Acceptance, rows: pl.DataFrame) -> Replayed:
-    """What acceptance says of some records."""
+    """The outcome of accepting some records, without a commit."""
     if not rows.height:
         return Replayed("", 0, 0)
     arrived = acceptance(_records(rows))

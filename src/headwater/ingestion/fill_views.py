@@ -1,4 +1,4 @@
-"""Fill: the records of views that are new in a store, or no longer whole, are made of the past, so
+"""Fill: make the records of views that are new in a store, or no longer whole, from the past, so
 that their first values are whole.
 
 From headwater's own archive: every event that was accepted up to a commit, and the stream from
@@ -123,13 +123,13 @@ _REWIND = (
 
 
 def remedy(writer: PartitionWriter) -> str:
-    """What to do about a store that has lost commits of a writer."""
+    """The remedy for a store that has lost commits of a writer."""
     return _REWIND if writer.progress.sequence else REBUILD
 
 
 def new_views(writer: PartitionWriter) -> list[ViewTiles]:
-    """The views of a writer whose records are not whole, miss a commit, or are made of columns of
-    other types.
+    """The views of a writer to fill: their records are not whole, miss a commit, or are made of
+    columns of other types.
     """
     return [tiles for tiles in writer.acceptance.tiles if not _is_kept(writer, tiles)]
 
@@ -172,7 +172,7 @@ def judge(writer: PartitionWriter, logs: Logs, now: int) -> None:
 
 
 class Fill:
-    """The fill of those views of a writer whose records are not whole, as of `now`, microseconds.
+    """A fill of a writer's views whose records are not whole, as of `now`, microseconds.
 
     logs: what was kept of the stream. The writer goes on by the rules of today; see `judge`.
     replayed: the stream is the history's own continuation, so that nothing can be in both.
@@ -249,9 +249,9 @@ class Fill:
         writer.hold_back([tiles.view.tiles_fingerprint for tiles in self.views])
 
     def _fill_from_images(self, tiles: ViewTiles) -> int:
-        """Make the records of a view of the events that hold, as the store has them. Commits of the
-        stream add what comes to the view, and take out what goes; so here an event is added where
-        it does not stand in the view yet.
+        """Make the records of a view from the stored events that hold. Commits of the stream add
+        and remove events of the view meanwhile; so an event is added here only where the view lacks
+        it.
         """
         writer, name = self.writer, tiles.view.tiles_fingerprint
         place = keyspace.stream_state(name, writer.partition)
@@ -280,8 +280,8 @@ class Fill:
         return filling.events
 
     def _fill(self, tiles: ViewTiles) -> int:
-        """Make the records of a view, part by part, until what came meanwhile is one part at most:
-        its commit makes the view whole.
+        """Make the records of a view, part by part, until the events that arrived meanwhile are one
+        part at most: its commit makes the view whole.
         """
         writer, name, past = self.writer, tiles.view.tiles_fingerprint, self._past
         state_key = keyspace.stream_state(name, writer.partition)
@@ -324,8 +324,8 @@ class Fill:
         writer.filled(name)
 
     def _begin(self, tiles: ViewTiles, state_key: bytes, begun: State) -> tuple[FillParts, Filling]:
-        """What is to be done: the parts that a fill that was stopped has left, or all of them, and
-        then nothing is there of the view.
+        """The work to do: the remaining parts of a stopped fill; or all parts, after the view's
+        records are removed.
         """
         writer = self.writer
         state = read_part(writer.store, tiles.view.tiles_fingerprint, writer.partition)
@@ -379,8 +379,8 @@ def _has_images(
 def _not_standing(
     writer: PartitionWriter, corrections: ChangeState, tiles: ViewTiles, tokens: Sequence[bytes]
 ) -> tuple[pl.DataFrame, Changes]:
-    """Of events by their tokens those that hold and do not stand in a view, and the changes of the
-    store by which they do.
+    """The events, of some tokens, that hold and are missing from a view; and the changes of the
+    store that add them.
     """
     entries = corrections.entries(writer.store, tokens)
     holding = {
@@ -427,8 +427,8 @@ def _keep(
 
 
 def _take_over(writer: PartitionWriter, fresh: Sequence[ViewTiles]) -> None:
-    """Be the one process that fills views of the partition; what the process before has done stays,
-    unless something was erased since.
+    """Become the one process that fills views of the partition; the work of the process before
+    stays, unless something was erased since.
     """
     key, token = keyspace.filling(writer.source.name, writer.partition), secrets.token_bytes(16)
     before = writer.store.get([key])[0]
@@ -524,7 +524,7 @@ def clear_generation(
     writer: PartitionWriter, view: FeatureView, alone: AbstractContextManager[object]
 ) -> None:
     """Remove the records of a generation that nobody reads any more, in a writer's partition; its
-    state goes last, so that a process that is killed goes on.
+    state goes last, so that a killed process resumes.
     """
     state_key = keyspace.stream_state(view.tiles_fingerprint, writer.partition)
     if writer.store.get([state_key])[0] is not None:
@@ -538,8 +538,8 @@ def clear_generation(
 
 @dataclass(frozen=True)
 class FillParts:
-    """What commits after `since` and up to `upto` have accepted, as of T; of the first ones, with
-    the history before them.
+    """The events that the commits after `since` up to `upto` accepted, as of T; for the first
+    commits, with the history before them.
 
     digest: of all that decides what the parts hold. read: gives each part: events, and what else
     its commit changes.
@@ -559,8 +559,8 @@ class FillParts:
 
 @dataclass(frozen=True)
 class Past:
-    """All that a writer's source had before its views are filled. begun: the history that the
-    stream goes on from; None for none.
+    """The past of a writer's source, before its views are filled. begun: the history that the
+    stream continues; None for none.
     """
 
     writer: PartitionWriter
@@ -574,7 +574,7 @@ class Past:
         return read_erased(self.writer.store, self.writer.source)
 
     def parts(self, tiles: ViewTiles, T: int, since: int, upto: int) -> FillParts:
-        """What a view is filled with."""
+        """The parts that a view is filled with."""
         if since == upto:
             return FillParts(T, since, upto, 0, b"", lambda: iter(()))
         corrections = self.writer.corrections
@@ -588,7 +588,7 @@ class Past:
         )
 
     def _events(self, tiles: ViewTiles, T: int, since: int, upto: int) -> FillParts:
-        """The events of the history, then those of the archive."""
+        """The events of the history, then the events of the archive."""
         history, archived = (
             self._history(tiles, T, since),
             self.logs.count(self.logs.archive, since, upto),
@@ -629,7 +629,7 @@ class Past:
         return digest.digest()
 
     def state(self, tiles: ViewTiles, T: int) -> State:
-        """The state of a view whose records are whole now."""
+        """The state of a view whose records have become whole."""
         until = 0 if self.begun is None else self.begun.until
         sequence = self.writer.progress.sequence
         doubtful = until and self.writer.source.id_field is None and not self.replayed
@@ -714,7 +714,7 @@ class Past:
         )
 
     def _images_before(self, corrections: ChangeState) -> list[pl.DataFrame]:
-        """Those of the history that were known when the stream began."""
+        """The images of the history known when the stream began."""
         if self.begun is None or self.writer.source.history is None:
             return []
         images = images_before(corrections.acceptance, self.begun.until, self.erased)
@@ -724,7 +724,7 @@ class Past:
 
 
 def _without(copies: pl.DataFrame, events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Events without those of some rows, which are given by partition and offset."""
+    """Events without the events of some rows, which are given by partition and offset."""
     if not copies.height:
         return events
     left = rows.select(PARTITION, OFFSET).with_row_index(_LEFT_ROW)
@@ -754,8 +754,8 @@ class ChangeHistory:
         return len(self.events)
 
     def parts(self, tiles: ViewTiles, most: int) -> Iterator[tuple[pl.DataFrame, Changes]]:
-        """The events that hold, `most` in a part, and what the store is to keep of them and where
-        they stand in a view.
+        """The events that hold, `most` in a part, and the store's changes for their entries and
+        places in a view.
         """
         for first in range(0, len(self.events), most):
             chunk = self.events[first : first + most]
@@ -871,23 +871,21 @@ class _Candidates:
 
     @cached_property
     def accepted(self) -> pl.DataFrame:
-        """Those that are accepted: the stream's columns, where they came from, and when they became
-        known.
-        """
+        """The accepted rows: the stream's columns, their origin, and when they became known."""
         return self._rows.filter(pl.Series(self._verdicts[0], dtype=pl.Boolean)).select(
             *self._columns
         )
 
     @property
     def lost(self) -> bool:
-        """Whether some would be accepted that are of the future, which only a stream's own records
-        wait for.
+        """Whether some accepted rows would be of the future, for which only a stream's own records
+        wait.
         """
         events = self.writer.acceptance.sound_events(self._all)
         return bool((events[TIME] >= self.T).any())
 
     def ids(self) -> dict[bytes, bytes | None]:
-        """The changes of the store that make its ids those of the events that are accepted."""
+        """The changes of the store that replace its ids by the ids of the accepted events."""
         prefix = keyspace.IDS + keyspace.name(self.writer.name)
         changes: dict[bytes, bytes | None] = {
             key: None for key, _ in self.writer.store.scan(prefix)
@@ -974,8 +972,8 @@ def _forget_images(writer: PartitionWriter) -> None:
 
 
 def _held(writer: PartitionWriter) -> dict[bytes, bytes | None]:
-    """The changes of the store that give held events the columns that the stream has today, and the
-    times that they have by today's rules.
+    """The changes of the store that give held events today's columns of the stream, and times by
+    today's rules.
 
     The rest of these rules judges them when they are released.
     """
@@ -1036,7 +1034,7 @@ def known_by(
 
 
 def overlap(source: Source, now: int, erased: ErasedRows) -> tuple[int, pl.Series] | None:
-    """Of a history that headwater did not write: from when on the stream is to be read,
+    """The overlap with a history that headwater did not write: the time to read the stream from,
     microseconds, and the ids that both may hold.
     """
     if source.history is None or source.id_field is None:
@@ -1053,8 +1051,8 @@ def overlap(source: Source, now: int, erased: ErasedRows) -> tuple[int, pl.Serie
 
 
 def images_before(acceptance: Acceptance, until: int, erased: ErasedRows) -> pl.DataFrame:
-    """The images of a source's history that were known by `until`, as `Acceptance.events_in` gives
-    them, without those of later events, and those that were erased.
+    """The images of a source's history known by `until`, in the form of `Acceptance.events_in`,
+    without later events and erased ones.
 
     Raises:
         DataError: an image without an id, or not said to be before or after a change.
@@ -1115,7 +1113,7 @@ class Logs:
 
 class Accepted:
     """The events of an archive that the rules accept, in the order in which they became known; a
-    copy counts once.
+    duplicate counts once.
 
     archive: of one partition or of several. erased: which rows were erased, and are not read.
     first: ids of a history, and when they were known, that
@@ -1160,8 +1158,8 @@ class Accepted:
             yield events, copies, rows
 
     def verdicts(self, more: pl.DataFrame, T: int) -> tuple[Bool, bytes]:
-        """Which further rows are accepted in addition to those of the archive, bool (n); and the
-        ids accepted within a horizon of T.
+        """Which further rows are accepted in addition to the archive's, bool (n); and the ids
+        accepted within a horizon of T.
         """
         ids, blocks, accepted = self._ids(), [], np.zeros(more.height, np.bool_)
         for rows in self._rows(
@@ -1219,9 +1217,7 @@ class Accepted:
             yield rows.slice(first, ROWS).collect()
 
     def _is_out_of_order(self) -> bool:
-        """Whether rows were added to the archive that had become known before others that are in
-        it.
-        """
+        """Whether rows were added to the archive that had become known before others in it."""
         last = None
         for frame in self.archive:
             low, high, rising = (
@@ -1267,7 +1263,7 @@ def fill_keys(
 
 
 class _Sections:
-    """A view's sections of some keys, made of what commits up to `upto` have accepted; -1 is
+    """A view's sections of some keys, made of the events that commits up to `upto` accepted; -1 is
     nothing, not even the history.
     """
 
@@ -1300,8 +1296,8 @@ class _Sections:
         )
 
     def _catch_up(self) -> None:
-        """Add what was accepted since. Images take back what others have stated, so of these all is
-        made again.
+        """Add the events accepted since. Images take back earlier images, so their sections are
+        made again from all.
         """
         progress = self.writer.progress
         if self.upto == progress.sequence:

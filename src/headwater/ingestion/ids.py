@@ -37,8 +37,8 @@ WIDTH = 4
 
 @dataclass(frozen=True)
 class DedupResult:
-    """Which events are accepted, bool (n); how many of the duplicates differ from the first; the
-    ids to store; the index with these ids.
+    """Which events are accepted, bool (n); the number of duplicates that differ from the first
+    event; the ids to store; the index with these ids.
     """
 
     accepted: Bool
@@ -190,8 +190,8 @@ class DedupIndex:
     def accept(
         self, ids: pl.Series, content: I64, known: int | I64, now: int | None = None
     ) -> DedupResult:
-        """Events in the order in which they came, known at `known`: a duplicate is one whose id was
-        accepted less than the horizon before.
+        """Accept events, in the order of their arrival, known at `known`: a duplicate is an event
+        whose id was accepted less than the horizon before.
 
         Args:
             ids: integers or strings, none null. content: int64 (n), a hash of each event's content.
@@ -222,7 +222,7 @@ class DedupIndex:
 
     @classmethod
     def for_blocks(cls, horizon: int, size: int, now: int) -> DedupIndex:
-        """Without ids, with room for those of stored blocks of so many bytes together."""
+        """An empty index with room for the ids of stored blocks of `size` bytes together."""
         return cls(horizon, IdTables.for_rows(size // (8 * WIDTH), now)) if size else cls(horizon)
 
     def load(self, block: bytes, now: int) -> DedupIndex:
@@ -236,8 +236,8 @@ class DedupIndex:
 
     @property
     def nbytes(self) -> int:
-        """Of memory: of the tables; where these are a later version's, what this one holds in
-        addition.
+        """Bytes of memory of the tables; where these are a later version's, the bytes of the
+        differences.
         """
         return self.tables.version.nbytes
 
@@ -425,8 +425,8 @@ class _ArrayChange:
 
 
 class TableVersion:
-    """One version of arrays that all versions share: the arrays themselves, or how they differ from
-    those of another version.
+    """One version of arrays that all versions share: the arrays themselves, or the differences from
+    another version.
     """
 
     def __init__(self, arrays: list[Words]) -> None:
@@ -449,7 +449,9 @@ class TableVersion:
 
     @property
     def nbytes(self) -> int:
-        """Of memory: of the arrays; of an older version, what it holds in addition to them."""
+        """Bytes of memory of the arrays; of an older version, the bytes of its differences from
+        them.
+        """
         if self.arrays is not None:
             return sum(array.nbytes for array in self.arrays)
         return sum(
@@ -458,9 +460,7 @@ class TableVersion:
         )
 
     def restored(self) -> list[Words]:
-        """The arrays as they are in this version; the versions on the way then say how they differ
-        from it.
-        """
+        """The arrays of this version; the versions on the way become differences from it."""
         path = [self]
         while path[-1].other is not None:
             path.append(path[-1].other)
@@ -541,8 +541,8 @@ def _live(table, times, shift, until):  # type: ignore[no-untyped-def]  # noqa: 
 
 @nb.njit(nogil=True, cache=True)
 def _move(table, times, shift, until, larger):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
-    """Put the rows that are known later than `until` into another table, in which commits count
-    from the first time on.
+    """Move the rows known later than `until` into another table, in which commits count from the
+    first time on.
     """
     size = len(larger)
     for p in range(len(table)):
@@ -560,8 +560,8 @@ def _move(table, times, shift, until, larger):  # type: ignore[no-untyped-def]  
 
 @nb.njit(nogil=True, cache=True)
 def _accept(table, rows, some, places, times, shift, horizon, accepted, slots, before):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913, PLR0917 (compiled)
-    """Put in some rows, those that are no duplicates; how many are of new ids, how many duplicates
-    differ, and how many were put in.
+    """Add the rows that are no duplicates. Returns how many are of new ids, how many duplicates
+    differ, and how many were added.
 
     places: of each row, that of its time. slots, before: are given the rows that were written, and
     what each held.

@@ -246,8 +246,8 @@ _GHOSTS = 60.0
 
 @dataclass(frozen=True)
 class PolledBatch:
-    """The records of one poll; `turns` are those of the partitions then; `known` as of
-    `PartitionWriter.apply`. Or none; or an error.
+    """The records of one poll, or none, or an error; `turns`: of the partitions at that time;
+    `known` as of `PartitionWriter.apply`.
     """
 
     epoch: int
@@ -263,8 +263,8 @@ class PolledBatch:
 
 
 class CommitQueue(queue.Queue[PolledBatch]):
-    """What waits for its commit, bounded by its records: many small polls may wait for a slow
-    commit, and all go into the next one.
+    """Polled records that wait for their commit, bounded by their number: many small polls may wait
+    for a slow commit, and all go into the next one.
     """
 
     def _init(self, maxsize: int) -> None:
@@ -294,7 +294,7 @@ class CommitQueue(queue.Queue[PolledBatch]):
             self.all_tasks_done.wait_for(lambda: not self.unfinished_tasks, seconds)
 
     def done(self, batches: Sequence[PolledBatch]) -> None:
-        """Say that these, which were taken, have been committed or dropped."""
+        """Mark batches that were taken as committed or dropped."""
         for _ in batches:
             self.task_done()
 
@@ -311,7 +311,7 @@ class CommitQueue(queue.Queue[PolledBatch]):
 
 @dataclass
 class SourceReader:
-    """A thread that reads one source, and what it has brought."""
+    """A thread that reads one source, and the records it has read."""
 
     ingestor: SourceIngestor
     stop: threading.Event
@@ -363,12 +363,12 @@ class SourceReader:
         )
 
     def _turn_away(self) -> None:
-        """Tell those who push events here that they are not committed."""
+        """Answer the senders of pushed events that their events are not committed."""
         if self.ingestor.inbox is not None:
             self.ingestor.inbox.give_up(close=False, waiting=True)
 
     def _write(self) -> None:
-        """Read, so that what is read is committed, until stopped, until another process writes, or
+        """Read records and have them committed, until stopped, until another process writes, or
         while the wall clock is right.
         """
         self.fenced = False
@@ -395,8 +395,8 @@ class SourceReader:
             self._give_up()  # others may write before this process does again
 
     def reopen(self, *, fenced: bool = False, filled: bool = False) -> None:
-        """Read again from the stored positions; `fenced` where another process has written, so that
-        what it wrote is read first; `filled` where views are to be filled again first.
+        """Read again from the stored positions; `fenced` where another process has written: its
+        commits are read first; `filled` where views are to be filled again first.
         """
         self.fenced |= fenced
         if fenced or filled:
@@ -471,7 +471,7 @@ class SourceReader:
         return bool(assigned) and not any(self.lag.values())
 
     def _known(self, records: RecordBatch, at: int) -> int:
-        """What was received by then has been read, with these records."""
+        """The time until which all received records have been read, with these records."""
         behind = [n for n, name in enumerate(records.partitions) if self.lag.get(name, 0)]
         if not any(self.lag.values()) or not len(records.at):
             return at if not any(self.lag.values()) else 0
@@ -559,9 +559,7 @@ class SourceCommitter:
             reader.ingestor.finish(reader.stop)
 
     def _settle(self, polled: Sequence[PolledBatch]) -> None:
-        """Commit what was polled, once the wall clock can be right; or nothing, where it was
-        not.
-        """
+        """Commit polled batches once the wall clock can be right; nothing where it was not."""
         why = self._refusal(polled)
         if why is not None:
             self._wait_for_clock(polled, why)
@@ -576,8 +574,8 @@ class SourceCommitter:
             self.reader.commit_seconds = clock.stopwatch() - self.reader.began
 
     def _next(self) -> list[PolledBatch]:
-        """What was polled, in order, as much as goes into a commit; nothing where a held event's
-        time comes first.
+        """The next polled batches, in order, as many as go into a commit; none where the time of a
+        held event comes first.
         """
         reader, due = self.reader, self.reader.ingestor.due()
         wait = (
@@ -633,7 +631,7 @@ class SourceCommitter:
             reader.go.set()
 
     def _take(self, polled: Sequence[PolledBatch]) -> None:
-        """Commit what was polled, and raise what went wrong with reading."""
+        """Commit polled batches, and raise errors of reading."""
         reader = self.reader
         fresh = [batch for batch in polled if batch.error is None and batch.epoch == reader.epoch]
         if fresh or not polled:
@@ -685,7 +683,7 @@ def commit_all(
     stop: threading.Event,
     on_commit: OnCommit | None,
 ) -> None:
-    """Commit what readers bring, each source in a thread of its own; returns when all have ended.
+    """Commit the records of readers, each source in its own thread; returns when all have ended.
 
     The first error ends all of them after the commit under way, and is raised. on_commit: called in
     one thread at a time.

@@ -22,8 +22,8 @@ PARTITIONS_GREW: Final = (
 
 
 class PartitionCount(msgspec.Struct, frozen=True, array_like=True):
-    """How many partitions a stream has, and when it was seen that some were added, microseconds; 0
-    where none were.
+    """The number of a stream's partitions, and when a growth was seen, microseconds; 0 where there
+    was none.
 
     first: when that was seen for the first time. settled: whether all views have been filled since
     without the copies that came by other partitions. Later fills leave them out too.

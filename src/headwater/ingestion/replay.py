@@ -34,8 +34,8 @@ _PARTITION = "history"
 
 @dataclass(frozen=True)
 class ReplayStep(Readable):
-    """A step of a replay: the clock's time in microseconds, what was committed, and the seconds
-    that each commit took.
+    """A step of a replay: the clock's time in microseconds, the commits, and the seconds that each
+    took.
     """
 
     now: int

@@ -1,5 +1,4 @@
-"""Rewind: what a source's state says of itself is made true again, after a failover, a restored
-backup or a wrong clock.
+"""Rewind: make a source's state true again, after a failover, a restored backup or a wrong clock.
 
 A store that has lost its last commits is in an earlier state as a whole: a standby without them
 took over, or an older copy was restored. A stream that can be read again is read on from there, so
@@ -78,7 +77,7 @@ _RESCUED = "lost-commits"  # a file beside the archive, while its rows are in no
 
 @dataclass(frozen=True)
 class RewoundSource(Readable):
-    """What a rewind does to a source, or to one partition of it.
+    """The effect of a rewind on a source, or on one partition of it.
 
     made: the last commit of the store. archived: the last one in a file. acknowledged: the last one
     that senders were told of, 0 for none.
@@ -105,7 +104,7 @@ class RewoundSource(Readable):
 
 @dataclass(frozen=True)
 class Rewound(Readable):
-    """What a rewind does. sources: those, and partitions, that something is done to.
+    """The effects of a rewind. sources: the sources and partitions that it changes.
 
     emptied: whether all records of the store are removed, of every project; views are filled again.
     """
@@ -242,9 +241,7 @@ def _does(rewound: RewoundSource) -> bool:
 
 
 class _Rewind:
-    """Of one partition's writer; found: what is to be done, without rows that are to be judged
-    again.
-    """
+    """A rewind of one partition's writer. rewound: the work, without the rows to judge again."""
 
     def __init__(
         self, writer: PartitionWriter, home: Path, acknowledged: AcknowledgedCommits | None
@@ -273,8 +270,8 @@ class _Rewind:
         )
 
     def run(self) -> RewoundSource:
-        """Do what was found, and judge rows again. Each step can be done twice, so a rewind that
-        was stopped is run again.
+        """Do the work, and judge rows again. Each step can be repeated, so a stopped rewind is run
+        again.
         """
         progress, lost = self.writer.progress, self.lost.rescued.exists() or _has_lost(self.rewound)
         if lost and self.acknowledged is not None:
@@ -339,7 +336,7 @@ class _LostCommits:
             durable(self.kept, self.rescued)
 
     def commit_again(self, acknowledged: AcknowledgedCommits) -> None:
-        """Commit the rows, and count what no file has as lost."""
+        """Commit the rows, and count the records in no file as lost."""
         for first in range(0, self.rows.height, _ROWS):
             self.writer.apply(
                 [self._batch(self.rows[first : first + _ROWS])], clock.now_micros(), 0
@@ -419,7 +416,7 @@ class _Ahead:
         return archived + again.height >= self.progress.accepted
 
     def set_back(self) -> None:
-        """Blocks and files first, which may be done twice; then all that belongs together in one
+        """Change blocks and files first, which can be repeated; then the rest together in one
         commit.
         """
         whole, now, at = self.is_whole, self.now, self.progress.at
@@ -481,8 +478,8 @@ class _Ahead:
         return None if rows is None else rows.filter(pl.col(SEQUENCE) <= self.progress.sequence)
 
     def _blocks(self, waits: Collection[tuple[int, int]]) -> Iterator[tuple[bytes, bytes | None]]:
-        """The blocks that hold times that are later than now, as they are to be; waits: the ids of
-        events that are held again.
+        """The new values of the blocks that hold times later than now; waits: the ids of the events
+        held again.
         """
         for key, value in self.store.scan(keyspace.IDS + keyspace.name(self.writer.name)):
             rows = np.frombuffer(value, np.int64).reshape(-1, WIDTH).copy()
@@ -538,7 +535,7 @@ class _Ahead:
         return isinstance(last, datetime) and last > clock.timestamp(self.now)
 
     def _clipped(self, rows: pl.DataFrame, *, of_archive: bool) -> pl.DataFrame:
-        """Rows known now at the latest; of the archive, without those whose time has not come."""
+        """Rows known by now; of the archive, without rows whose event time has not come."""
         if of_archive:
             rows = rows[np.setdiff1d(np.arange(rows.height), self._early(rows))]
         return rows.with_columns(
@@ -548,8 +545,8 @@ class _Ahead:
         )
 
     def _early(self, rows: pl.DataFrame) -> I64:
-        """Which rows of the archive are events whose time has not come, int64: the commit in the
-        future has released them.
+        """The rows of the archive whose event time has not come, int64: the commit in the future
+        has released them.
         """
         if self.source.changes is not None:
             return np.empty(0, np.int64)
@@ -557,7 +554,7 @@ class _Ahead:
         return events.filter(pl.col(TIME) >= self.now)[ROW].cast(pl.Int64).to_numpy()
 
     def _held_again(self) -> pl.DataFrame:
-        """The events that a rewind that was stopped has held again."""
+        """The events that a stopped rewind has held again."""
         there = self.store.get([self._held])[0]
         return (
             pl.DataFrame()
@@ -568,8 +565,8 @@ class _Ahead:
         )
 
     def _hold_early(self) -> tuple[int, set[tuple[int, int]]]:
-        """Hold those again, under a key that no commit uses, before they are taken out of the
-        archive; how many, and their ids.
+        """Hold early events again, under a key that no commit uses, before they are taken out of
+        the archive; returns their number and ids.
         """
         rows, there = self._made(), self.store.get([self._held])[0]
         frames = [] if there is None else [waiting(there, self.now)]

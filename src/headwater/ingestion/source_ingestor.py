@@ -1,5 +1,5 @@
-"""One source's way into the online store: writers that commit its records, and files that its
-archive is rolled into.
+"""The ingestion of one source: writers that commit its records, and files that its archive is
+rolled into.
 
 The lease of a source's writer, and waiting for a lease that another process holds, to go on in
 its place when that ends.
@@ -156,7 +156,7 @@ class GenerationsToFill(NamedTuple):
 
 
 class SourceIngestor:
-    """What one source's stream is read into. One thread reads and is told of partitions, another
+    """The ingestion of one source's stream. One thread reads and is notified of partitions, another
     one commits.
 
     one_writer: whether one process at a time writes all partitions; then it holds `lease` while it
@@ -248,7 +248,7 @@ class SourceIngestor:
 
     @property
     def writers(self) -> list[PartitionWriter]:
-        """Those that are open."""
+        """The open writers."""
         return list(self._writers.values())
 
     @contextmanager
@@ -313,8 +313,8 @@ class SourceIngestor:
             self.give_up(partitions)
 
     def give_up(self, partitions: Sequence[str | None]) -> None:
-        """What is written next is read from the store first: another process writes these
-        partitions, or all (None), or has done so.
+        """Read the store again before the next commit: another process writes these partitions, or
+        all (None), or has done so.
         """
         with self._lock:
             self._rolled()  # their remaining blocks are for the new owners to move
@@ -352,7 +352,7 @@ class SourceIngestor:
             return commits
 
     def skip(self, error: RetentionError | RecreatedError, now: int) -> list[Committed]:
-        """Commit that the stream is read on behind what an error says is lost."""
+        """Commit that the stream is read on after the records that an error reports as lost."""
         with self._lock:
             if isinstance(error, RetentionError):
                 return [
@@ -420,13 +420,13 @@ class SourceIngestor:
                 self._rolled()
 
     def _check_fills(self) -> None:
-        """Forget the fills that have ended, and raise what went wrong with one."""
+        """Forget the fills that have ended, and raise the error of one that failed."""
         for fill in [fill for fill in self._fills if fill.done()]:
             self._fills.remove(fill)
             fill.result()
 
     def finish(self, stop: threading.Event) -> None:
-        """Wait until views are filled, and read as they were filled; or until `stop` is set."""
+        """Wait until views are filled and the filled records are read; or until `stop` is set."""
         while not stop.is_set():
             with self._lock:
                 self._check_fills()
@@ -436,8 +436,8 @@ class SourceIngestor:
             wait(fills, timeout=_LOOK)
 
     def close(self) -> None:
-        """Give up filling views, and wait for files that are being made; what goes wrong with them
-        is seen when they are made again.
+        """Stop filling views, and wait for unfinished files; a file that failed is made again
+        later, and its error is raised then.
         """
         with self._lock:
             for writer in [*self._filling.values(), *self._writers.values()]:
@@ -448,7 +448,7 @@ class SourceIngestor:
             wait([self._rolling])
 
     def _rolled(self) -> None:
-        """Wait for files that are being made, and raise what goes wrong."""
+        """Wait for unfinished files, and raise their errors."""
         rolling, self._rolling = self._rolling, None
         if rolling is not None:
             rolling.result()
@@ -515,9 +515,9 @@ class SourceIngestor:
         return writer
 
     def _has_changed(self, writer: PartitionWriter) -> bool:
-        """Have a writer go on by the rules of today, and new generations take the place of records
-        that are read although they lack something; whether there are such that the writer does not
-        know.
+        """Apply today's rules to a writer, and begin new generations for records that are read
+        although they lack something. Returns whether the writer does not know of such a generation
+        yet.
         """
         judge(writer, self._logs(writer.partition), self._begins())
         missing = {tiles.view.tiles_fingerprint for tiles in new_views(writer)}
@@ -773,12 +773,12 @@ class SourceIngestor:
         return clock.now_micros() if self.replayed_from is None else self.replayed_from
 
     def _positions(self, partitions: Sequence[str]) -> dict[str, Position]:
-        """The positions to read on from, of those partitions that are known."""
+        """The known positions to read on from, by partition."""
         positions = {name: self.writer(name).positions for name in partitions}
         return {name: by_name[name] for name, by_name in positions.items() if name in by_name}
 
     def _origin_of(self, partition: str) -> str:
-        """What the position of a partition counts in; "" where that is not known."""
+        """The origin of a partition's position; "" where it is not known."""
         writer = self._writers.get(self._writer_of(partition))
         return "" if writer is None else writer.origins.get(partition, "")
 

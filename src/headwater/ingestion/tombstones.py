@@ -1,4 +1,4 @@
-"""Tombstones: which rows of a source were erased, for everyone who reads its past.
+"""Tombstones: the erased rows of a source, for every reader of its past.
 
 A tombstone is of a key that was erased while a history that headwater did not write may still have
 it. It is salted digests, and has no value of the key. A row is erased if it has the key and was
@@ -55,7 +55,7 @@ class Tombstone(msgspec.Struct, frozen=True):
 
 
 def read_tombstones(store: OnlineStore, source: str) -> list[Tombstone]:
-    """Those of a source."""
+    """The tombstones of a source."""
     return [decoded_tombstone(value) for _, value in store.scan(keyspace.tombstones(source))]
 
 
@@ -76,7 +76,7 @@ def tombstone_of(
     until: int,
     tokens: Collection[bytes] = (),
 ) -> Tombstone:
-    """What says that a key was erased, as far as it was known by `until`, microseconds.
+    """The tombstone of a key that was erased, as far as it was known by `until`, microseconds.
 
     tokens: of the ids of its events, where these are changed by images.
     """
@@ -129,12 +129,12 @@ class ErasedRows:
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns that say whom a row is of."""
+        """The columns with the erased keys."""
         return frozenset(name for tombstone in self.tombstones for name in tombstone.columns)
 
     @property
     def digest(self) -> str:
-        """What names work that leaves them out; "" where none was erased."""
+        """The name of work without the erased rows; "" where none was erased."""
         if not self.tombstones:
             return ""
         data = b"".join(sorted(map(encoded_tombstone, self.tombstones)))
@@ -142,7 +142,7 @@ class ErasedRows:
 
     @property
     def until(self) -> int:
-        """What was known later was not erased, microseconds."""
+        """The time, microseconds, after which known rows are not erased."""
         return max((tombstone.until for tombstone in self.tombstones), default=0)
 
     def of_events(self, events: pl.DataFrame, source: Source) -> Bool:

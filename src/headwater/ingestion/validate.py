@@ -80,7 +80,7 @@ DEAD_SCHEMA: Mapping[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class Arrived:
-    """What records hold.
+    """The contents of records.
 
     rows: each record that could be decoded as the stream's columns, with PARTITION, OFFSET and AT.
     events: those that pass the source's filter and are sound: what views read, TIME, IDENT where
@@ -129,8 +129,8 @@ class Acceptance:
         return view_tiles
 
     def warm(self) -> None:
-        """Load what the first events would have to wait for: kernels are compiled once, and read
-        from disk by each process.
+        """Load the code that the first events need: kernels are compiled once, and read from disk
+        by each process.
         """
         self.decode([b"{}"] * FEW)  # records or none: what reads the others is loaded
         none = self.events_of(pl.DataFrame(schema=self.schema))
@@ -204,8 +204,8 @@ class Acceptance:
         return replace(arrived, dead=dead, refused=dead_rows, unexpected=unexpected)
 
     def released(self, held: pl.DataFrame) -> tuple[RecordBatch, Arrived]:
-        """Held rows as records, and what they hold by the rules of today; how far ahead an event
-        may happen was judged when it came.
+        """Held rows as records, and their contents by today's rules; how far ahead an event may
+        happen was judged when it arrived.
         """
         payloads = held[PAYLOAD].to_list() if PAYLOAD in held.columns else []
         rows, none = held.drop(DUE, PAYLOAD, strict=False), np.empty(0, np.int64)
@@ -237,16 +237,16 @@ class Acceptance:
         return {}
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """What views read of rows that pass the source's filter; ROW says where each stands. Of
-        images, KNOWN and BEFORE too.
+        """The columns that views read, of rows that pass the source's filter; ROW is the position
+        of each row. Of images, KNOWN and BEFORE too.
         """
         return self.events_in(
             replace(self.source, history=Frame(rows.with_row_index(ROW))), [ROW], held=True
         )
 
     def sound_events(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """As `events_of`, without those that would be refused; how far ahead of its record an event
-        may happen was judged when it came.
+        """As `events_of`, without events that would be refused; how far ahead of its record an
+        event may happen was judged when it arrived.
         """
         events = self.events_of(rows)
         reasons = replace(self, future=_EVER)._reasons(events, rows)  # noqa: SLF001 (its own)
@@ -278,7 +278,7 @@ class Acceptance:
         return ExpectedEvents.for_source(self.source)
 
     def _expected_values(self, rows: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-        """The rows to check, one for each event; null where an image says what was before."""
+        """The rows to check, one for each event; null for an image before a change."""
         assert self._expected is not None
         source, columns = replace(self.source, history=Frame(rows)), self._expected.columns
         values = collect(
@@ -297,7 +297,7 @@ class Acceptance:
 
     @cached_property
     def _exact(self) -> frozenset[str]:
-        """The columns whose very values features give or compare."""
+        """The columns whose exact values features give or compare."""
         features = [feature for view in self.views for feature in view.features]
         return frozenset().union(
             *({*a.columns, *a.extra_columns} for a in features if reads_exactly(a.function))
@@ -322,7 +322,7 @@ class Acceptance:
 
     @property
     def _unselected(self) -> list[str]:
-        """What views read that the source does not select: when a queue's events end."""
+        """Columns that views read and the source does not select: the ends of a queue's events."""
         selected = self.source.columns
         return sorted(
             {
@@ -335,7 +335,7 @@ class Acceptance:
 
     @cached_property
     def decode(self) -> Callable[[Sequence[bytes | None]], Decoded]:
-        """What makes rows of payloads."""
+        """The function that decodes payloads into rows."""
         number = self._time_number
         return decoder(
             self._streamed,
@@ -403,8 +403,8 @@ class Acceptance:
         return reason
 
     def _lacks(self, events: pl.DataFrame) -> list[tuple[pl.Series, str]]:
-        """Which events lack what each must have, and what that is; a change may take time and keys
-        away, and the event counts nowhere.
+        """Which events lack a required value, and which one; a change may take time and keys away,
+        and the event counts nowhere.
         """
         source = self.source
         if source.changes is not None:
@@ -506,7 +506,7 @@ def _arrived(
     events: pl.DataFrame,
     reasons: pl.Series,
 ) -> Arrived:
-    """What rows hold; reasons: why each of their events is refused, or null."""
+    """The contents of rows; reasons: why each of their events is refused, or null."""
     filtered = (
         NOTHING
         if events.height == rows.height
@@ -547,7 +547,7 @@ def _payload(records: RecordBatch, rows: pl.DataFrame, n: int, row: int) -> byte
 
 
 def content_of(events: pl.DataFrame) -> I64:
-    """A hash of what each event says, int64 (n)."""
+    """A hash of each event's content, int64 (n)."""
     return (
         events.drop(ROW, IDENT, strict=False).hash_rows(seed=0).reinterpret(signed=True).to_numpy()
     )
@@ -632,7 +632,7 @@ class TimeNumber:
         return micros * 1000 if self.unit == "ns" else micros // int(UNITS[self.unit])
 
     def numbers(self, rows: pl.DataFrame) -> pl.Series:
-        """The numbers that records wrote; of a timestamp, those of its unit."""
+        """The numbers in the records; of a timestamp, in its unit."""
         column = rows[self.column]
         return (
             column.dt.epoch("us") // int(UNITS[self.unit])
@@ -653,8 +653,8 @@ class TimeNumber:
         )
 
     def in_other_unit(self, numbers: pl.Series, received: pl.Series) -> dict[int, str]:
-        """Which of n numbers are of another unit, and why: in that one they are about when the
-        record was received.
+        """Which of n numbers are in another unit, and why: in that unit they are near the time when
+        the record was received.
 
         Args:
             numbers: as of `numbers`, (n).
@@ -707,7 +707,7 @@ class ExpectedEvents:
 
     @staticmethod
     def for_source(source: Source) -> ExpectedEvents | None:
-        """Those of a source; None without any, which costs nothing."""
+        """The expectations of a source; None without any, which costs nothing."""
         alone = tuple(
             e
             for e in source.expectations
@@ -717,7 +717,7 @@ class ExpectedEvents:
 
     @property
     def columns(self) -> list[str]:
-        """What they are of."""
+        """The columns of the expectations."""
         return sorted({expected.column for expected in self.expectations})
 
     def judged(
@@ -754,7 +754,7 @@ _LARGEST = 1 << 16  # rows of a block that is merged no more
 
 @dataclass(frozen=True, eq=False)
 class _HeldBlock:
-    """The rows of one key of the store, rising by DUE; those before `start` have been released."""
+    """The rows of one key of the store, rising by DUE; rows before `start` have been released."""
 
     key: bytes
     rows: pl.DataFrame
@@ -805,8 +805,8 @@ class HeldEvents:
 
     @staticmethod
     def load(blocks: Mapping[bytes, bytes], at: int) -> HeldEvents:
-        """Those in the values of the store by key, as `put` made them; at: the time of the last
-        commit, microseconds.
+        """The held events in the values of the store by key, as `put` made them; at: the time of
+        the last commit, microseconds.
         """
         decoded = [_sorted(key, record.frame_of(value)) for key, value in blocks.items()]
         return _held(
@@ -832,8 +832,8 @@ class HeldEvents:
         return len(self._blocks)
 
     def release(self, now: int) -> tuple[list[pl.DataFrame], HeldEvents]:
-        """The events whose time is before `now`, in the order of their times, one frame for each
-        schema; and those that are left.
+        """The events with a time before `now`, in order of time, one frame for each schema; and the
+        events still held.
         """
         if self.due is None or self.due >= now:
             return [], self
@@ -850,7 +850,7 @@ class HeldEvents:
     def put(
         self, key: bytes, rows: pl.DataFrame | None
     ) -> tuple[dict[bytes, bytes | None], HeldEvents]:
-        """Hold more rows under a new key; the changes of the store, including those of events
+        """Hold more rows under a new key. Returns the changes of the store, also for the events
         released before, and the new held events.
         """
         changes: dict[bytes, bytes | None] = dict.fromkeys(self.spent)
@@ -872,7 +872,7 @@ class HeldEvents:
 def _held(
     blocks: Sequence[_HeldBlock], spent: Iterable[bytes] = (), looked_at: int = 0
 ) -> HeldEvents:
-    """The held events of these blocks; those whose events have all been released are added to the
+    """The held events of these blocks; blocks whose events have all been released are added to the
     spent ones.
     """
     done = (block.key for block in blocks if block.start == len(block.due))
@@ -882,9 +882,7 @@ def _held(
 
 
 def _to_merge(blocks: Sequence[_HeldBlock], block: _HeldBlock) -> list[_HeldBlock]:
-    """The blocks that are of the level and schema of a new one, if they are so many that they
-    become one.
-    """
+    """The blocks of a new one's level and schema, if they are enough to be merged."""
     if block.rows.height >= _LARGEST:
         return []
     alike = [
@@ -950,7 +948,7 @@ def rules_of(acceptance: Acceptance) -> dict[str, str]:
 
 
 def changed_of(old: Mapping[str, str], new: Mapping[str, str]) -> set[str]:
-    """Which parts of the rules may accept records that were not accepted before."""
+    """The parts of the rules that may accept records which were refused before."""
     changed = {name for name in new if old.get(name) != new[name]}
     keys = [json.loads(rules.get("keys", "[]")) for rules in (new, old)]
     return changed - {"keys"} if all(view_keys in keys[1] for view_keys in keys[0]) else changed
@@ -975,8 +973,8 @@ def conformed(frame: pl.LazyFrame, acceptance: Acceptance, *also: str) -> pl.Laz
 
 
 def altered(frames: Iterable[pl.LazyFrame], acceptance: Acceptance) -> bool:
-    """Whether `conformed` cannot give what decoding would: a column that events are made of was not
-    kept, or its type was another.
+    """Whether `conformed` cannot give the result of decoding: a column that events are made of was
+    not kept, or its type was another.
     """
     columns = needed(acceptance)
     return any(
@@ -993,9 +991,7 @@ def _cast(name: str, had: pl.DataType | None, dtype: pl.DataType) -> pl.Expr:
 
 
 def _is_exact(had: pl.DataType | None, dtype: pl.DataType) -> bool:
-    """Whether values of one type are, cast, what a record would have been decoded to as the
-    other.
-    """
+    """Whether casting values of one type to the other gives what decoding would give."""
     if had is None or had == dtype:
         return had is not None
     if had.is_integer() and dtype.is_integer():

@@ -33,8 +33,8 @@ Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:
-    """What reads one record. It is read by the schema that it was written with, so writers may add
-    and drop fields.
+    """The decoder of one record. It uses the schema that the record was written with, so writers
+    may add and drop fields.
 
     Raises:
         DataError: the file of the schema is missing or is none.
@@ -46,7 +46,7 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
 def record_reader(
     stream: Stream, rewrite: Rewrite
 ) -> Callable[[bytes], tuple[Record, WriterSchema]]:
-    """What reads one record as a dict, with the schema that it was written with. Raises as
+    """The decoder of one record as a dict, with the schema that it was written with. Raises as
     `reader`.
     """
     assert isinstance(stream, BrokerStream)
@@ -83,7 +83,7 @@ class WriterSchema:
 def _parsed(
     rewrite: Rewrite, text: str, references: Mapping[str, str] = MappingProxyType({})
 ) -> WriterSchema:
-    """A schema, after those that it refers to."""
+    """A schema, after the schemas that it refers to."""
     named: dict[str, dict[str, object]] = {}
     for referenced in references.values():
         fastavro.parse_schema(json.loads(referenced, object_hook=rewrite), named_schemas=named)
@@ -117,7 +117,7 @@ _FIXED = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 def check_of(
     schema: object, named: Mapping[str, object] = MappingProxyType({})
 ) -> Callable[[bytes], None] | None:
-    """What refuses a record of a parsed schema that claims too many elements; None where each
+    """A check that refuses a record of a parsed schema with too many elements; None where each
     element takes bytes, which are its bound.
 
     named: types that the schema refers to by their full names.

@@ -12,7 +12,7 @@ from headwater.definitions.connectors import Stream
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:
-    """What reads one line, in bytes after its header and a newline. An empty field is null.
+    """The decoder of one line, in bytes after its header and a newline. An empty field is null.
 
     Numbers and booleans are written as in JSON; true and false in any case.
     """

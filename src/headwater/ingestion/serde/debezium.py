@@ -82,8 +82,8 @@ class _Message(msgspec.Struct):
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct | None]:
-    """What reads one record: a row, or None of a tombstone, which repeats a delete for the broker's
-    compaction.
+    """The decoder of one record: a row, or None of a tombstone, which repeats a delete for the
+    broker's compaction.
 
     Raises:
         DataError: the file of an Avro schema is missing or is none.
@@ -111,7 +111,7 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
 
 
 def _json() -> Callable[[bytes], tuple[Json, _Named]]:
-    """What reads an envelope, and the names of its types where the record holds its schema."""
+    """The decoder of an envelope, and the names of its types where the record holds its schema."""
     decode = msgspec.json.Decoder(_Message | None).decode
     names = lru_cache(_SCHEMAS)(lambda schema: _named(msgspec.json.decode(schema)))
 
@@ -132,7 +132,7 @@ def _json() -> Callable[[bytes], tuple[Json, _Named]]:
 
 
 def _avro(stream: Stream) -> Callable[[bytes], tuple[Json, _Named]]:
-    """What reads an envelope, and the names of the types of the schema that it is written with."""
+    """The decoder of an envelope, and the names of the types in its writer's schema."""
     from headwater.ingestion.serde.avro import record_reader
 
     read_record, names = record_reader(stream, _connect_names), lru_cache(_SCHEMAS)(_named_in_avro)
@@ -145,8 +145,8 @@ def _avro(stream: Stream) -> Callable[[bytes], tuple[Json, _Named]]:
 
 
 def _connect_names(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema whose types have the names of Kafka Connect, and no logical types: values stay the
-    numbers and bytes that JSON has too.
+    """A schema whose types have the names of Kafka Connect, and no logical types: values stay
+    numbers and bytes, as in JSON.
     """
     logical = schema.pop("logicalType", None)
     return {"connect.name": _LOGICAL[logical], **schema} if logical in _LOGICAL else schema
@@ -171,7 +171,7 @@ def _named_in_avro(schema: WriterSchema) -> _Named:
 
 
 def _members(kind: Json, schema: WriterSchema) -> list[Mapping[str, Json]]:
-    """The types of a union, or the one type, those that have a definition; names are resolved."""
+    """The types of a union, or the one type, that have a definition; names are resolved."""
     members = [
         schema.named.get(member) if isinstance(member, str) else member
         for member in (kind if isinstance(kind, list) else [kind])

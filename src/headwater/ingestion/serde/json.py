@@ -40,8 +40,8 @@ from headwater.kernel.arrays import F64, I64, U8, Bool
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:
-    """What reads one record. Of a name that comes twice, the last counts; what the schema does not
-    name is only skipped.
+    """The decoder of one record. Of a repeated name, the last value counts; names outside of the
+    schema are skipped.
     """
     del stream
     return msgspec.json.Decoder(row).decode
@@ -92,7 +92,7 @@ class Payloads(Sequence["bytes | None"]):
 
     @classmethod
     def pack(cls, payloads: Sequence[bytes | None]) -> Payloads:
-        """Payloads in one buffer; those that are in one already stay there."""
+        """Payloads in one buffer; payloads that share one already stay there."""
         if isinstance(payloads, Payloads):
             return payloads
         size = np.fromiter(
@@ -346,7 +346,7 @@ def _literal(data: int, at: int, end: int) -> int:
 
 @nb.njit(nogil=True, cache=True)
 def _date(data: int, at: int, end: int) -> tuple[int, bool]:
-    """Days since 1970 of YYYY-MM-DD, and whether it is a date of that shape."""
+    """Days since 1970 of YYYY-MM-DD, and whether the bytes are such a date."""
     if end - at != 10 or byte(data, at + 4) != 45 or byte(data, at + 7) != 45:
         return 0, False
     year, month, day = (
@@ -360,7 +360,7 @@ def _date(data: int, at: int, end: int) -> tuple[int, bool]:
 
 @nb.njit(nogil=True, cache=True)
 def _same(data: int, at: int, names: int, first: int, size: int) -> bool:
-    """Whether the bytes at `at` are those of a name."""
+    """Whether the bytes at `at` equal a name."""
     for offset in range(size):  # noqa: SIM110 (compiled)
         if byte(data, at + offset) != byte(names, first + offset):
             return False
@@ -592,7 +592,7 @@ def in_schema(micros: pl.Series, dtype: pl.Datetime, timezone: str | None) -> pl
 
 
 def _parse_strings(values: Sequence[object]) -> pl.Series:
-    """Those of the usual shape."""
+    """Parse the timestamps of the usual shape; others are null."""
     strings = [value for value in values if value is not None]
     micros, fits = parse_iso(strings)  # type: ignore[arg-type] # else a TypeError
     parsed = pl.Series(micros, dtype=pl.Int64)

@@ -49,8 +49,8 @@ _WELL_KNOWN: Final = tuple(
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:
-    """What reads one record. A field that can be unset is null where it is; an enum is the name of
-    its value.
+    """The decoder of one record. A field that can be unset is null where it is; an enum is the name
+    of its value.
 
     Raises:
         DataError: the file of descriptors is missing or is none, or has no such message type.
@@ -192,8 +192,8 @@ def _descriptor(text: str, name: str) -> Message:
 
 
 def _pool(files: Iterable[Message]) -> Message:
-    """A pool of the files, each after what it depends on, and of what comes with Protobuf where
-    they use it.
+    """A pool of the files, each after its dependencies, and of Protobuf's own files where they are
+    used.
     """
     pool = descriptor_pool.DescriptorPool()
     by_name = {

@@ -1,4 +1,4 @@
-"""Files that are being appended to: a record a line, its offset the byte at which the line begins.
+"""Files that are appended to: a record is a line, and its offset the byte at which the line begins.
 
 A position goes with what was read, not with a name (see `appended_files`). A file that was renamed
 within the path is read on under its new name, and the next file of the old name from its beginning.
@@ -56,7 +56,7 @@ _COMPRESSED: Final = {
 
 
 class _ReplacedError(Exception):
-    """A file is not what was read of it."""
+    """A file no longer begins with the bytes that were read."""
 
 
 def open_feed(
@@ -156,8 +156,8 @@ class FileFeed:
             self._take_up(new)
 
     def _take_up(self, paths: Sequence[str]) -> None:
-        """Read files that are new, or are not what was read under their names, from where their
-        contents were read to.
+        """Read new files, and replaced files under known names, from where their contents were read
+        to.
 
         Raises:
             RetentionError: a file is not what was read under its name, and that is under no new
@@ -222,8 +222,8 @@ class FileFeed:
         others: Sequence[str],
         positions: Mapping[str, FilePosition],
     ) -> dict[str, str]:
-        """By new name, the name that its content was read under, where the file of that name is
-        another one now, or none.
+        """By new name, the name that its content was read under, where that name is another file's
+        now, or no file's.
 
         unread: those of `paths` that nothing was read of. others: those that are not what was read.
         So a name that got another file is new once its former one was found. Each path comes before
@@ -277,8 +277,8 @@ class FileFeed:
     # ------------------------------------------------------------ lines
 
     def _read(self, most: int) -> RecordBatch | None:
-        """The complete lines that come next in one file; the files take turns, so that none waits
-        for another.
+        """The next complete lines of one file; the files take turns, so that none waits for
+        another.
         """
         paths = sorted(self._files)
         for n in range(len(paths)):
@@ -330,7 +330,7 @@ class FileFeed:
 
 
 def _is_of(path: str, at: FilePosition) -> bool:
-    """Whether a file begins with what was read.
+    """Whether a file begins with the bytes that were read.
 
     Raises:
         DataError: it is gone.
@@ -360,7 +360,7 @@ def _read_up_to(path: str, at: FilePosition) -> ReadFile:
 
 
 def _next_bytes(path: str, read: ReadFile) -> bytes:
-    """What comes next in a file: as much as holds a complete line, if there is one.
+    """The next bytes of a file: as many as hold a complete line, if there is one.
 
     Raises:
         _ReplacedError: it is not what was read of it.
@@ -417,7 +417,7 @@ _LAYOUT: Final = "<qq16s"
 
 
 class FilePosition(NamedTuple):
-    """A byte of a file, and what lies before it.
+    """A byte of a file, and a digest of the bytes before it.
 
     byte: to read on from. shift: the bytes of earlier files of this name, which offsets of records
     count on from. digest: of what was read.
@@ -456,7 +456,7 @@ class FilePosition(NamedTuple):
         return self._replace(shift=max(0, before.offset - self.byte))
 
     def is_of(self, file: BinaryIO) -> bool:
-        """Whether a file still begins with what was read."""
+        """Whether a file still begins with the bytes that were read."""
         return (
             os.fstat(file.fileno()).st_size >= self.byte
             and _digest(*ends(file, self.byte)) == self.digest
@@ -464,7 +464,7 @@ class FilePosition(NamedTuple):
 
 
 def ends(file: BinaryIO, byte: int) -> tuple[bytes, bytes]:
-    """The first bytes of a file, and those before a byte: `WINDOW` of each, if there are so
+    """The first bytes of a file, and the last ones before a byte: `WINDOW` of each, if there are so
     many.
     """
     length = min(byte, WINDOW)
@@ -484,7 +484,7 @@ START: Final = FilePosition(0, 0, _digest(b"", b""))
 
 @dataclass
 class ReadFile:
-    """A file as it was read so far.
+    """A file, as far as it was read.
 
     position: to read on from. head, tail: as of `ends`. node: of the file system, when it was
     looked at last. header: of CSV, the line that goes before each other. unfinished: bytes behind

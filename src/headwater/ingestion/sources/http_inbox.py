@@ -1,5 +1,4 @@
-"""Events that senders push: batches wait in an inbox for the commit that holds them, and only then
-are answered.
+"""Pushed events: batches wait in an inbox for their commit, and are answered after it.
 
 What one commit holds is answered together, so that senders share its cost. A sender that hears
 nothing (the process died, the line broke) sends the same again: ids say what was taken in already.
@@ -38,8 +37,8 @@ _BYTES: Final = 64_000_000
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of the n events of a batch: int8 (n), and by position why each of the refused
-    ones was; the commit's sequence.
+    """The outcomes of the n events of a batch: int8 (n), the reason of each refused event by
+    position, and the commit's sequence.
     """
 
     record_outcomes: NDArray[np.int8]
@@ -77,8 +76,8 @@ class Inbox:
         self._lost: LostError | None = None
 
     def put(self, payloads: Sequence[bytes], key: str | None) -> Future[Settled]:
-        """Leave a batch; the future says what became of it, or fails with BusyError or LostError
-        where it was not committed.
+        """Put a batch into the inbox; the future gives its outcome, or fails with BusyError or
+        LostError where it was not committed.
 
         Args:
             payloads: at least one.
@@ -166,7 +165,7 @@ class Inbox:
         return self._events
 
     def give_up(self, *, close: bool, waiting: bool = False, lost: LostError | None = None) -> None:
-        """Tell the senders of what was taken and not committed to send it again.
+        """Answer the senders of batches that were taken and not committed to send them again.
 
         waiting: those of what waits, too. close: and take nothing any more. lost: why, where the
         store has lost commits.
@@ -213,9 +212,7 @@ def _resolve(batch: _PushedBatch, outcome: Settled | BusyError | LostError) -> N
 
 
 class PushedFeed:
-    """The events of an inbox as a stream of one partition, whose offsets count on from what the
-    store holds.
-    """
+    """The events of an inbox as a stream of one partition; offsets continue the stored ones."""
 
     def __init__(self, inbox: Inbox, assigned: Assigned, revoked: Revoked) -> None:
         self._inbox, self._revoked = inbox, revoked
@@ -252,7 +249,7 @@ class PushedFeed:
         """See `Feed`; senders are answered by `Inbox.settle`."""
 
     def close(self) -> None:
-        """See `Feed`; what was taken and not committed is to be sent again."""
+        """See `Feed`; senders send batches again that were taken and not committed."""
         self._inbox.give_up(close=False)
         self._revoked([PARTITION])
 

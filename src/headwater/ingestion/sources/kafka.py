@@ -99,7 +99,7 @@ def open_feed(
 
 
 class KafkaFeed:
-    """All partitions of a topic, or those that its consumer group gives this member.
+    """All partitions of a topic, or the partitions that its consumer group assigns to this member.
 
     Where one process reads all of them, they are assigned without the group, which would keep those
     of a killed process until its session ends. Such a process is the only one by the lease that it
@@ -290,8 +290,8 @@ class KafkaFeed:
         )
 
     def _not_yet(self, number: I64, offset: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """Which records are to be read: not those of a partition that was lost while they were
-        fetched, nor those that came before.
+        """Which records are to be read: neither records of a partition that was lost while they
+        were fetched, nor earlier ones.
         """
         wanted = np.full(int(number.max(initial=-1)) + 1, np.iinfo(np.int64).max)
         for p, end in self._ends.items():
@@ -300,7 +300,7 @@ class KafkaFeed:
         return np.asarray(offset >= wanted[number])
 
     def _note(self, faults: Iterable[Fault]) -> None:
-        """Faults say that an end was reached, or that something is wrong."""
+        """Note the end of a partition, or an error."""
         for error, p, offset in faults:
             if error.code() == _EOF:
                 self._reached[p] = offset
@@ -342,7 +342,9 @@ class KafkaFeed:
         consumer.pause(begun)
 
     def _take_up(self, timeout: float) -> None:
-        """Look up start offsets of assigned partitions, and start those that are known by now."""
+        """Look up start offsets of assigned partitions, and start the partitions whose offsets are
+        known.
+        """
         if self._lookup is None and self._pending:
             lookup = Lookup(self._assigned, self._ids, dict(self._pending))
             self._lookup = lookup, lookup.start()
@@ -638,12 +640,12 @@ _SHIFT = "@"  # in no base64
 
 
 def origin(topic_id: str, shift: int) -> str:
-    """What the offsets of a partition count in: those of the topic with this id, plus `shift`."""
+    """The origin of a partition's offsets: the topic with this id, plus `shift`."""
     return f"{topic_id}{_SHIFT}{shift}" if shift else topic_id
 
 
 def parts_of(text: str) -> tuple[str, int]:
-    """What `origin` was given.
+    """The arguments that `origin` was called with.
 
     >>> parts_of("WQ+iT"), parts_of("WQ+iT@200"), parts_of("")
     (('WQ+iT', 0), ('WQ+iT', 200), ('', 0))

@@ -262,8 +262,8 @@ def fetcher(consumer: ck.Consumer, client: str) -> Fetcher:
 
 @lru_cache(maxsize=1)
 def loaded() -> ctypes.CDLL | str:
-    """The librdkafka that confluent-kafka has loaded, or why it cannot be called from here, which
-    is logged once.
+    """The librdkafka that confluent-kafka has loaded; or, logged once, why it cannot be called from
+    here.
     """
     why = (
         "this is not CPython of 64 bits"

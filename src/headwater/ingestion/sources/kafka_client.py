@@ -105,7 +105,7 @@ PASSING: Final = frozenset({ALL_DOWN, _DOWN, _LEFT})
 
 
 def settings_of(spec: KafkaTopic) -> dict[str, object]:
-    """What librdkafka is told to connect by; secrets are read here.
+    """The connection settings of librdkafka; secrets are read here.
 
     Raises:
         UsageError: a secret is not set.
@@ -177,8 +177,8 @@ def close_within(consumer: ck.Consumer, seconds: float = PATIENCE) -> bool:
 def topic_partition(
     spec: KafkaTopic, partition: int, offset: int = 0, note: str = ""
 ) -> ck.TopicPartition:
-    """A partition of the topic, an offset in it, and what stands next to the offset where it is
-    committed.
+    """A partition of the topic, an offset in it, and the metadata that is committed with the
+    offset.
     """
     return ck.TopicPartition(spec.topic, partition, offset, metadata=note)
 
@@ -251,9 +251,7 @@ def registry_library() -> ModuleType:
 
 
 def note_of(identity: str) -> str:
-    """What stands next to each offset that a group has committed: the store that its members write
-    to.
-    """
+    """The metadata of each offset that a group commits: the store that its members write to."""
     return f"headwater store {identity}"
 
 
@@ -308,7 +306,7 @@ class TopicState(NamedTuple):
 
 
 class TopicIds:
-    """What a topic is now: its id, and how many partitions it has."""
+    """A topic's current id and number of partitions."""
 
     def __init__(self, spec: KafkaTopic) -> None:
         from confluent_kafka.admin import AdminClient
@@ -411,8 +409,8 @@ _ALIASES: Final = (
 
 @dataclass(frozen=True)
 class Seen:
-    """A look at a broker's clock: how far the wall clock was ahead of it, and what it and the
-    steady clocks showed; microseconds.
+    """A reading of a broker's clock: how far the wall clock was ahead, and the values of the wall
+    clock and the steady clocks; microseconds.
     """
 
     ahead: int
@@ -421,8 +419,8 @@ class Seen:
 
 
 def probe(spec: KafkaTopic) -> Seen:
-    """Compare the wall clock with that of the broker which a topic's settings name; takes 9 seconds
-    at most.
+    """Compare the wall clock with the clock of the broker in a topic's settings; takes 9 seconds at
+    most.
 
     How long the broker takes is never a difference: its time lies between those of asking and of
     its answer.
@@ -479,9 +477,7 @@ def _written(options: dict[str, object]) -> int:
 
 
 def stamps_of(messages: Sequence[ck.Message]) -> I64:
-    """int64 (n, 2): what kind of time each message gives, 0 for none, and the time in
-    milliseconds.
-    """
+    """int64 (n, 2): the kind of time of each message, 0 for none, and the time in milliseconds."""
     return np.fromiter(
         chain.from_iterable(map(ck.Message.timestamp, messages)), np.int64, 2 * len(messages)
     ).reshape(-1, 2)

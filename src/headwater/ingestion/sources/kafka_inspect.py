@@ -20,7 +20,7 @@ _BATCH = 10_000
 
 
 def look(spec: KafkaTopic, *, records: int, watch: float) -> TopicSample:
-    """Read the last `records` of a topic, then what comes for `watch` seconds.
+    """Read the last `records` of a topic, then new records for `watch` seconds.
 
     Raises:
         ConnectError: no answer, access refused, or the topic does not exist.
@@ -92,8 +92,8 @@ def look(spec: KafkaTopic, *, records: int, watch: float) -> TopicSample:
 
 
 def lost_by_compaction(source: Source) -> str | None:
-    """What a compacted topic loses before it is read; None of a topic that is not compacted, or
-    whose settings may not be read.
+    """The records that a compacted topic loses before they are read; None of a topic that is not
+    compacted, or whose settings may not be read.
     """
     spec = source.stream
     assert isinstance(spec, KafkaTopic)

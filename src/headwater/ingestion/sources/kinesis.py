@@ -164,7 +164,7 @@ class KinesisFeed:
     def _batch(
         self, read: Sequence[ShardRecords], ends: Sequence[tuple[str, ShardPosition, ShardPosition]]
     ) -> RecordBatch | None:
-        """One batch of what several shards brought."""
+        """One batch of the records of several shards."""
         moves = [
             *(
                 (records.reader.name, records.first, records.next)
@@ -292,8 +292,8 @@ class KinesisFeed:
         return RecreatedError(str(self._spec), origins, was=was, now=str(now))
 
     def _every(self) -> set[str]:
-        """The shards that are listed, and those that were not read to their end and are not listed
-        any more.
+        """The listed shards, and the shards that were not read to their end and are no longer
+        listed.
         """
         return {
             *self._stream.shards,
@@ -330,7 +330,7 @@ _EXPIRED: Final = "ExpiredIteratorException"
 
 @dataclass(frozen=True)
 class ShardRecords:
-    """What was read of a shard next.
+    """The next records of a shard.
 
     first, next: the positions before and after. payloads; at: when each arrived, microseconds;
     number: of each record in its shard.
@@ -409,7 +409,7 @@ class ShardReader:
             self.stop.wait(max(0.0, _PACE - (clock.stopwatch() - since)))
 
     def _pushed(self, consumer: str) -> Iterator[Answer]:
-        """What a registered consumer is pushed, in their form."""
+        """The records pushed to a registered consumer, as answers of GetRecords."""
         request = {"ConsumerARN": consumer, "ShardId": self.name}
         try:
             yield from pushed(
@@ -438,8 +438,8 @@ class ShardReader:
         )
 
     def _take(self, answer: Answer, *, at_tip: bool) -> bool:
-        """Pass on what was read. at_tip: whether the last answer was at the end of the shard;
-        whether this one is.
+        """Pass records on. at_tip: whether the last answer was at the end of the shard, and whether
+        this one is.
         """
         shard, now = self._shard(), clock.now_micros() // 1000
         behind, records = int(answer.get("MillisBehindLatest") or 0), answer["Records"]
@@ -581,8 +581,8 @@ def pushed(
     position: Callable[[], StartingPosition],
     stop: threading.Event,
 ) -> Iterator[Answer]:
-    """What a shard pushes from a position on, in the form of answers of GetRecords, until its end
-    or `stop`.
+    """The records that a shard pushes from a position on, in the form of answers of GetRecords,
+    until its end or `stop`.
 
     A subscription ends after five minutes, or where another process takes the shard over; then the
     next one begins at `position`.
@@ -639,8 +639,8 @@ _KEY_INDEX, _HASH_INDEX, _DATA = 1, 2, 3  # fields of its Record
 
 
 def payloads_of(data: bytes, first_hash: int, last_hash: int) -> list[bytes]:
-    """The payloads in a record of the stream: itself, or those of the users' records whose hash
-    keys are of the shard.
+    """The payloads in a record of the stream: the record itself, or the users' records with hash
+    keys of the shard.
 
     An aggregate may have been made for the shard as it was before a split. Its producer sends the
     records of other shards again, so they are left out here.
@@ -762,8 +762,8 @@ class ShardPosition:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that the stream lists. closed: whether it gets no more records. first_hash,
-    last_hash: of the keys that it gets.
+    """A shard in the stream's list. closed: whether it gets no more records. first_hash, last_hash:
+    of the keys that it gets.
     """
 
     name: str

@@ -146,7 +146,7 @@ class RecordBatch:
 
     def misplaced(self, stored: Mapping[str, Position]) -> set[str]:
         """The partitions whose records do not follow the stored position: they were read before, or
-        what comes first is missing.
+        records are missing in between.
         """
         return {
             name for name, (first, _) in self.positions.items() if stored.get(name, first) != first
@@ -162,7 +162,7 @@ class RecordBatch:
         return self if fresh.all() else self.take(np.flatnonzero(fresh))
 
     def of_partition(self, partition: str) -> Iterator[RecordBatch]:
-        """Those of one partition; nothing where it does not move."""
+        """The batches of one partition; nothing where it does not move."""
         if partition not in self.positions:
             return
         names = list(self.partitions)
@@ -234,7 +234,7 @@ def joined(polls: Sequence[RecordBatch]) -> list[RecordBatch]:
 
 
 class StoredStream(Protocol):
-    """What the online store knows of a stream that is read into it.
+    """The online store's knowledge of a stream that is read into it.
 
     whole: whether this process reads every partition; otherwise its consumer group says which.
     """
@@ -264,8 +264,8 @@ class Feed(Protocol):
     """
 
     def poll(self, most: int, timeout: float) -> RecordBatch | None:
-        """What there is, at most `most` records; waits up to `timeout` seconds for the first, and
-        gives None if nothing came.
+        """The next records, at most `most`; waits up to `timeout` seconds for the first, and gives
+        None if none came.
 
         Raises:
             RetentionError: the stream no longer has the next record.
@@ -425,7 +425,7 @@ _TOMBSTONES: Final = frozenset({"debezium"})
 
 @dataclass(frozen=True)
 class Decoded:
-    """The rows that payloads hold, and the payloads that hold none.
+    """The decoded rows of payloads, and the payloads without a row.
 
     frame: (m) rows with exactly the schema's columns and dtypes. rows: int64 (m), the position of
     each among the payloads, rising.
@@ -540,7 +540,7 @@ def decoder(
 
 
 def _merged(frame: pl.DataFrame, rows: I64, others: Decoded, places: I64) -> Decoded:
-    """Rows at `rows`, and what the payloads at `places` hold, in order."""
+    """The given rows and the rows of the payloads at `places`, in order."""
     refused = [(int(places[n]), why) for n, why in others.refused]
     rows = np.concatenate([rows, places[others.rows]])
     order = np.argsort(rows, kind="stable")
@@ -548,7 +548,7 @@ def _merged(frame: pl.DataFrame, rows: I64, others: Decoded, places: I64) -> Dec
 
 
 def in_one(chunks: Sequence[tuple[Decoded, int]]) -> Decoded:
-    """What payloads hold, of what parts of them do; each with the number of its payloads."""
+    """The rows of payloads, put together from parts; each with the number of its payloads."""
     if len(chunks) == 1:
         return chunks[0][0]
     begins = np.cumsum([0, *(count for _, count in chunks)]).tolist()
@@ -650,7 +650,7 @@ def _column(
 
 
 def _called(dtype: pl.DataType, stream: Stream, source: Source) -> str:
-    """How a reason names what a value should have been."""
+    """The name of a type in the reason of a refusal."""
     if not isinstance(dtype, pl.Datetime):
         return f"of type {dtype}"
     if stream.timestamps != "iso":
@@ -837,14 +837,14 @@ def row_type(
 
 
 def _kind(dtype: pl.DataType, timestamps: Timestamps | None, name: str) -> Kind:
-    """What a field must be for its column."""
+    """The kind of field that a column needs."""
     if isinstance(dtype, pl.Datetime):
         return Any if timestamps is None else str if timestamps == "iso" else int | float
     return _plain(dtype, name)
 
 
 def _plain(dtype: pl.DataType, name: str) -> Kind:
-    """The same of what may stand inside a list or a struct, too."""
+    """The same for types that may stand inside a list or a struct, too."""
     if isinstance(dtype, pl.List):
         return list[_or_null(_plain(_inner(dtype.inner), name))]  # type: ignore[misc]
     if isinstance(dtype, pl.Struct):

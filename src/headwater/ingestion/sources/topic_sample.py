@@ -1,4 +1,4 @@
-"""What a look at a stream from outside has found."""
+"""The result of looking at a stream from outside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headwater.kernel.arrays import I64
 
 @dataclass(frozen=True)
 class TopicSample:
-    """What was seen of a topic, or of another stream in the same terms.
+    """A sample of a topic, or of another stream in the same terms.
 
     settings: as its broker says. first, last: the first offset and the one after the last, by
     partition. The last records that were read and those that came while it was watched, by
