@@ -1,5 +1,5 @@
-"""Erasing one entity: everything that headwater stores under a key, with a receipt of what was
-removed and what could not be searched.
+"""Erasing one entity: everything that headwater stores under a key, with a receipt of the removed
+records and the places that could not be searched.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ class _Erasure:
         }
 
     def _begin_again(self, view: FeatureView) -> None:
-        """Have the next run make all of a cut that a killed one has begun, which may hold erased
+        """Have the next run make a whole cut again that a killed run has begun: it may hold erased
         rows.
         """
         place = keyspace.state(view.tiles_fingerprint)
@@ -354,7 +354,7 @@ class _Erasure:
         slot: int,
         key: ErasedKey | None = None,
     ) -> list[bytes]:
-        """Where records of both slots stand whose keys have the erased one."""
+        """The places, in both slots, of records whose keys contain the erased one."""
         key = key or self.key
         if set(columns) == key.columns:
             exact = key.bytes_of(columns, dtypes)
@@ -376,7 +376,7 @@ class _Erasure:
         ]
 
     def _mend(self, state_key: bytes) -> None:
-        """Finish what a killed run of a job has decided, so that it writes no erased record
+        """Finish the decided commit of a killed run of a job, so that it writes no erased record
         later.
         """
         if not self.journal.dry_run:
@@ -433,8 +433,8 @@ class _Erasure:
     def _tombstone(
         self, acceptance: Acceptance, values: Mapping[str, object], parts: Sequence[str | None]
     ) -> Tombstone:
-        """What has every fill leave the key out; it is written before anything is changed that a
-        fill reads.
+        """The tombstone by which every fill leaves the key out; it is written before anything is
+        changed that a fill reads.
         """
         source, until = acceptance.source, self.journal.receipt.until
         tombstone = tombstone_of(self.store, source.name, values, until)
@@ -457,8 +457,8 @@ class _Erasure:
         return tombstone
 
     def _history_tombstone(self, source: Source) -> None:
-        """Have every job leave the key out of the history of a source that no stream feeds, as far
-        as it was known when the erasure was asked for.
+        """Have every job leave the key out of the history of a source without a stream, as far as
+        it was known at the request for the erasure.
         """
         columns = sorted(self.key.columns)
         if source.columns is not None and not self.key.columns <= set(source.columns):
@@ -481,7 +481,7 @@ class _Erasure:
             write_tombstone(self.store, source.name, tombstone)
 
     def _past(self, source: Source, columns: Sequence[str], until: int) -> pl.DataFrame:
-        """What the history of a source has, as far as it was known by `until`, microseconds."""
+        """The history of a source, as far as it was known by `until`, microseconds."""
         if source.changes is not None and source in self.streams:
             return images_before(Acceptance(source, self.streams[source], 0), until, ErasedRows())
         return known_by(source, [], columns, None, until, ErasedRows())
@@ -504,7 +504,7 @@ class _Erasure:
     def _state(
         self, acceptance: Acceptance, tombstone: Tombstone, partition: str | None
     ) -> StreamState:
-        """What the store holds of a partition."""
+        """The stored state of a partition."""
         pending = self.journal.receipt.pending.get(f"tokens {acceptance.source.name}", [])
         return StreamState(
             PartitionWriter(acceptance, self.store, partition),
@@ -540,8 +540,8 @@ class _Erasure:
     # ------------------------------------------------------------ caches, manifests, other places
 
     def _caches(self) -> Mapping[str, int]:
-        """Clear the feature cache and the work folders of killed runs: what they hold does not name
-        its keys.
+        """Clear the feature cache and the work folders of killed runs: their contents do not name
+        their keys.
         """
         cache = Cache(self.folder / "cache")
         files = sum(path.is_file() for path in cache.folder.rglob("*"))
@@ -565,7 +565,7 @@ class _Erasure:
         return {"manifests": mark_manifests(self.folder, self.requests, self.journal)}
 
     def _name_the_rest(self) -> None:
-        """What no step searches."""
+        """Name the places that no step searches."""
         for stored_view in stored(self.project):
             if from_production(self.store, stored_view.view):
                 self.journal.not_searched(
@@ -609,7 +609,7 @@ _ELSEWHERE: Final[Mapping[str, str]] = {
 
 
 def _note_deleted_bytes(store: OnlineStore, journal: ErasureJournal) -> None:
-    """Note where bytes of what was deleted may stay."""
+    """Note where deleted bytes may remain."""
     if store.capabilities.remote:
         journal.not_searched(
             "files of the store's server",

@@ -41,7 +41,7 @@ def erase_parts(roller: Roller, state: StreamState, journal: ErasureJournal) -> 
 
 
 def note_objects(source: Source, store: OnlineStore, journal: ErasureJournal) -> None:
-    """Note what an archive on an object store may still hold: nothing locks it, and it may keep
+    """Note the possible remains in an archive on an object store: nothing locks it, and it may keep
     earlier versions.
     """
     url = settings.archive_url()

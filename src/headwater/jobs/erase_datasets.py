@@ -19,8 +19,8 @@ from headwater.training.dataset_manifests import DATASETS, ERASED
 
 
 def mark_manifests(home: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> int:
-    """Mark each known manifest with a rewritten file, or whose training set has the key; the number
-    marked.
+    """Mark each known manifest with a rewritten file, or with the key in its training set; returns
+    the number marked.
 
     A manifest that was moved or deleted is passed over.
     """

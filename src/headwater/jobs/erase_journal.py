@@ -107,7 +107,7 @@ def _check_closed(left: Sequence[Path]) -> None:
 
 
 def _rows(kind: RecordKind, path: Path, columns: Collection[str]) -> tuple[pl.DataFrame, int]:
-    """What says whose the rows of a file are, and how many of its bytes belong to none."""
+    """The columns that identify the owners of a file's rows, and the number of damaged bytes."""
     if kind in CONVERTED:
         return _columns(path, columns), 0
     data, name = path.read_bytes(), str(path)
@@ -121,7 +121,7 @@ def _rows(kind: RecordKind, path: Path, columns: Collection[str]) -> tuple[pl.Da
 
 
 def _columns(path: Path, columns: Collection[str]) -> pl.DataFrame:
-    """Those of these columns that a parquet file, or a segment of the serving log, has."""
+    """The columns, of these, that a parquet file or a segment of the serving log has."""
     try:
         rows = read([path])
     except DataError:  # a segment that was begun just now
@@ -130,7 +130,7 @@ def _columns(path: Path, columns: Collection[str]) -> pl.DataFrame:
 
 
 def _write(kind: RecordKind, path: Path, kept: Bool, file: IO[bytes]) -> object:
-    """Write those rows of a file that are kept."""
+    """Write the kept rows of a file."""
     if kind in CONVERTED:
         return read([path]).collect().filter(pl.Series(kept)).write_parquet(file)
     data, name, folder = path.read_bytes(), str(path), path.parent
@@ -144,8 +144,8 @@ def _write(kind: RecordKind, path: Path, kept: Bool, file: IO[bytes]) -> object:
 
 
 def request_keys(project: Project, key: ErasedKey) -> list[ErasedKey]:
-    """The key as requests name it: by each alias of a view that fills its columns from columns of
-    the request, and as it is.
+    """The key under the names that requests use: of each alias of a view that fills its columns
+    from columns of the request, and as it is.
     """
     views = [
         view

@@ -61,8 +61,8 @@ _ATTEMPTS = 20  # each finds again what to remove
 
 @dataclass(frozen=True)
 class StreamMatches:
-    """What a partition holds of a key: rows by place, the changes that remove them, how many
-    payloads could not be read, and how many rows of the archive are erased.
+    """A partition's records of a key: rows by place, the changes that remove them, the number of
+    unreadable payloads, and the number of erased rows of the archive.
     """
 
     rows: Mapping[str, int]
@@ -72,7 +72,7 @@ class StreamMatches:
 
 
 class StreamState:
-    """What an online store holds of one partition of a source's stream.
+    """The state of one partition of a source's stream in an online store.
 
     Args:
         writer: the partition writer. key: what to erase. tombstone: of the key.
@@ -145,8 +145,8 @@ class StreamState:
             writer.load()
 
     def _begin(self) -> StreamMatches:
-        """Fence a process that fills views, and count the rows of the archive that are erased, once
-        for all runs.
+        """Fence a process that fills views, and count the erased rows of the archive, once for all
+        runs.
         """
         source, partition = self.writer.source.name, self.writer.partition
         changes: dict[bytes, bytes | None] = {
@@ -165,8 +165,8 @@ class StreamState:
     # ------------------------------------------------------------ records
 
     def _records(self) -> StreamMatches:
-        """Remove the records by the key; of those that are filled, what earlier definitions left
-        there.
+        """Remove the records by the key; of views that are filled, the records of earlier
+        definitions.
         """
         removed, changes = defaultdict[str, set[bytes]](set), dict[bytes, bytes | None]()
         stored = filter(self._is_stored, self.acceptance.tiles)
@@ -186,8 +186,8 @@ class StreamState:
         return StreamMatches({name: len(places) for name, places in removed.items()}, changes)
 
     def _wanted(self, tiles: ViewTiles) -> list[bytes]:
-        """The keys of a view to fill: those of erased rows; and of a view by the key, whose records
-        are removed, those of rows that came later. An erased event may have moved to any key.
+        """The keys of a view to fill: the keys of erased rows; and of a view by the key, whose
+        records are removed, the keys of later rows. An erased event may have moved to any key.
         """
         if not self._is_stored(tiles):
             return []
@@ -210,9 +210,7 @@ class StreamState:
         return set(tiles.keyed(self.acceptance.events_of(rows))[2]) if rows.height else set()
 
     def _keys_of_history(self, tiles: ViewTiles) -> set[bytes]:
-        """The keys of a view that erased events have of the history that the stream goes on
-        from.
-        """
+        """The keys that erased events have in a view, of the history that the stream continues."""
         source, start = self.writer.source, stream_start(self.store, self.writer.source.name)
         if start is None or start.partition != self.writer.partition or source.history is None:
             return set()
@@ -229,7 +227,7 @@ class StreamState:
         return read_part(self.store, name, self.writer.partition) is not None
 
     def _places(self, tiles: ViewTiles) -> list[bytes]:
-        """Where the records of a view stand whose keys have the erased one."""
+        """The places of a view's records whose keys contain the erased one."""
         view, dtypes = tiles.view, {name: tiles.schema[name] for name in tiles.view.keys}
         if set(view.keys) == self.key.columns:
             exact = self.key.bytes_of(view.keys, dtypes)
@@ -262,12 +260,12 @@ class StreamState:
 
     @property
     def parts(self) -> list[Callable[[], pl.DataFrame]]:
-        """What reads each part of the archive, in files and not yet."""
+        """The parts of the archive, in files and not yet, each as a function that reads it."""
         return self._logs.archive.parts()
 
     @property
     def anytime(self) -> ErasedRows:
-        """The key's rows, also those that came later."""
+        """The key's rows, later ones included."""
         return ErasedRows((msgspec.structs.replace(self.tombstone, until=FAR),))
 
     @cached_property
@@ -312,14 +310,14 @@ class StreamState:
     # ---------------------------------------- ids, held events, images, rows that wait for files
 
     def _others(self) -> StreamMatches:
-        """Remove what is neither a record nor an image: last what waits for the archive, since that
-        says the ids.
+        """Remove all but records and images: last the blocks that wait for the archive, since they
+        hold the ids.
         """
         return _together(self._held(), self._ids(), *(self._blocks(space) for space in FOLDERS))
 
     def tokens_of_key(self) -> set[bytes]:
-        """What stands for the ids of events that an image gives the key: in the store or in the
-        archive, without those that came later.
+        """The tokens of the ids of events with an image of the key: in the store or in the archive,
+        without later ones.
         """
         corrections, later = self.writer.corrections, self._later_tokens()
         assert corrections is not None
@@ -332,9 +330,7 @@ class StreamState:
         return found
 
     def _later_tokens(self) -> set[bytes]:
-        """What stands for the ids of events whose last image came after the erasure was asked
-        for.
-        """
+        """The tokens of the ids of events whose last image is later than the erasure request."""
         until, found = clock.timestamp(self.erased.until), set[bytes]()
         for read in self.parts:
             rows = read()
@@ -343,7 +339,7 @@ class StreamState:
         return found
 
     def _entries(self) -> dict[bytes, kept.EventImages]:
-        """What the store holds of the key's events, by their tokens; of those that were not changed
+        """The stored entries of the key's events, by their tokens; of events that were not changed
         later.
         """
         assert self.writer.corrections is not None

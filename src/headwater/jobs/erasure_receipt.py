@@ -34,7 +34,7 @@ _FORMAT: Final = 1
 
 
 class RewrittenFile(msgspec.Struct):
-    """A file or object that rows were removed from: path or URL, what it is part of, how many rows,
+    """A file or object without the erased rows: path or URL, what it is part of, how many rows,
     SHA-256 before and after.
     """
 
@@ -46,15 +46,15 @@ class RewrittenFile(msgspec.Struct):
 
 
 class NotSearched(msgspec.Struct, frozen=True):
-    """A place that may still hold the key, and why it was not searched or what to do about it."""
+    """A place that may still hold the key, and why it was not searched, or the remedy."""
 
     place: str
     why: str
 
 
 class MarkedManifest(msgspec.Struct, frozen=True):
-    """The manifest of a training set that was made of erased data; rows: of the key in the training
-    set, which stays as it is.
+    """The manifest of a training set with erased data; rows: of the key in the training set, which
+    stays as it is.
     """
 
     path: str
@@ -62,7 +62,7 @@ class MarkedManifest(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct):
-    """What was asked, what was removed, and what could not be searched.
+    """The erased key, the removed records, and the places that could not be searched.
 
     path: of the receipt's file, None for a dry run.
     columns: of the key. key_hash: HMAC-SHA256 of the key with the secret of the folder; "" of a dry
@@ -199,7 +199,7 @@ class ErasureJournal:
             self.receipt.not_searched.append(note)
 
     def keep_pending(self, name: str, values: set[str]) -> set[str]:
-        """Add values that later steps need to those that an earlier run noted; all of them."""
+        """Add values for later steps to those that an earlier run noted; returns all of them."""
         every = values | set(self.receipt.pending.get(name, []))
         self.receipt.pending[name] = sorted(every)
         self.save()

@@ -1,6 +1,4 @@
-"""Which rows name a key: rows of a source's stream, payloads, requests that were served, stored
-keys.
-"""
+"""Matching rows by key: rows of a source's stream, payloads, served requests, stored keys."""
 
 from __future__ import annotations
 
@@ -88,8 +86,8 @@ class ErasedKey:
 
 
 def any_matches(keys: Iterable[ErasedKey], frame: pl.DataFrame) -> Bool:
-    """Which rows have one of several keys, or one whose column was renamed because a feature has
-    its name; bool (rows).
+    """Which rows have one of several keys, also where a feature of the column's name made the
+    column be renamed; bool (rows).
     """
     renamed_columns = {
         name: f"{PREFIX}given_{name}"
@@ -139,7 +137,7 @@ def _of_key(dtype: pl.DataType) -> pl.DataType:
 
 
 def _elements(value: object) -> list[object]:
-    """The keys in a value: those of a list, or the value alone."""
+    """The keys in a value: the elements of a list, or the value alone."""
     return value if isinstance(value, list) else [value]
 
 
