@@ -1,4 +1,4 @@
-"""Features as they are now: the one read of a feature service, for frames and for plain values."""
+"""Current features: the one read of a feature service, for frames and for plain values."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class OnlineFeatures:
 
     def warm(self) -> None:
         """Compile all code of a read, so that the first one takes no longer than the next; reads
-        keys that are null.
+        null keys.
 
         Raises:
             StoreError: a view that is not in the store.
@@ -198,8 +198,8 @@ class OnlineFeatures:
         third_party_statuses: Mapping[str, bytes] | None = None,
         typed: bool = False,
     ) -> FeatureVector:
-        """The features of one request, asked for at t (microseconds, None is now); raises what
-        `get_online_features` does.
+        """The features of one request at t (microseconds, None is now); raises the errors of
+        `get_online_features`.
 
         `third_party_statuses` are those of third-party values, by feature name, where the caller
         knows them. typed: the request's own values are as `schema` decodes them.
@@ -231,7 +231,7 @@ class OnlineFeatures:
         t: int | None = None,
         third_party_statuses: Mapping[str, bytes] | None = None,
     ) -> FeatureVectors:
-        """As `row`, of requests whose keys and fields stand in columns."""
+        """As `row`, for requests in columns."""
         sizes = {len(column) for column in request.values()}
         if len(sizes) != 1:
             raise DataError(
@@ -251,8 +251,8 @@ class OnlineFeatures:
     def each(
         self, requests: Sequence[Mapping[str, object]], t: int
     ) -> Sequence[FeatureVector | None]:
-        """As `row`, of several requests that are read in one call; None where `row` is to be asked,
-        which then raises an error.
+        """As `row`, for several requests in one read; None where the caller must use `row`, which
+        then raises an error.
 
         Args:
             requests: rows as `schema` decodes them.
@@ -281,7 +281,7 @@ class OnlineFeatures:
     def _completed(
         self, request: Mapping[str, object], read: FeatureVector
     ) -> FeatureVector | None:
-        """The features of a request with those of the request itself; None where one raises."""
+        """The features of a request, with its request features; None where one raises."""
         try:
             return FeatureVector(
                 *self._evaluator.one(request, read.values, read.statuses), read.read_versions
@@ -375,7 +375,7 @@ class OnlineFeatures:
         ).with_words(words)
 
     def _typed(self, request: Mapping[str, object]) -> Mapping[str, object]:
-        """A request's own fields, and what third parties have answered, in their declared types."""
+        """A request's own fields, and the answers of third parties, in their declared types."""
         typed = self.schema.from_row(
             request
             if request.keys() == self._asks
@@ -387,7 +387,7 @@ class OnlineFeatures:
         return typed | self._answers.from_row(answered) if answered else typed
 
     def _typed_columns(self, request: Columns) -> Columns:
-        """As `_typed`, of columns; those of frames are checked by their dtype, and stay."""
+        """As `_typed`, for columns; columns of frames are checked by their dtype, and stay."""
         frame = {name: column for name, column in request.items() if isinstance(column, pl.Series)}
         for schema in (self.schema, self._answers):
             for name, field in schema.fields.items():
@@ -412,15 +412,15 @@ class OnlineFeatures:
         return self._mapped.from_rows(rows)
 
     def _reopen(self) -> None:
-        """Open the views again, whose records were made again since."""
+        """Open the views again, after their records were made again."""
         self.views = {view.name: OnlineView(view, self.store) for view in self.service.views}
         for name in ("_readers", "_evaluator", "_alone", "_only", "dtypes", "_mapped", "schema"):
             self.__dict__.pop(name, None)
 
     @cached_property
     def _readers(self) -> list[CompiledReader | ListReader]:
-        """The views, read in rounds: those whose keys are features follow those of the features;
-        mostly there is one round.
+        """The views, read in rounds: views with features as keys follow the views of these
+        features; mostly there is one round.
 
         In a round, views that are looked up by one list share a reader.
         """

@@ -61,15 +61,15 @@ _ITEM: Final = re.compile(r"^(?P<field>.*)\[(?P<row>\d+)\]$")
 
 
 class Declared(NamedTuple):
-    """A declaration of a field: by what, as errors say it, and as which type."""
+    """A declaration of a field: its context, for errors, and its type."""
 
     context: str
     dtype: type
 
 
 class RowField(NamedTuple):
-    """A field of a row: the features that need it, the keys that it fills with the view that each
-    looks up, and its declarations.
+    """A field of a row: the features that need it, the keys that it fills with the view of each
+    lookup, and its declarations.
     """
 
     needed_by: Sequence[str]
