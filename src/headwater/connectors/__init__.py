@@ -91,7 +91,7 @@ class FileList:
     names: list[str]
 
 
-def found(path: str, ending: str) -> FileList:
+def find_files(path: str, ending: str) -> FileList:
     """The files that `path` names: a file, what a glob matches, or those of a folder that end with
     `ending`.
 

@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 from polars.exceptions import PolarsError, SchemaError
 
-from headwater.connectors import found, remote
+from headwater.connectors import find_files, remote
 from headwater.connectors.shared_schema import shared_schema
 from headwater.definitions.connectors import CsvFiles
 from headwater.errors import DataError, read_error
@@ -93,7 +93,7 @@ def _read(spec: CsvFiles, *, file: str | None = None, **options: object) -> pl.L
     try:
         if spec.is_remote:
             return remote.scan(spec, read, ENDING, file=file)
-        names = found(spec.path, ENDING).names
+        names = find_files(spec.path, ENDING).names
         headers = {name: _header(name, spec) for name in names} if len(names) > 1 else {}
         if headers and any([*header] != [*headers[names[0]]] for header in headers.values()):
             shared_schema(headers, spec.path)  # which refuses other tables among them
@@ -102,7 +102,7 @@ def _read(spec: CsvFiles, *, file: str | None = None, **options: object) -> pl.L
         try:
             frame.collect_schema()
         except SchemaError:
-            # which says what differs
+            # its error names the difference
             shared_schema(
                 {name: read(name, glob=False).collect_schema() for name in names}, spec.path
             )

@@ -14,7 +14,7 @@ import polars as pl
 from headwater import settings
 from headwater.connectors import remote
 from headwater.connectors.snapshots import VersionedTable, version_within
-from headwater.definitions.connectors import checked_options, is_url, place, store_of
+from headwater.definitions.connectors import checked_location, checked_options, is_url, store_of
 from headwater.errors import DataError, DefinitionError, MissingExtraError, given
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class DeltaLake(VersionedTable, called="delta"):
     def _at(
         self, location: str, version: int | None, storage_options: Mapping[str, object] | None
     ) -> None:
-        path = place(location)
+        path = checked_location(location)
         options = checked_options(storage_options) if is_url(path) else {}
         self._set(path=path, version=version, storage_options=options, store=store_of(options))
 

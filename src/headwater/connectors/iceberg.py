@@ -15,7 +15,7 @@ import polars as pl
 from headwater import settings
 from headwater.connectors import remote
 from headwater.connectors.snapshots import VersionedTable, version_within
-from headwater.definitions.connectors import checked_options, is_url, place
+from headwater.definitions.connectors import checked_location, checked_options, is_url
 from headwater.errors import (
     ConnectError,
     DataError,
@@ -85,7 +85,7 @@ class IcebergTable(VersionedTable, called="iceberg"):
             )
         name = fspath(table)
         if name.endswith(_METADATA):
-            name = place(name)
+            name = checked_location(name)
         elif "." not in name.strip(".") or "/" in name:
             raise DefinitionError(
                 f"iceberg(): table is {name!r}; give namespace.table, such as 'shop.payments', or "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater.connectors import found, remote
+from headwater.connectors import find_files, remote
 from headwater.definitions.connectors import JsonLinesFiles
 from headwater.errors import DataError, read_error
 
@@ -27,7 +27,7 @@ def scan(spec: JsonLinesFiles, *, file: str | None = None) -> pl.LazyFrame:
         frame = (
             remote.scan(spec, read, ENDING, file=file)
             if spec.is_remote
-            else read(found(spec.path, ENDING).names, include_file_paths=file)
+            else read(find_files(spec.path, ENDING).names, include_file_paths=file)
         )
         frame.collect_schema()
     except (OSError, PolarsError) as error:

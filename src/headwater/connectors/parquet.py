@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater.connectors import FileList, found, remote
+from headwater.connectors import FileList, find_files, remote
 from headwater.connectors.shared_schema import shared_schema
 from headwater.connectors.snapshots import once_per_call
 from headwater.definitions.connectors import Connector, ParquetFiles
@@ -57,14 +57,14 @@ def layout(spec: ParquetFiles) -> Layout:
     """
     if spec.is_remote:
         return once_per_call(f"files of {spec.fingerprint}", lambda: _remote_layout(spec))
-    files = found(spec.path, ENDING)
+    files = find_files(spec.path, ENDING)
     return _layout(
         spec.path, files, {name: _footer(name, spec.path, _written(name)) for name in files.names}
     )
 
 
 def _remote_layout(spec: ParquetFiles) -> Layout:
-    files = remote.found(spec, ENDING)
+    files = remote.find_files(spec, ENDING)
     with ThreadPoolExecutor(_REQUESTS) as pool:
         schemas = dict(
             zip(

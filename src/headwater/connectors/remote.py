@@ -68,9 +68,9 @@ def scan(spec: Files, read: Read, ending: str, *, file: str | None = None) -> pl
     return rows if file is not None or name is None else rows.drop(name)
 
 
-def found(spec: Files, ending: str) -> FileList:
-    """The files of a URL, as `connectors.found` finds the files of a path; of a glob or a folder,
-    the parquet files with rows.
+def find_files(spec: Files, ending: str) -> FileList:
+    """The files of a URL, as `connectors.find_files` finds the files of a path; of a glob or a
+    folder, the parquet files with rows.
 
     Raises:
         ConnectError, DataError: as `scan`.

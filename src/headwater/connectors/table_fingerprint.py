@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from headwater.connectors import ENDINGS, found, remote, with_file
+from headwater.connectors import ENDINGS, find_files, remote, with_file
 from headwater.definitions.connectors import Connector, Frame, Table
 from headwater.settings import in_project
 
@@ -63,7 +63,7 @@ def digests(root: Path, files: Sequence[Path]) -> dict[str, object]:
 
 def _files(table: Table) -> list[Path]:
     assert not isinstance(table, Frame | Connector)
-    return [Path(name) for name in found(table.path, ENDINGS[type(table).__name__]).names]
+    return [Path(name) for name in find_files(table.path, ENDINGS[type(table).__name__]).names]
 
 
 def _file(path: Path) -> dict[str, object]:

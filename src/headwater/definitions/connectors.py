@@ -59,7 +59,7 @@ class Files(Definition):
             f"{name}(): path",
             f"one path, glob, folder or URL, such as {name}('events/*')",
         )
-        location = place(fspath(path))
+        location = checked_location(fspath(path))
         options = checked_options(storage_options) if is_url(location) else {}
         self._set(path=location, storage_options=options, store=store_of(options))
 
@@ -124,13 +124,18 @@ class CsvFiles(Files, called="csv"):
         dates: DateOrder | None = None,
         storage_options: Mapping[str, object] | None = None,
     ) -> None:
-        one = (
+        is_character = (
             isinstance(separator, str)
             and len(separator) == 1
             and separator.isascii()
             and separator not in '"\r\n'
         )
-        check(one, separator, "csv(): separator", "one character of ASCII, such as ';' or '\\t'")
+        check(
+            is_character,
+            separator,
+            "csv(): separator",
+            "one character of ASCII, such as ';' or '\\t'",
+        )
         if dates is not None:
             check_choice(
                 dates, get_args(DateOrder), "csv(): dates", "the order of dates such as 01/02/2026"
@@ -231,7 +236,7 @@ def as_table(value: object, subject: str) -> Table:
     if isinstance(value, ParquetFiles | CsvFiles | JsonLinesFiles | Frame | Connector):
         return value
     if isinstance(value, str | PathLike):
-        path = place(fspath(value))
+        path = checked_location(fspath(value))
         name = path.partition("?")[0]
         if name.endswith((".jsonl", ".ndjson")):
             return JsonLinesFiles(path)
@@ -301,7 +306,7 @@ _CREDENTIAL: Final = re.compile(
     re.IGNORECASE,
 )
 
-_PLACE: Final = ("endpoint", "account_name")  # options that say which store a URL is of
+_STORE_OPTIONS: Final = ("endpoint", "account_name")  # options that say which store a URL is of
 
 
 def is_url(path: str) -> bool:
@@ -313,7 +318,7 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
-def place(path: str) -> str:
+def checked_location(path: str) -> str:
     """A path of this machine, or a URL that can be read.
 
     Raises:
@@ -408,7 +413,7 @@ def store_of(options: Mapping[str, object]) -> str:
     addresses = {
         name: str(value)
         for name, value in options.items()
-        if any(name_part in name.lower() for name_part in _PLACE)
+        if any(name_part in name.lower() for name_part in _STORE_OPTIONS)
     }
     for name, value in addresses.items():
         if "@" in value or "?" in value:
@@ -853,10 +858,10 @@ def check_schema(schema: Schema | None, timestamps: object, subject: str) -> Non
     )
     for name, dtype in schema.items():
         if not isinstance(name, str) or not (dtype in PYTHON_TYPES or _is_polars(dtype)):
-            known = ", ".join(t.__name__ for t in PYTHON_TYPES)
+            allowed = ", ".join(t.__name__ for t in PYTHON_TYPES)
             raise DefinitionError(
                 f"{subject}: the schema gives {name!r} the type {dtype!r}; give a column's name a "
-                f"polars dtype, or one of {known}"
+                f"polars dtype, or one of {allowed}"
             )
 
 

@@ -102,9 +102,9 @@ class Definition(Readable, metaclass=Spelled):
     def with_fields(self, **fields: object) -> Self:
         """A copy with other values of these fields, in the units that it keeps them in."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        other = object.__new__(type(self))
-        other.__dict__.update(values | fields)
-        return other
+        changed = object.__new__(type(self))
+        changed.__dict__.update(values | fields)
+        return changed
 
     @cached_property
     def fingerprint(self) -> str:
@@ -257,7 +257,7 @@ LINES = 12
 
 _ITEMS = 6  # of a collection
 
-_PART = 160  # characters of one field
+_FIELD_WIDTH = 160  # characters of one field
 
 # an integer in between is a timestamp in microseconds, of the years 1973 to 2286
 _FIRST, _LAST = 10**14, 10**16
@@ -305,7 +305,7 @@ def brief(value: object) -> str:
     ('36h', '[0, 1, 2, 3, 4, 5, and 94 more]', '{a: 0.123457}', "'xxxxxxxxxxxxxxxxxxx")
     """
     if isinstance(value, str):
-        return cut(repr(value), _PART)
+        return cut(repr(value), _FIELD_WIDTH)
     if isinstance(value, float):
         return f"{value:.6g}"
     if type(value) is int and _FIRST <= value < _LAST:
@@ -339,7 +339,7 @@ def _expression(value: object) -> str:
     if polars is None or not isinstance(value, polars.Expr):
         return ""
 
-    return cut(expression_text(value), _PART)
+    return cut(expression_text(value), _FIELD_WIDTH)
 
 
 def _object(value: object) -> str:
@@ -349,9 +349,9 @@ def _object(value: object) -> str:
     fields = getattr(type(value), "__struct_fields__", ())  # of msgspec
     if fields:
         parts = ", ".join(f"{field}={brief(getattr(value, field))}" for field in fields)
-        return cut(f"{type(value).__name__}({parts})", _PART)
+        return cut(f"{type(value).__name__}({parts})", _FIELD_WIDTH)
     has_str = type(value).__str__ is not object.__str__ or not isinstance(value, Readable)
-    return cut(" ".join((str(value) if has_str else repr(value)).split()), _PART)
+    return cut(" ".join((str(value) if has_str else repr(value)).split()), _FIELD_WIDTH)
 
 
 def _table(value: object) -> str:
@@ -368,7 +368,7 @@ def _table(value: object) -> str:
 def _collection(opening: str, items: Iterator[str], closing: str, size: int) -> str:
     shown = list(itertools.islice(items, _ITEMS))
     more = [f"and {size - _ITEMS} more"] if size > _ITEMS else []
-    return cut(opening + ", ".join([*shown, *more]) + closing, _PART)
+    return cut(opening + ", ".join([*shown, *more]) + closing, _FIELD_WIDTH)
 
 
 def _shown(value: object) -> Iterator[tuple[str, object]]:

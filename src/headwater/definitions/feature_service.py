@@ -215,7 +215,7 @@ class FeatureService(Described):
         """The features without training values: third-party features without a history, and request
         features computed from them.
         """
-        kept = {id(member) for member in self._kept}
+        kept = {id(member) for member in self._trainable}
         return tuple(
             name for member in self.features if id(member) not in kept for name in names_of(member)
         )
@@ -229,16 +229,16 @@ class FeatureService(Described):
         """
         if not self.not_in_training:
             return self
-        if not self._kept:
+        if not self._trainable:
             raise DefinitionError(
                 f"feature service {self.name!r}: no feature can be trained on: all come from "
                 "third parties without history=. Serve it with --log-third-party, and give the "
                 "recorded responses as history=, or add other features"
             )
-        return FeatureService(self.name, self._kept)
+        return FeatureService(self.name, self._trainable)
 
     @cached_property
-    def _kept(self) -> list[Member]:
+    def _trainable(self) -> list[Member]:
         """The members that history can answer."""
 
         def answered(view: FeatureView) -> bool:

@@ -50,7 +50,7 @@ class FreshnessBase(Definition):
         return self.scheduled or self.streamed
 
     @property
-    def asked(self) -> bool:
+    def computed_on_request(self) -> bool:
         """Whether values are served, and made only when they are asked for."""
         return self.servable and not self.stored
 

@@ -30,7 +30,7 @@ from headwater.definitions.freshness import on_request
 from headwater.definitions.source import DTYPES, Source, check_dtype
 from headwater.errors import DefinitionError
 
-PLACE = re.compile(r"\{([^{}]*)\}")
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NOT_IN_FINGERPRINT = {"fingerprint": False}  # how answers are come by, not what they say
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -210,13 +210,13 @@ class HttpFeatures(ThirdPartyFeatures):
                 f"{subject}: the url holds a user or a password; send it as "
                 "headers={'Authorization': hw.env('NAME')}"
             )
-        for name in PLACE.findall(self.url):
+        for name in PLACEHOLDER.findall(self.url):
             check_reference(
                 name,
                 self.request,
                 f"{subject}: the url has a place for {name!r}, which request does not name",
             )
-        encoded = re.search(r"[{}\s]", PLACE.sub("", self.url)) is None
+        encoded = re.search(r"[{}\s]", PLACEHOLDER.sub("", self.url)) is None
         check(
             encoded,
             self.url,

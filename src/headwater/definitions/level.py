@@ -124,21 +124,21 @@ class Level(Definition):
             return view.freshness
         if not isinstance(self.features, Mapping):
             return self.features
-        found = self.features.get(view, self.features.get(view.root))
+        freshness = self.features.get(view, self.features.get(view.root))
         # a level names a view as the models are written, and holds for its other versions
-        if found is None:
+        if freshness is None:
             names = {
-                other.name: freshness
-                for other, freshness in self._named.items()
-                if other.version != view.version
+                named.name: freshness
+                for named, freshness in self._named.items()
+                if named.version != view.version
             }
-            found = names.get(view.name, names.get(view.root.name))
-        if found is None and any(other.name == view.name for other in self.features):
+            freshness = names.get(view.name, names.get(view.root.name))
+        if freshness is None and any(named.name == view.name for named in self.features):
             raise DefinitionError(
                 f"Level names a view {view.name!r} that differs from the view {view.name!r} that "
                 "is read; give that view itself, not one that was defined again"
             )
-        return view.freshness if found is None else found
+        return view.freshness if freshness is None else freshness
 
     @property
     def _named(self) -> Mapping[FeatureView, Freshness]:
@@ -153,7 +153,7 @@ class Level(Definition):
     def _soon(self, source: Source) -> Source:
         if isinstance(source.history, Enriched):
             return over(source, self._soon)
-        soon = self._given.get(source)
+        soon = self._delays.get(source)
         return source if soon is None else source.known_within(soon)
 
     def outcome_known_after(self, model: Model) -> int | None:
@@ -161,15 +161,15 @@ class Level(Definition):
         None: as the labels say.
         """
         labels = model.labels
-        soon = self._given.get(labels)
+        soon = self._delays.get(labels)
         if soon is not None:
             return _micros(soon, "known_after")
-        if isinstance(labels.label, Outcome) and labels.label.source in self._given:
-            return labels.label.horizon + _micros(self._given[labels.label.source], "known_after")
+        if isinstance(labels.label, Outcome) and labels.label.source in self._delays:
+            return labels.label.horizon + _micros(self._delays[labels.label.source], "known_after")
         return None
 
     @property
-    def _given(self) -> Mapping[Source | Labels, Duration]:
+    def _delays(self) -> Mapping[Source | Labels, Duration]:
         return cast("Mapping[Source | Labels, Duration]", self.known_after)
 
     def precomputed(self, model: Model) -> Precomputed | None:

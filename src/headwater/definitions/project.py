@@ -268,8 +268,8 @@ def _check_levels(project: Project) -> None:
     """Refuse a level with a view that no model reads: it would change nothing."""
     read = {
         name: view
-        for each in project.views
-        for name, view in ((each.name, each), (each.root.name, each.root))
+        for read_view in project.views
+        for name, view in ((read_view.name, read_view), (read_view.root.name, read_view.root))
     }
     for name, level in project.named_levels.items():
         for view in level.features if isinstance(level.features, Mapping) else ():
@@ -586,7 +586,7 @@ def queryable(source: Source) -> bool:
 
 def _on_request(project: _Views) -> Iterator[Finding]:
     for view in _roots(project):
-        if view.freshness.asked and not queryable(view.source):
+        if view.freshness.computed_on_request and not queryable(view.source):
             yield (
                 view,
                 (

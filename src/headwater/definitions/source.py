@@ -187,7 +187,8 @@ class Source(Described):
             self, "expectations", check_expectations(self.expectations, self.columns, subject)
         )
         if self.changes is not None and any(
-            isinstance(each, Expect) and each.on_violation == "reject" for each in self.expectations
+            isinstance(expectation, Expect) and expectation.on_violation == "reject"
+            for expectation in self.expectations
         ):
             raise DefinitionError(
                 f"{subject}: with changes={self.changes!r}, an event whose change is rejected "
@@ -620,12 +621,12 @@ def check_expectations(
         f"{subject}: expectations",
         "a list of hw.Expect(...) and hw.ExpectRows(...)",
     )
-    for each in checked:
-        if isinstance(each, Expect):
+    for expectation in checked:
+        if isinstance(expectation, Expect):
             check_reference(
-                each.column,
+                expectation.column,
                 columns,
-                f"{subject}: an expectation is of {each.column!r}, which it does not have",
+                f"{subject}: an expectation is of {expectation.column!r}, which it does not have",
             )
     return checked
 

@@ -10,7 +10,7 @@ from os import PathLike
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from headwater.connectors import found, remote, table_fingerprint
+from headwater.connectors import find_files, remote, table_fingerprint
 from headwater.definitions.connectors import (
     AppendedFiles,
     Connector,
@@ -87,7 +87,7 @@ class DebeziumFiles(Connector, called="debezium"):
         lines = (
             remote.scan(self.files, _remote_lines, ".jsonl")
             if self.files.is_remote
-            else pl.scan_lines(found(self.files.path, ".jsonl").names, name=_LINE)
+            else pl.scan_lines(find_files(self.files.path, ".jsonl").names, name=_LINE)
         )
 
         def read(

@@ -18,7 +18,7 @@ import msgspec
 
 from headwater import settings
 from headwater.definitions.connectors import Env
-from headwater.definitions.http_features import PLACE, HttpFeatures, fits
+from headwater.definitions.http_features import PLACEHOLDER, HttpFeatures, fits
 from headwater.definitions.source import DTYPES
 from headwater.errors import DataError, UsageError
 from headwater.serving.third_party.trace_header import TRACEPARENT
@@ -112,7 +112,7 @@ class ThirdPartyCaller:
         )
         self._paths = [(path.split("."), dtype) for path, dtype in http.columns.values()]
         self._body = http.method == "POST"
-        placed = set(PLACE.findall(http.url))
+        placed = set(PLACEHOLDER.findall(http.url))
         self._rest = [
             (position, name) for position, name in enumerate(http.request) if name not in placed
         ]
@@ -159,10 +159,10 @@ class ThirdPartyCaller:
         texts = dict(zip(self._http.request, map(_text, fields), strict=True))
         path, mark, query = self._http.url.partition("?")
         # would change the path
-        if any(texts[name] in ("", ".", "..") for name in PLACE.findall(path)):
+        if any(texts[name] in ("", ".", "..") for name in PLACEHOLDER.findall(path)):
             raise CallError("unfit field", against=False)
         filled = [
-            PLACE.sub(lambda match: quote(texts[match[1]], safe=""), template)
+            PLACEHOLDER.sub(lambda match: quote(texts[match[1]], safe=""), template)
             for template in (path, query)
         ]
         if not self._body:
