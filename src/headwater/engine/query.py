@@ -189,7 +189,7 @@ class StateQuery(Generic[States]):
     make: Callable[[pl.DataFrame], Iterable[States]]
     erased: Callable[[pl.DataFrame, Source], Bool] | None = None
 
-    def left(self, events: pl.DataFrame) -> pl.DataFrame:
+    def without_erased(self, events: pl.DataFrame) -> pl.DataFrame:
         """Events without the erased ones."""
         if self.erased is None or not events.height:
             return events

@@ -51,28 +51,32 @@ class RowWork(Protocol):
         """
         ...
 
-    def asked(self, rows: pl.DataFrame, stage: int) -> RequestSet:
+    def stage_requests(self, rows: pl.DataFrame, stage: int) -> RequestSet:
         """The requests of rows, which have the answers of all stages before, in their order."""
         ...
 
     def answered(
-        self, rows: pl.DataFrame, stage: int, asked: RequestSet, answers: Sequence[FeatureValues]
+        self,
+        rows: pl.DataFrame,
+        stage: int,
+        request_set: RequestSet,
+        answers: Sequence[FeatureValues],
     ) -> pl.DataFrame:
-        """The rows with the answers of a stage, of what `asked` gives for them."""
+        """The rows with the answers of a stage, to its `stage_requests`."""
         ...
 
     def finished(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows, and `kept`, which turns rows with all answers into those that are written."""
+        """Finished rows, of rows with all answers; `to_write` makes the rows to write of them."""
         ...
 
     @property
     def together(self) -> Sequence[str]:
-        """Columns of finished rows; rows with the same values in them are kept in one call. Empty:
-        each row by itself.
+        """Columns of finished rows; rows with the same values in them are written in one call.
+        Empty: each row by itself.
         """
         ...
 
-    def kept(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
+    def to_write(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
         """The rows to write, made of finished rows, and the number of rows left out, by reason."""
         ...
 

@@ -373,7 +373,7 @@ PRESENT, EMPTY, MISSING, EXPIRED, FALLBACK, OVERFLOW = range(6)
 
 
 def status_name(feature: str) -> str:
-    """The column that says what a feature's value is."""
+    """The name of the column with the status of a feature's value."""
     return f"{feature}__status"
 
 
@@ -392,7 +392,7 @@ def counted(feature: Feature) -> Use:
 
 
 def finite(value: Answers) -> tuple[Answers, Bool | None]:
-    """A float that has left float64 as null; and which have, bool (l), None where none has. Values
+    """Floats beyond float64 as null; and which have, bool (l), None where none has. Values
     of maps are made null too.
     """
     if isinstance(value, ListColumn):

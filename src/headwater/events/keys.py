@@ -314,7 +314,7 @@ def string_views(strings: pl.Series) -> StringViews:
         return StringViews(np.empty((0, 2), np.uint64), np.zeros(1, np.int64), valid, None)
     exported = _exported(strings.rechunk())
     array = exported.structure
-    # the last one holds the lengths of those with data
+    # the last buffer holds the lengths of the data buffers
     addresses = array.buffers[_DATA : max(array.n_buffers - 1, _DATA)]
     words = (ctypes.c_uint64 * (2 * array.length)).from_address(
         array.buffers[1] + 16 * array.offset

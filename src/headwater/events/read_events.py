@@ -51,13 +51,13 @@ _NO_CHANGES = ("retractions of nothing", "images that change nothing")
 class Notes:
     """Counts of a read: the rows left out, by reason, and the events read.
 
-    asked, joined: by source and keys, how many rows had a key, and how many of these any event of
+    keyed, joined: by source and keys, how many rows had a key, and how many of these any event of
     it; unlike: an example of both sides.
     """
 
     left_out: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
-    asked: Counter[str] = field(default_factory=Counter)
+    keyed: Counter[str] = field(default_factory=Counter)
     joined: Counter[str] = field(default_factory=Counter)
     unlike: dict[str, str] = field(default_factory=dict)
 
@@ -124,7 +124,7 @@ class Scan:
         )
 
     def counting(self, rows: pl.DataFrame, notes: Notes) -> pl.DataFrame:
-        """The rows that count. The rows include every row that shares an id with one of them.
+        """The rows that count; the given rows include every row that shares an id with one of them.
 
         Of a source with `changes`, one row a version: an image far outside the reach may correct
         one inside, and one that takes an event back needs no time.
@@ -212,7 +212,7 @@ def scan_events(
     within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
     if reach.first is not None:
         within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
-    # what no row may know changes nothing, not even the order in which late events are added up
+    # events that no row may know change nothing, not even the order in which late ones are added
     if known_at is not None:
         knowable = pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
         within &= knowable
@@ -596,8 +596,8 @@ def selected(
     required: Collection[str],
     subject: str,
 ) -> Selected:
-    """The table filtered and selected; `own` are columns kept in addition to the selection where
-    the table has them.
+    """The table filtered and selected; `required` columns are kept in addition to the selection,
+    where the table has them.
 
     Raises:
         DataError: a column that the table does not have, with the nearest name.
@@ -726,7 +726,7 @@ def collect(
     except ColumnNotFoundError as error:
         raise DataError(f"{subject}: {error}") from error
     except (OSError, PolarsError) as error:
-        # polars raises its own, and those of the system and of object stores
+        # polars' own errors, and those of the system and of object stores
         raise DataError(f"{subject} cannot be read: {read_error(error)}") from error
 
 

@@ -29,7 +29,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from headwater.kernel.arrays import I64, Bool
-from headwater.kernel.hashes import OTHER, hashes_of_strings, mixed
+from headwater.kernel.hashes import GOLDEN, hashes_of_strings, mixed
 
 # words of a row of a block: two of the id, when it was accepted, and a hash of the content
 WIDTH = 4
@@ -258,7 +258,7 @@ def words(ids: pl.Series) -> tuple[I64, I64]:
         )
         return whole, mixed(whole)
     texts = ids.cast(pl.String)
-    return hashes_of_strings(texts), hashes_of_strings(texts, OTHER)
+    return hashes_of_strings(texts), hashes_of_strings(texts, GOLDEN)
 
 
 Read = Callable[[Sequence[bytes]], Sequence[bytes | None]]

@@ -93,7 +93,7 @@ class ListColumn:
         )
 
     def slice(self, start: int, stop: int) -> ListColumn:
-        """The answers between two positions, with the lists that they use; `of` must not fall."""
+        """The answers between two positions, with their lists; `list_index` must not fall."""
         valid = None if self.valid is None else self.valid[start:stop]
         first, last = (
             (int(self.list_index[start]), int(self.list_index[stop - 1]))

@@ -169,11 +169,11 @@ class CutLookup:
 
     batch: Batch
     # T, and the times in [since, until) at which it is the one
-    _known: tuple[int, int, int] = (0, 0, 0)
+    _cached: tuple[int, int, int] = (0, 0, 0)
 
     def at(self, t: int) -> int:
         """T of the cut that is to be read at t."""
-        T, since, until = self._known
+        T, since, until = self._cached
         if not since <= t < until:
             T = _last(self.batch, t)[0]
             low, high = t, t + _longest(self.batch)
@@ -181,7 +181,7 @@ class CutLookup:
                 samples = np.unique(np.linspace(low, high, 1000).astype(np.int64))
                 later = int(np.argmax(as_of(self.batch, samples)[0] > T))
                 low, high = int(samples[later - 1]), int(samples[later])
-            self._known = T, T + self.batch.delay, high
+            self._cached = T, T + self.batch.delay, high
         return T
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 FNV: Final = 0x100000001B3
-OTHER: Final = 0x9E3779B97F4A7C15
+GOLDEN: Final = 0x9E3779B97F4A7C15
 """Multipliers of `hashes_of_strings`: the published one, and 2^64 divided by the golden ratio."""
 
 

@@ -1,14 +1,14 @@
-"""Late and corrected events: split the events of each key into layers. Within a layer, known order
-and gone order are event order.
+"""Late and corrected events: split the events of each key into layers. Within a layer, the orders
+of `known` and of `removed_at` are event order.
 
-In such a layer, what a request may see is one range, so one kernel serves events in order, late
-ones and those that are taken back alike; the partial results of the layers are merged, as those of
-tiles are. An event that lasts goes to the first layer of its like whose last known time is not
-later, which needs the fewest layers that exist (the greedy cover of Dilworth's theorem): one where
-nothing is late. One that is taken back goes to the first layer of its like where neither the last
-known nor the last gone time is later; with two times to keep in order, first fit is not proven to
-need the fewest layers. They come in layers of their own, behind the
-others: an event that lasts would close a layer to all that are gone, and most events last.
+In such a layer, a request sees one range of events. So one kernel serves events in order, late
+events and removed events alike; the partial results of the layers are merged, like those of tiles.
+An event that lasts goes to the first layer of lasting events whose last known time is not later.
+This needs the fewest layers (the greedy cover of Dilworth's theorem): one where nothing is late. A
+removed event goes to the first layer of removed events where neither the last known time nor the
+last removal is later; with two times to keep in order, first fit is not proven to need the fewest
+layers. Removed events have their own layers, behind the others: an event that lasts would close a
+layer to all removed ones, and most events last.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from headwater.kernel.arrays import I64, LASTS, NOTHING, Events, RequestTimes
 
 
 def layers(events: Events) -> Iterator[Events]:
-    """The events as layers in known order (and gone order), all with the same keys; `row` says
-    where each event was.
+    """The events as layers in the order of `known` (and of `removed_at`), all with the same keys;
+    `row` is the former position of each event.
 
-    A single layer is the events themselves. Where something is gone, the first layer is of what
-    lasts, even if that is nothing, so that partial results are merged in the same order for any
-    grouping of keys.
+    A single layer is the events themselves. Where events are removed, the first layer holds the
+    lasting ones, even if there are none, so that partial results are merged in the same order for
+    any grouping of keys.
     """
     if len(events.known) == 0:
         yield events
@@ -92,21 +92,21 @@ def _assign(starts, known, removed_at, lasts, layer):  # type: ignore[no-untyped
     lasting, fleeting = 0, 0
     last = np.empty(64, np.int64)  # the last known time of each layer, falling from layer to layer
     # of each layer of retracted events
-    last_known, last_gone = np.empty(64, np.int64), np.empty(64, np.int64)
+    last_known, last_removed = np.empty(64, np.int64), np.empty(64, np.int64)
     for key in range(len(starts) - 1):
         used, taken = 0, 0
         for i in range(starts[key], starts[key + 1]):
             if len(removed_at) > 0 and removed_at[i] < lasts:
                 fits = 0
                 while fits < taken and (
-                    last_known[fits] > known[i] or last_gone[fits] > removed_at[i]
+                    last_known[fits] > known[i] or last_removed[fits] > removed_at[i]
                 ):
                     fits += 1
                 if fits == taken:
                     taken += 1
                     if taken > len(last_known):
-                        last_known, last_gone = _longer(last_known), _longer(last_gone)
-                last_known[fits], last_gone[fits] = known[i], removed_at[i]
+                        last_known, last_removed = _longer(last_known), _longer(last_removed)
+                last_known[fits], last_removed[fits] = known[i], removed_at[i]
                 layer[i] = -1 - fits
                 continue
             low, high = 0, used

@@ -2,8 +2,8 @@
 
 The begin and end of each request's window among the events of its key.
 
-Only for events in known order, and gone in that order too (see `layers`): there, what a request may
-see is one range of positions.
+Only for events in known order that are removed in that order too (see `late_events.layers`): there,
+a request sees one range of positions.
 
 Loops that fold a range of values for each request, in time that does not grow with the range.
 
@@ -15,8 +15,8 @@ value depends only on the events that count, not on what else is in the history.
 All take values (n) and `Ranges`, and write out (l). Where few events are asked for in all, they
 walk the range instead, adding in the very same order: from the left in a block's beginning, from
 the right in its end, and from the left inside one block, as if it began there, so that events which
-are not read change nothing; but from the right where events are gone, since there most ranges lie
-so.
+are not read change nothing; but from the right where events are removed, since there most ranges
+lie so.
 
 States as rows of numbers: two of them become one, and many become one, in compiled loops.
 
@@ -218,7 +218,7 @@ LIFETIME = -1
 
 def known_bounds(events: Events, requests: RequestTimes) -> tuple[I64, I64]:
     """For each request, the range of events of its key that happened before T and are known, and
-    not gone, by K: int64 (l) both.
+    not removed, by K: int64 (l) both.
     """
     begin, stop = np.empty(len(requests.T), np.int64), np.empty(len(requests.T), np.int64)
     _seen(
@@ -261,7 +261,7 @@ def within(
 
 
 def window_bounds(events: Events, requests: RequestTimes, window: Window) -> tuple[I64, I64]:
-    """`within` of what is `seen`: for one window."""
+    """`within` of the events `seen`, for one window."""
     return within(events, requests, window, *known_bounds(events, requests))
 
 
@@ -269,9 +269,9 @@ def blocks(events: Events, window: Window) -> I64:
     """For each event, the position of the first one of its key in the same block, int64 (n).
 
     Blocks are as long as the window and stand on the UTC epoch (lifetime: one block), so a window
-    reaches into at most two. Where events are gone one after the other, a block ends with what may
-    be seen together with its first event, so that there too a range seldom begins and ends inside
-    one block, which folds would have to walk.
+    reaches into at most two. Where events are removed one after the other, a block ends with the
+    last event visible together with its first one, so that there too a range seldom begins and ends
+    inside one block, which folds would have to walk.
     """
     out = np.empty(len(events.t), np.int64)
     length = LIFETIME if window.length is None else window.length
@@ -373,7 +373,7 @@ def _blocks(starts, t, length, out):  # type: ignore[no-untyped-def]
 @nb.njit(nogil=True, cache=True)
 def _blocks_of_removed(starts, t, known, removed_at, length, hop, out):  # type: ignore[no-untyped-def]
     """A block ends where no request can see an event together with the block's first one: too late
-    for its window, or it is gone.
+    for its window, or it is removed.
     """
     for key in range(len(starts) - 1):
         begin = starts[key]

@@ -7,10 +7,9 @@ spans of time, likewise stably, each as one word of its code and its position, s
 pass reads words in their order; the few that still stand wrong within a key are settled by
 insertion.
 
-Copies of an event, by the rule of `id_horizon`.
+Duplicates of an event, by the rule of `id_horizon`.
 
-Images of events that change, as versions that each hold from when they became known until they
-are gone.
+Images of events that change, as versions: each holds from when it became known until it is removed.
 """
 
 from __future__ import annotations
@@ -357,7 +356,7 @@ def _settle(starts, t, order, first, last):  # type: ignore[no-untyped-def]
     """Insertion sort within each key of first:last; False, with the work left undone, where it
     would take long.
     """
-    left = _PATIENCE * (starts[last] - starts[first]) + 1
+    budget = _PATIENCE * (starts[last] - starts[first]) + 1
     for key in range(first, last):
         begin = starts[key]
         for i in range(begin + 1, starts[key + 1]):
@@ -368,8 +367,8 @@ def _settle(starts, t, order, first, last):  # type: ignore[no-untyped-def]
                 t[j], order[j] = t[j - 1], order[j - 1]
                 j -= 1
             t[j], order[j] = when, row
-            left -= i - j
-            if left < 0:
+            budget -= i - j
+            if budget < 0:
                 return False
     return True
 

@@ -84,7 +84,7 @@ def code_strings(
 
 
 def _empty(sizes: Sequence[int], buffers: Sequence[I64]) -> _Table:
-    """A table for strings of sides with so many rows, whose data lie in these buffers."""
+    """An empty table for strings of sides with these numbers of rows and these data buffers."""
     total, starts = sum(sizes), np.cumsum([0, *(len(buffer) for buffer in buffers)])
     addresses = np.concatenate([np.zeros(0, np.int64), *buffers])
     return _Table(

@@ -21,7 +21,7 @@ def warn_of_no_events(requests: Requests, notes: Notes) -> None:
     Warns:
         NoEventsWarning: there is such a source.
     """
-    for subject, rows in notes.asked.items():
+    for subject, rows in notes.keyed.items():
         if min(rows, len(requests.t)) >= _FEWEST and not notes.joined[subject]:
             message = (
                 f"none of the keys of the {len(requests.t):,} rows is one of {subject}, so its "

@@ -45,7 +45,7 @@ class ReplayedRows:
         """The work on rows, by the engine of the resources. It reads no table."""
         raise NotImplementedError
 
-    def asked(self, rows: pl.DataFrame, stage: int) -> RequestSet:
+    def stage_requests(self, rows: pl.DataFrame, stage: int) -> RequestSet:
         """As `RowWork`."""
         try:
             self._run(rows, stage)
@@ -77,7 +77,7 @@ class ReplayedRows:
         """As `RowWork`."""
         return ()
 
-    def kept(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
+    def to_write(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
         """As `RowWork`."""
         return rows, Counter()
 

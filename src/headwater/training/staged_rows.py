@@ -172,7 +172,7 @@ class TrainingRows(StagedRows):
         task = self.model.ranking
         return () if task is None else (task.group, task.item)
 
-    def kept(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
+    def to_write(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
         """As `RowWork`."""
         left_out: Counter[str] = Counter()
         if self.model.ranking is not None:

@@ -158,7 +158,7 @@ def _note_joined(
     subject = f"source {query.source.name!r} by {', '.join(query.keys)}"
     for r, code in zip(requests, codes, strict=True):
         keyed = r.keys.drop_nulls()
-        notes.asked[subject] += keyed.height
+        notes.keyed[subject] += keyed.height
         notes.joined[subject] += int(np.count_nonzero(starts[code + 1] > starts[code]))
         if keyed.height and not notes.joined[subject]:
             request_key, event_key = (

@@ -137,7 +137,7 @@ class _StateRun(Generic[States]):
         buckets = 1 if memory is None else max(1, -(-count * EVENT_BYTES // memory))
         if folder is None or buckets == 1:
             rows = scan.counting(collect(scan.frame, scan.subject), self.run.notes)
-            return StateParts("whole", [partial(self._part, fresh(query, rows.lazy()))])
+            return StateParts("whole", [partial(self._state_part, fresh(query, rows.lazy()))])
         events_folder = folder / "events"
         if not events_folder.exists():
             with renamed(events_folder) as draft:
@@ -159,13 +159,13 @@ class _StateRun(Generic[States]):
         ]
         frames = [pl.scan_parquet(paths, hive_partitioning=False) for paths in files if paths]
         parts: list[Callable[[], StatePart[States]]] = [
-            partial(self._part, frame) for frame in frames
+            partial(self._state_part, frame) for frame in frames
         ]
         # a hash is the same in one version of polars
         return StateParts(f"{buckets} {len(parts)} {pl.__version__}", parts)
 
-    def _part(self, rows: pl.LazyFrame) -> StatePart[States]:
-        events = self.query.left(collect(rows, f"source {self.query.source.name!r}"))
+    def _state_part(self, rows: pl.LazyFrame) -> StatePart[States]:
+        events = self.query.without_erased(collect(rows, f"source {self.query.source.name!r}"))
         return StatePart(events.height, self.query.make(events) if events.height else ())
 
     def _deal(self, scan: Scan, buckets: int, draft: Path) -> None:

@@ -93,7 +93,7 @@ def compute(
     if job.plan.buckets == 1:
         return local.compute(query, requests, run)
     nothing = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
-    # refuse now what must be
+    # raise the errors of the query now
     local.answer(query, nothing, [r.take(NOTHING) for r in requests], EngineRun())
     with workplace(
         _query_print(query, requests), fingerprint_of([before, memory, _versions()])
@@ -559,7 +559,7 @@ def bytes_an_event(sample: pl.DataFrame, columns: Sequence[str]) -> int:
     coded = (
         3 * 8 + (8 if KNOWN in sample.schema else 0) + 9 * len(columns) + 32 * len(string_columns)
     )
-    # half of it for what was read and is not yet given back to the system
+    # half of it for memory that was read into and is not yet given back to the system
     return read + read // 2 + coded + _KERNEL
 
 

@@ -106,12 +106,12 @@ class RowsJob:
         planned, frame = self._answered(ends)
         with spark_errors(f"{_SUBJECT}: Spark cannot compute them"):
             # which is computed for its notes and errors first
-            done = self._kept(frame, planned).persist()
+            done = self._written(frame, planned).persist()
         try:
             for _ in collected(done.where(f"kind != {ROWS}"), _SUBJECT, self.run):
                 pass
             rows = done.where(f"kind = {ROWS}").mapInArrow(
-                unpacked, spark_schema(arrow_of(plain(self.work.kept(planned)[0])).schema)
+                unpacked, spark_schema(arrow_of(plain(self.work.to_write(planned)[0])).schema)
             )
             if before is not None:
                 before(SparkTable(rows, name=_SUBJECT))
@@ -148,7 +148,7 @@ class RowsJob:
             frame = stage.answered(frame)
         return planned, frame
 
-    def _kept(self, frame: DataFrame, planned: pl.DataFrame) -> DataFrame:
+    def _written(self, frame: DataFrame, planned: pl.DataFrame) -> DataFrame:
         """The rows that are written, of rows with all answers."""
         types, memory = (
             {name: planned.schema[name] for name in self.work.together},
@@ -194,7 +194,7 @@ class _Stage:
         cls, rows: RowsJob, number: int, query: Query, request_set: RequestSet
     ) -> _Stage:
         """The stage of a query, with the earliest and the latest request of it."""
-        # between T and K of the ends are those of all rows
+        # T and K of all rows lie between those of the two ends
         reach = reach_of(
             [request_set if request_set.list_rows is None else request_set.list_rows], query.windows
         )

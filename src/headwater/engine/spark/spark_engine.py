@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from headwater.definitions.connectors import Table
     from headwater.engine.row_work import RowWork, WrittenRows
 
-# whose hashes travel with a task, so that events of other keys are dropped where they are read
+# up to so many, their hashes travel with a task: events of other keys are dropped at the read
 _FEW_KEYS = 200_000
 _WORKERS_SEEN = 8  # tasks that tell the versions of their workers
 
@@ -97,7 +97,7 @@ class SparkEngine:
             self.session, query.source, keys, query.columns, reach, request_keys, run
         )
         light = replace(query, source=job.reading.source)
-        # refuses what must be, before Spark works
+        # raises the errors of the query before Spark works
         none = answer(light, job.nothing, [r.take(NOTHING) for r in requests], EngineRun())
         types = compared_as(job.nothing.schema, keys, request_keys, job.subject) if keys else {}
         hashes = pl.concat(

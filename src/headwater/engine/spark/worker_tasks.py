@@ -358,7 +358,7 @@ class MakeStates(Task):
             for bucket in sorted(spilled.buckets):
                 count = 0
                 for rows in spilled.parts(key // self.deal.buckets, self.memory, bucket):
-                    events = self.query.left(fresh(self.query, rows.lazy()).collect())
+                    events = self.query.without_erased(fresh(self.query, rows.lazy()).collect())
                     count += events.height
                     for states in self.query.make(events) if events.height else ():
                         pickled = pickle.dumps(states)
@@ -460,7 +460,7 @@ class DealRows(RowTask):
     def dealt(self, rows: pl.DataFrame) -> Iterator[Blob]:
         """The rows, by bucket."""
         return Deal(self.types, self.buckets).blobs(
-            rows, ROWS, by=self.work.asked(rows, self.stage).keys
+            rows, ROWS, by=self.work.stage_requests(rows, self.stage).keys
         )
 
 
@@ -481,7 +481,7 @@ class AnswerRows(RowTask):
             yield from spilled.read(batches, self.nothing)
             run = EngineRun(threads=1, memory=self.memory)
             for number, rows in enumerate(spilled.frames(ROWS_BUCKET, self.memory // ROWS_SHARE)):
-                request_set = self.work.asked(rows, self.stage)
+                request_set = self.work.stage_requests(rows, self.stage)
                 (answers,) = answer_files(
                     self.query,
                     spilled.files(),
@@ -505,7 +505,7 @@ class FinishRows(RowTask):
         passed: list[Blob] = []
         left_out: Counter[str] = Counter()
         for rows in pass_on(blobs_of(batches), passed):
-            done, missing = self.work.kept(self.work.finished(rows))
+            done, missing = self.work.to_write(self.work.finished(rows))
             left_out.update(missing)
             yield from frame_blobs(0, ROWS, plain(done) if self.as_spark else done)
         yield note_blob(left_out, {})
@@ -546,7 +546,7 @@ class KeepRows(RowTask):
                 ROWS_BUCKET,
             ):
                 if rows is not None:
-                    written, missing = self.work.kept(rows)
+                    written, missing = self.work.to_write(rows)
                     left_out.update(missing)
                     yield from frame_blobs(0, ROWS, plain(written))
         yield note_blob(left_out, {})
@@ -617,7 +617,7 @@ class DealElements(DealRows):
 
     def dealt(self, rows: pl.DataFrame) -> Iterator[Blob]:
         """Rows and elements, by bucket."""
-        request_set = self.work.asked(rows, self.stage)
+        request_set = self.work.stage_requests(rows, self.stage)
         ids = _row_ids(request_set, self.types)
         yield from _by_id(self.buckets).blobs(rows.hstack(ids), ROWS)
         elements = _elements(request_set, ids).hstack(
@@ -683,7 +683,7 @@ class GatherLists(RowTask):
 
     def _gathered(self, rows: pl.DataFrame, elements: pl.DataFrame | None) -> pl.DataFrame:
         plain_rows = rows.drop(_ID)
-        request_set = self.work.asked(plain_rows, self.stage)
+        request_set = self.work.stage_requests(plain_rows, self.stage)
         list_elements = _elements(request_set, [rows[name] for name in _ID])
         answered = self.none if elements is None else elements.unique(_ELEMENT)
         joined = list_elements.join(answered, on=_ELEMENT, how="inner", maintain_order="left")
