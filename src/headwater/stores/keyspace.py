@@ -247,7 +247,7 @@ def block(space: bytes, source: str, sequence: int) -> bytes:
 
 
 def end_of(prefix: bytes) -> bytes | None:
-    """The least key that is above all that begin with a prefix; None where there is none."""
+    """The least key above all keys that begin with a prefix; None where there is none."""
     short = prefix.rstrip(b"\xff")
     return short[:-1] + bytes([short[-1] + 1]) if short else None
 
@@ -272,8 +272,8 @@ def as_number(value: bytes | None, otherwise: int = 0) -> int:
     return otherwise if value is None else int(struct.unpack("<q", value)[0])
 
 
-# seconds in which a service that starts asks whose a store is; each answer has the short time that
-# requests have
+# seconds in which a starting service asks for a store's owner; each try has the short timeout of
+# requests
 _START: Final = 10.0
 
 _PAUSES: Final = Backoff(first=0.1, longest=0.1)
@@ -510,7 +510,7 @@ def opened_for(
 def claim(store: OnlineStore, source: Source) -> None:
     """Note where the stream of a source comes from, if no earlier one is noted."""
     address_key, address = (
-        _place(store, source),
+        _stream_key(store, source),
         None if source.stream is None else source.stream.address,
     )
     if address is not None and store.get([address_key])[0] is None:
@@ -526,7 +526,7 @@ def placed_source(store: OnlineStore, source: Source) -> Source:
         store.namespace + source.name,
         None if source.stream is None else source.stream.address,
     )
-    first = None if address is None else store.get([_place(store, source)])[0]
+    first = None if address is None else store.get([_stream_key(store, source)])[0]
     if address is not None and first is not None and first != address.encode():
         name += "@" + hashlib.sha256(address.encode()).hexdigest()[:8]
     return source if name == source.name else source.stored_as(name)
@@ -603,7 +603,7 @@ def has_moved(source: Source) -> bool:
     return "@" in source.name
 
 
-def _place(store: OnlineStore, source: Source) -> bytes:
+def _stream_key(store: OnlineStore, source: Source) -> bytes:
     return STREAM + name(store.namespace + source.name)
 
 

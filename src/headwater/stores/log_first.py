@@ -1,4 +1,4 @@
-"""A store whose records and state of ingestion are changed one after the other: log first.
+"""Log first: a store that changes its records and its state of ingestion one after the other.
 
 A commit of a partition's writer is made in three steps.
 1. The state decides commit n by compare-and-set: offsets, ids, held events, and the log: the

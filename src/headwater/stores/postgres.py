@@ -361,10 +361,10 @@ class PostgresStore:
         lock, until = struct.unpack("<q", digest[:8])[0], clock.stopwatch() + wait
         connection = self._persistently(lambda _: self._connect())
         try:
-            self._asked(connection, f"SET idle_session_timeout = '{LEASE:g}s'")
-            while not self._asked(connection, "SELECT pg_try_advisory_lock(%b::bigint)", lock):
+            self._scalar(connection, f"SET idle_session_timeout = '{LEASE:g}s'")
+            while not self._scalar(connection, "SELECT pg_try_advisory_lock(%b::bigint)", lock):
                 if clock.stopwatch() >= until:
-                    who = self._asked(connection, HOLDER, lock)
+                    who = self._scalar(connection, HOLDER, lock)
                     holder = (
                         f": process {who.removeprefix('headwater ')}"
                         if isinstance(who, str) and who.startswith("headwater ")
@@ -375,7 +375,7 @@ class PostgresStore:
                         "it, or wait longer"
                     )
                 time.sleep(_LEASE_POLL)
-            with renewed(lambda: self._asked(connection, "SELECT 1")):
+            with renewed(lambda: self._scalar(connection, "SELECT 1")):
                 yield
             # the end of the connection ends it too, once the server has noticed
             with suppress(psycopg.Error):
@@ -383,7 +383,7 @@ class PostgresStore:
         finally:
             connection.close()
 
-    def _asked(self, connection: _Connection, statement: str, *lock: int) -> object:
+    def _scalar(self, connection: _Connection, statement: str, *lock: int) -> object:
         try:
             answer = connection.execute(statement, lock or None)
             row = answer.fetchone() if answer.description else None

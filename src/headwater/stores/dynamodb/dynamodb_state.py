@@ -123,7 +123,7 @@ class DynamoState:
             items = (
                 self._together(wanted)
                 if len(wanted) <= _TOGETHER
-                else self._settled(lambda: self._found(wanted))
+                else self._settled(lambda: self._items_of(wanted))
             )
             return self._resolved(items)
 
@@ -208,11 +208,13 @@ class DynamoState:
     ) -> Sequence[bytes]:
         """One transaction; the references of the values that it replaced."""
         for _ in range(_ATTEMPTS):
-            stored = self._items.get([self._place(key) for key in changes], "b") if changes else {}
+            stored = (
+                self._items.get([self._item_key(key) for key in changes], "b") if changes else {}
+            )
             before = {
                 key: item["b"]["B"]
                 for key in changes
-                if "b" in (item := stored.get(self._place(key), {}))
+                if "b" in (item := stored.get(self._item_key(key), {}))
             }
             keys = sorted({*changes, *compared})
             actions = [self._action(key, token, changes, compared, refs, before) for key in keys]
@@ -258,10 +260,10 @@ class DynamoState:
                 values[":x"] = {"B": digest(expected) if large else expected}
         condition = " AND ".join(conditions)
         if key not in changes:
-            return check(self._place(key), condition, values)
+            return check(self._item_key(key), condition, values)
         value = changes[key]
         if value is None:
-            return delete(self._place(key), condition, values)
+            return delete(self._item_key(key), condition, values)
         return put(self._item(key, token, _entry(value, refs.get(key))), condition, values)
 
     def _commit_large(
@@ -273,7 +275,7 @@ class DynamoState:
         self._gates.close(token, self._finish)
         try:
             self._compare(expect)
-            stored = self._items.get([self._place(key) for key in changes], "b")
+            stored = self._items.get([self._item_key(key) for key in changes], "b")
             old = [item["b"]["B"] for item in stored.values() if "b" in item]
             entries = {
                 key: None if value is None else _entry(value, refs.get(key))
@@ -307,7 +309,7 @@ class DynamoState:
 
         def write(number: int, part: Sequence[bytes]) -> None:
             actions = [
-                delete(self._place(key))
+                delete(self._item_key(key))
                 if (entry := log.entries[key]) is None
                 else put(self._item(key, token, entry))
                 for key in part
@@ -368,14 +370,14 @@ class DynamoState:
 
     def _together(self, keys: Sequence[bytes]) -> dict[bytes, Item]:
         """The items of some keys, of one moment."""
-        gate = self._gates.place()
-        items = self._items.get_together([gate, *map(self._place, keys)])
-        there = {key: items[place] for key in keys if (place := self._place(key)) in items}
+        gate = self._gates.key()
+        items = self._items.get_together([gate, *map(self._item_key, keys)])
+        there = {key: items[item_key] for key in keys if (item_key := self._item_key(key)) in items}
         return self._overlaid(there, self._gates.seen(items.get(gate)), lambda key: key in keys)
 
-    def _found(self, keys: Sequence[bytes]) -> tuple[dict[bytes, Item], Callable[[bytes], bool]]:
-        items, wanted = self._items.get([self._place(key) for key in keys]), set(keys)
-        return {place[1]: item for place, item in items.items()}, wanted.__contains__
+    def _items_of(self, keys: Sequence[bytes]) -> tuple[dict[bytes, Item], Callable[[bytes], bool]]:
+        items, wanted = self._items.get([self._item_key(key) for key in keys]), set(keys)
+        return {item_key[1]: item for item_key, item in items.items()}, wanted.__contains__
 
     def _settled(
         self, collect: Callable[[], tuple[dict[bytes, Item], Callable[[bytes], bool]]]
@@ -478,7 +480,7 @@ class DynamoState:
     def _part(self, part: int) -> bytes:
         return self._prefix + b"S" + bytes([part])
 
-    def _place(self, key: bytes) -> Key:
+    def _item_key(self, key: bytes) -> Key:
         return self._part(_part(key)), key
 
     def _item(
@@ -486,7 +488,7 @@ class DynamoState:
     ) -> dict[str, Any]:
         size, value, ref, hashed = entry
         content = {"b": {"B": ref}, "h": {"B": hashed}} if value is None else {"v": {"B": value}}
-        return {**at(self._place(key)), "c": {"B": token}, "z": {"N": str(size)}, **content}
+        return {**at(self._item_key(key)), "c": {"B": token}, "z": {"N": str(size)}, **content}
 
 
 def _commits(items: Mapping[bytes, Item]) -> list[tuple[bytes, bytes]]:
@@ -518,7 +520,7 @@ class Gates:
         self._items, self._prefix = items, prefix
         self._last: list[Item | None] = []  # what was read last, once something was
 
-    def place(self, number: int | None = None) -> Key:
+    def key(self, number: int | None = None) -> Key:
         """The key of a gate; of any one where none is named."""
         return self._prefix + b"G", bytes(
             [random.randrange(GATES) if number is None else number % GATES]  # noqa: S311
@@ -529,16 +531,16 @@ class Gates:
         is `formatted`, as expected.
         """
         if not formatted:
-            return check(self.place(), "attribute_not_exists(o)")
+            return check(self.key(), "attribute_not_exists(o)")
         if expected_format is None:
-            return check(self.place(), "attribute_not_exists(o) AND attribute_not_exists(f)")
+            return check(self.key(), "attribute_not_exists(o) AND attribute_not_exists(f)")
         return check(
-            self.place(), "attribute_not_exists(o) AND f = :f", {":f": {"B": expected_format}}
+            self.key(), "attribute_not_exists(o) AND f = :f", {":f": {"B": expected_format}}
         )
 
     def within(self, token: bytes, number: int) -> dict[str, Any]:
         """The action of a transaction of the commit that has closed the gates."""
-        return check(self.place(number), "o = :o", {":o": {"B": token}})
+        return check(self.key(number), "o = :o", {":o": {"B": token}})
 
     def all(
         self, condition: str, assignments: str, values: Mapping[str, Any], *more: dict[str, Any]
@@ -551,7 +553,7 @@ class Gates:
         self._items.write(
             [
                 *(
-                    update(self.place(number), condition, assignments, values)
+                    update(self.key(number), condition, assignments, values)
                     for number in range(GATES)
                 ),
                 *more,
@@ -612,8 +614,8 @@ class Gates:
 
     def read(self) -> Item | None:
         """A gate: any one, since they change together."""
-        place = self.place()
-        return self.seen(self._items.get([place]).get(place))
+        gate_key = self.key()
+        return self.seen(self._items.get([gate_key]).get(gate_key))
 
     def seen(self, gate: Item | None) -> Item | None:
         """A gate that was read, without its key."""
@@ -661,7 +663,7 @@ a wait may be in short ones.
 
 @contextmanager
 def held(
-    items: Items, place: Key, name: str, owner: str, wait: float, watched: Watched
+    items: Items, lease_key: Key, name: str, owner: str, wait: float, watched: Watched
 ) -> Iterator[None]:
     """Hold the lease of a place; seconds to wait for it at most. No clocks are compared. Safety
     rests on the expectations of commits, not on it.
@@ -669,7 +671,7 @@ def held(
     Raises:
         HeldError: another process holds it.
     """
-    lease, until = _Lease(items, place, owner), clock.stopwatch() + wait
+    lease, until = _Lease(items, lease_key, owner), clock.stopwatch() + wait
     while not lease.take(seen := lease.read(), lapsed=_lapsed(watched, name, seen)):
         if clock.stopwatch() >= until:
             holder = f": process {seen['o']['S']}" if seen else ""
@@ -696,11 +698,11 @@ def _lapsed(watched: Watched, name: str, seen: Item | None) -> bool:
 
 
 class _Lease:
-    def __init__(self, items: Items, place: Key, owner: str) -> None:
-        self._items, self._place, self._owner, self._mark = items, place, owner, b""
+    def __init__(self, items: Items, key: Key, owner: str) -> None:
+        self._items, self._key, self._owner, self._mark = items, key, owner, b""
 
     def read(self) -> Item | None:
-        return self._items.get([self._place]).get(self._place)
+        return self._items.get([self._key]).get(self._key)
 
     def take(self, seen: Item | None, *, lapsed: bool) -> bool:
         """Whether the lease is this one's now: it was free, or it was not renewed."""
@@ -717,11 +719,11 @@ class _Lease:
 
     def release(self) -> None:
         with contextlib.suppress(StoreError, CanceledError):
-            self._items.write([delete(self._place, "m = :m", {":m": {"B": self._mark}})])
+            self._items.write([delete(self._key, "m = :m", {":m": {"B": self._mark}})])
 
     def _write(self, condition: str, known: bytes) -> bool:
         mark = secrets.token_bytes(16)
-        item = {**at(self._place), "m": {"B": mark}, "o": {"S": self._owner}}
+        item = {**at(self._key), "m": {"B": mark}, "o": {"S": self._owner}}
         try:
             self._items.write([put(item, condition, {":m": {"B": known}} if known else None)])
         except CanceledError:
@@ -762,9 +764,9 @@ class DynamoBlobs:
         """
         self._items.put_all([self._trash(token, [*earlier, *values])])
         pieces = (
-            {**at(place), "v": {"B": value[number * _PIECE : (number + 1) * _PIECE]}}
+            {**at(item_key), "v": {"B": value[number * _PIECE : (number + 1) * _PIECE]}}
             for ref, value in values.items()
-            for number, place in enumerate(self._places(ref))
+            for number, item_key in enumerate(self._places(ref))
         )
         self._items.put_all(pieces)
 
@@ -776,14 +778,14 @@ class DynamoBlobs:
         """
         places = {ref: self._places(ref) for ref in refs}
         items = (
-            self._items.get([place for pieces in places.values() for place in pieces], "v")
+            self._items.get([item_key for pieces in places.values() for item_key in pieces], "v")
             if places
             else {}
         )
-        if any(place not in items for pieces in places.values() for place in pieces):
+        if any(item_key not in items for pieces in places.values() for item_key in pieces):
             raise GoneError
         return {
-            ref: b"".join(items[place]["v"]["B"] for place in pieces)
+            ref: b"".join(items[item_key]["v"]["B"] for item_key in pieces)
             for ref, pieces in places.items()
         }
 
@@ -791,16 +793,16 @@ class DynamoBlobs:
         """The actions of the transaction of the commit `token` for the values that it wrote and for
         the values that it replaces.
         """
-        place, still = (self._prefix + b"T", token), "attribute_exists(a)"
+        trash_key, still = (self._prefix + b"T", token), "attribute_exists(a)"
         if old:
             return [put(self._trash(token, old), still if wrote else "")]
-        return [delete(place, still)] if wrote else []
+        return [delete(trash_key, still)] if wrote else []
 
     def drop(self, token: bytes, refs: Iterable[bytes]) -> None:
         """Drop values that no key refers to, and the note of them."""
         refs = list(refs)
         if refs:
-            self._items.drop_all([place for ref in refs for place in self._places(ref)])
+            self._items.drop_all([item_key for ref in refs for item_key in self._places(ref)])
             self._items.drop_all([(self._prefix + b"T", token)])
 
     def sweep(self) -> None:

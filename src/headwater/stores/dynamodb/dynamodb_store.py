@@ -218,8 +218,10 @@ class DynamoTable:
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `FeatureTable`; strongly consistent."""
-        items = self._items.get([self._place(key) for key in keys], "v")
-        return [item["v"]["B"] if (item := items.get(self._place(key))) else None for key in keys]
+        items = self._items.get([self._item_key(key) for key in keys], "v")
+        return [
+            item["v"]["B"] if (item := items.get(self._item_key(key))) else None for key in keys
+        ]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """See `FeatureTable`; reads the whole table."""
@@ -262,7 +264,9 @@ class DynamoTable:
     def _forward(self, key: bytes, value: bytes | None, n: int) -> dict[str, Any]:
         """The action that writes a record."""
         if value is None:
-            return delete(self._place(key), "attribute_not_exists(n) OR n < :n", {":n": _number(n)})
+            return delete(
+                self._item_key(key), "attribute_not_exists(n) OR n < :n", {":n": _number(n)}
+            )
         item = {**self._item(key, value), "n": _number(n)}
         return put(item, _AHEAD, {":n": item["n"], ":t": item["t"]})
 
@@ -361,15 +365,15 @@ class DynamoTable:
             conditions.append("attribute_not_exists(v)" if expected is None else "v = :known")
             values = {} if expected is None else {":known": {"B": expected}}
         if key not in records:
-            return check(self._place(key), conditions[0], values)
+            return check(self._item_key(key), conditions[0], values)
         value = records[key]
         if value is None:
-            return delete(self._place(key), " AND ".join(conditions), values)
+            return delete(self._item_key(key), " AND ".join(conditions), values)
         self.check_sizes(b"", {key: value})
         item = self._item(key, value)
         condition = " AND ".join([*conditions, f"({_NEWER})"])
         return update(
-            self._place(key),
+            self._item_key(key),
             condition,
             "SET v = :v, t = :t",
             {**values, ":v": item["v"], ":t": item["t"]},
@@ -420,14 +424,14 @@ class DynamoTable:
         """See `FeatureTable`."""
         self._items.close()
 
-    def _place(self, key: bytes) -> Key:
+    def _item_key(self, key: bytes) -> Key:
         return self._prefix + key, NOWHERE
 
     def _lane(self, writer: bytes, lane: int) -> Key:
         return self._prefix + b"L" + writer, bytes([lane])
 
     def _item(self, key: bytes, value: bytes) -> dict[str, Any]:
-        return {**at(self._place(key)), "v": {"B": value}, "t": _number(complete_through(value))}
+        return {**at(self._item_key(key)), "v": {"B": value}, "t": _number(complete_through(value))}
 
 
 def _parted(records: Changes, expect: Changes) -> Iterator[list[bytes]]:

@@ -342,8 +342,8 @@ class RedisStore:
                 (answer,) = self._servers.run(
                     [RedisCall(self._base, scripts.RESOLVE, (self._writer, self._count))]
                 )
-                # its replicas were not waited for yet, and a connection waits for what it wrote
-                # itself
+                # nobody has waited for its replicas yet, and a connection waits for its own
+                # writes
                 if answer[0] == b"ok":
                     self._servers.run(
                         [
