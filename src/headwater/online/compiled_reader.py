@@ -243,7 +243,7 @@ class CompiledReader:
     ) -> FeatureVector:
         """The features of one key, of words[:end] as `answer` takes them."""
         read_versions, grouped, _ = versions
-        out = np.empty(plan.one or plan.room(1, end), _WORD)
+        out = np.empty(plan.room_of_one or plan.room(1, end), _WORD)
         nulls = answer_one(
             words, plan.words, out, plan.variable, self._strings.words if plan.strings else None
         )

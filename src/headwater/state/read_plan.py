@@ -244,7 +244,7 @@ class ReadPlan:
         return bool(self.meant or self.texts or self.lists)
 
     @cached_property
-    def one(self) -> int:
+    def room_of_one(self) -> int:
         """The room of one key's answer; 0 where that is much, and less would do for short
         records.
         """

@@ -635,7 +635,7 @@ class TileLadder:
         time, UNREACHED or ALL; rising with `t`.
         """
         out = np.empty(len(t), np.int64)
-        _place(t, np.array(self.steps, np.int64), self.cuts(T), out)
+        _assign_starts(t, np.array(self.steps, np.int64), self.cuts(T), out)
         return out
 
     def spans(self, t: I64, T: int) -> tuple[I64, I64]:
@@ -694,7 +694,7 @@ def _tail(window: Window, T: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
-def _place(t, steps, cuts, out):  # type: ignore[no-untyped-def]
+def _assign_starts(t, steps, cuts, out):  # type: ignore[no-untyped-def]
     for i in range(len(t)):
         out[i] = placed(t[i], steps, cuts)
 
