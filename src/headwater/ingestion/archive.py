@@ -123,20 +123,20 @@ class Roller:
     def archive(self) -> Archive:
         """Where the rows of the space go."""
         if settings.archive_url() is None:
-            return ParquetArchive(self.place, self.partition)
+            return ParquetArchive(self.source_folder, self.partition)
 
-        return ObjectArchive(self.where, self.partition)
+        return ObjectArchive(self.location, self.partition)
 
     @property
-    def place(self) -> Path:
+    def source_folder(self) -> Path:
         """The folder of the source; unused where the archive is on an object store."""
         return self.folder / self.source
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """Where the rows go, for messages."""
         url = settings.archive_url()
-        return str(self.place) if url is None else f"{url}/{self.folder.name}/{self.source}"
+        return str(self.source_folder) if url is None else f"{url}/{self.folder.name}/{self.source}"
 
     @property
     def last(self) -> int:
@@ -156,7 +156,7 @@ class Roller:
                 "again when it answers"
             ) from error
         except OSError as error:
-            raise unwritable(self.place, error) from error
+            raise unwritable(self.source_folder, error) from error
 
     def _roll(self) -> Path | str | None:
         done = self.last
@@ -270,7 +270,7 @@ class Roller:
         dead letters without a commit.
         """
 
-        def kept(rows: pl.DataFrame) -> pl.DataFrame:
+        def remaining(rows: pl.DataFrame) -> pl.DataFrame:
             return rows.filter(
                 pl.col(SEQUENCE) <= made
                 if SEQUENCE in rows.columns
@@ -278,7 +278,7 @@ class Roller:
             )
 
         with self.archive.alone():
-            self.archive.cut(made, kept)
+            self.archive.cut(made, remaining)
 
     def _name(self) -> str:
         return self.source if self.partition is None else f"{self.source}\0{self.partition}"
@@ -432,17 +432,17 @@ class ParquetFile:
 
 @dataclass(frozen=True)
 class ParquetArchive:
-    """An `Archive` in a folder. place: of the source. partition: whose rows these are; None for the
-    whole stream.
-    """
+    """An `Archive` in the folder of a source. partition: of the rows; None for the whole stream."""
 
-    place: Path
+    source_folder: Path
     partition: str | None = None
 
     def append(self, rows: pl.DataFrame, day: date, first: int, last: int) -> Path:
         """See `Archive`; the file."""
         path = (
-            self.place / f"headwater_date={day:%Y-%m-%d}" / file_name(self.partition, first, last)
+            self.source_folder
+            / f"headwater_date={day:%Y-%m-%d}"
+            / file_name(self.partition, first, last)
         )
         disk.make_folder(path.parent)
         durable(rows, path)
@@ -451,10 +451,10 @@ class ParquetArchive:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """See `Archive`."""
-        disk.own_folder(self.place.parent)
-        with disk.open_private(disk.make_folder(self.place) / ".lock", "ab") as file:
+        disk.own_folder(self.source_folder.parent)
+        with disk.open_private(disk.make_folder(self.source_folder) / ".lock", "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            drop_drafts(self.place)
+            drop_drafts(self.source_folder)
             yield
 
     def parts(self) -> list[ParquetFile]:
@@ -488,7 +488,7 @@ class ParquetArchive:
         """The files, in no order."""
         return [
             path
-            for path in self.place.glob("headwater_date=*/*.parquet")
+            for path in self.source_folder.glob("headwater_date=*/*.parquet")
             if is_of(path, self.partition)
         ]
 

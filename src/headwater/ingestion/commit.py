@@ -116,7 +116,11 @@ class PartitionWriter:
             archive,
         )
         self.rules = WriterRules(acceptance, partition, archive, filtered)
-        self.source, self.name, self.place = self.rules.source, self.rules.name, self.rules.place
+        self.source, self.name, self.progress_key = (
+            self.rules.source,
+            self.rules.name,
+            self.rules.progress_key,
+        )
         keep_freed_memory()
         self.abandoned, self.filling = threading.Event(), b""
         self._state: WriterState | None = None
@@ -127,7 +131,7 @@ class PartitionWriter:
         writer from here on.
         """
         if claim:
-            self.store.mend(self.place)
+            self.store.mend(self.progress_key)
         self._state = WriterState.load(
             self.rules, self.store, None if self._state is None else self.progress
         )
@@ -168,12 +172,13 @@ class PartitionWriter:
         """
         if not progress.sequence:
             if changes:
-                self.store.commit(changes, {self.place: None, **expect})
+                self.store.commit(changes, {self.progress_key: None, **expect})
             self._state = replace(self.state, progress=progress)  # the first commit stores it
             return
         encoded = msgspec.msgpack.encode(progress)
         self.store.commit(
-            {**changes, self.place: encoded}, {**expect, self.place: self.state.encoded}
+            {**changes, self.progress_key: encoded},
+            {**expect, self.progress_key: self.state.encoded},
         )
         self._state = replace(self.state, progress=progress, encoded=encoded)
 
@@ -230,7 +235,7 @@ class PartitionWriter:
             if self.filling
             else {}
         )
-        return {self.place: self.state.encoded, **filling}
+        return {self.progress_key: self.state.encoded, **filling}
 
     def begin(self, since: int, ids: pl.Series, now: int) -> None:
         """Before the first commit: read the stream from records received at `since` on, and treat
@@ -239,7 +244,7 @@ class PartitionWriter:
         Of events that can be retracted, ids are not looked at.
         """
         changes = {
-            self.place: msgspec.msgpack.encode(
+            self.progress_key: msgspec.msgpack.encode(
                 msgspec.structs.replace(self.progress, sequence=1, at=now, since=since)
             )
         }
@@ -247,7 +252,7 @@ class PartitionWriter:
             assert self.state.ids is not None
             block = self.state.ids.accept(ids, np.zeros(len(ids), np.int64), now).block
             changes |= {keyspace.block(keyspace.IDS, self.name, 0): block} if block else {}
-        self.store.commit(changes, {self.place: None})
+        self.store.commit(changes, {self.progress_key: None})
         self.load()
 
     def apply(
@@ -372,7 +377,7 @@ def build_commit(state: WriterState, batch: CommitBatch, now: int) -> Commit:
     progress = _progress(records, known_by, gap)
     encoded = msgspec.msgpack.encode(progress)
     blocks, next_state = _blocks(records, progress)
-    changes |= {**blocks, **_moved(records), state.rules.place: encoded}
+    changes |= {**blocks, **_moved(records), state.rules.progress_key: encoded}
     next_state = replace(
         next_state,
         progress=progress,
@@ -536,7 +541,7 @@ def _expected(records: SortedRecords) -> dict[bytes, bytes | None]:
         keyspace.offset(source, name): state.positions.get(name) for name in records.positions
     }
     count = {count_key(source): state.partitions} if state.rules.promised else {}
-    return {**positions, **count, state.rules.place: state.encoded}
+    return {**positions, **count, state.rules.progress_key: state.encoded}
 
 
 class SortedRecords:
@@ -794,7 +799,7 @@ class WriterRules:
         return self.partition is not None and self.source.id_field is not None
 
     @property
-    def place(self) -> bytes:
+    def progress_key(self) -> bytes:
         """The key of the progress."""
         return keyspace.PROGRESS + keyspace.name(self.name)
 
@@ -837,7 +842,7 @@ class WriterState:
     ) -> WriterState:
         """As the store has it; noted: the progress where the store has none yet."""
         source, writer = rules.source, keyspace.name(rules.name)
-        encoded = stored.get([rules.place])[0]
+        encoded = stored.get([rules.progress_key])[0]
         progress = noted if encoded is None and noted is not None else read_progress(encoded)
         (partitions,) = stored.get([count_key(source.name)]) if rules.promised else (None,)
         if partitions is not None:

@@ -159,7 +159,7 @@ def judge(writer: PartitionWriter, logs: Logs, now: int) -> None:
     """
     _check_whole(writer, logs.archive)
     T = max(now, writer.progress.at)
-    # what came by the stream before is not in this one
+    # this stream lacks the records of the stream before it
     if not writer.progress.sequence and has_moved(writer.source):
         writer.note(msgspec.structs.replace(writer.progress, lost=T), {}, writer.unmoved())
     accepted = judge_again(writer, logs, T, first_ids(writer.store, writer.source))
@@ -243,8 +243,8 @@ class Fill:
         if writer.corrections is not None:
             for tiles in self.views:
                 begun = encoded(State(tiles.view.name, schema_bytes(tiles.schema)))
-                place = keyspace.stream_state(tiles.view.tiles_fingerprint, writer.partition)
-                writer.store.commit({place: begun}, writer.unmoved())
+                state_key = keyspace.stream_state(tiles.view.tiles_fingerprint, writer.partition)
+                writer.store.commit({state_key: begun}, writer.unmoved())
                 _clear(writer, tiles.view, nullcontext())
         writer.hold_back([tiles.view.tiles_fingerprint for tiles in self.views])
 
@@ -254,9 +254,9 @@ class Fill:
         it.
         """
         writer, name = self.writer, tiles.view.tiles_fingerprint
-        place = keyspace.stream_state(name, writer.partition)
+        state_key = keyspace.stream_state(name, writer.partition)
         prefix = keyspace.IMAGE + keyspace.name(writer.name)
-        # those that come later are added by commits
+        # later events are added by commits
         tokens = [key[len(prefix) :] for key, _ in writer.store.sizes(prefix)]
         begun, part = State(tiles.view.name, schema_bytes(tiles.schema)), self._past.logs.part
         progress, parts = writer.progress, -(-len(tokens) // part)
@@ -273,7 +273,7 @@ class Fill:
                 )
                 state = encoded(msgspec.structs.replace(begun, filling=filling))
                 records = _added(writer, tiles, events, writer.progress.at)
-                writer.store.commit({**records, **changes, place: state}, writer.unmoved())
+                writer.store.commit({**records, **changes, state_key: state}, writer.unmoved())
             time.sleep(self.turn)
         with self.alone:
             self._make_whole(tiles, writer.progress.at, filling.events, {})
@@ -316,11 +316,11 @@ class Fill:
         """Commit that a view's records are whole, with the last changes of them."""
         writer, name = self.writer, tiles.view.tiles_fingerprint
         whole = msgspec.structs.replace(self._past.state(tiles, T), filled=events)
-        place = keyspace.stream_state(name, writer.partition)
+        state_key = keyspace.stream_state(name, writer.partition)
         progress = msgspec.structs.replace(
             writer.progress, views={**writer.progress.views, name: whole.coverage}
         )
-        writer.note(progress, {**changes, place: encoded(whole)}, writer.unmoved())
+        writer.note(progress, {**changes, state_key: encoded(whole)}, writer.unmoved())
         writer.filled(name)
 
     def _begin(self, tiles: ViewTiles, state_key: bytes, begun: State) -> tuple[FillParts, Filling]:
@@ -353,13 +353,13 @@ def _has_images(
     """Whether the store holds the images of all events that new views count: another view has
     counted them since its records were whole, for as long and by the same columns.
     """
-    kept = [tiles for tiles in writer.acceptance.tiles if tiles not in missing]
-    names = [tiles.view.tiles_fingerprint for tiles in kept]
+    maintained = [tiles for tiles in writer.acceptance.tiles if tiles not in missing]
+    names = [tiles.view.tiles_fingerprint for tiles in maintained]
     states = [read_part(writer.store, name, writer.partition) for name in names]
-    # what a fill was asked for is not in the images that the store has
+    # a requested fill needs events that the stored images lack
     new = all(tiles.view.tiles_fingerprint == tiles.view.first_generation for tiles in views)
     if (
-        not kept
+        not maintained
         or not views
         or not new
         or any(state is None or state.complete_from for state in states)
@@ -372,7 +372,7 @@ def _has_images(
         columns = frozenset[str]().union(*({*t.view.keys, *t.view.read_columns} for t in some))
         return math.inf if lasting is None else lasting, columns
 
-    (had, columns), (needed, read) = needs(kept), needs(views)
+    (had, columns), (needed, read) = needs(maintained), needs(views)
     return needed <= had and read <= columns
 
 
@@ -388,19 +388,19 @@ def _not_standing(
     }
     events = kept_images.frame_of(list(holding.values()), corrections.schema)
     places = corrections.places(tiles, events, list(holding))
-    left = {
-        place[-kept_images.TOKEN :]: place
-        for place, value in zip(places, writer.store.get(places), strict=True)
+    missing = {
+        key[-kept_images.TOKEN :]: key
+        for key, value in zip(places, writer.store.get(places), strict=True)
         if value is None
     }
-    mask = pl.Series([token in left for token in holding], dtype=pl.Boolean)
-    return events.filter(mask), dict.fromkeys(left.values(), b"")
+    mask = pl.Series([token in missing for token in holding], dtype=pl.Boolean)
+    return events.filter(mask), dict.fromkeys(missing.values(), b"")
 
 
 def _check_whole(writer: PartitionWriter, archive: Roller) -> None:
     if archive.last > writer.progress.sequence:
         raise LostError(
-            f"the archive in {archive.where} holds events up to commit {archive.last}, and the "
+            f"the archive in {archive.location} holds events up to commit {archive.last}, and the "
             f"online store has made {writer.progress.sequence}: a server without the last commits "
             "took over, an older copy was restored, or the archive is another store's (then give "
             f"another --data-dir). {remedy(writer)}"
@@ -727,9 +727,11 @@ def _without(copies: pl.DataFrame, events: pl.DataFrame, rows: pl.DataFrame) -> 
     """Events without the events of some rows, which are given by partition and offset."""
     if not copies.height:
         return events
-    left = rows.select(PARTITION, OFFSET).with_row_index(_LEFT_ROW)
-    left = left.join(copies, on=[PARTITION, OFFSET], how="anti")
-    return events.filter(pl.Series(np.isin(events[ROW].to_numpy(), left[_LEFT_ROW].to_numpy())))
+    remaining = rows.select(PARTITION, OFFSET).with_row_index(_LEFT_ROW)
+    remaining = remaining.join(copies, on=[PARTITION, OFFSET], how="anti")
+    return events.filter(
+        pl.Series(np.isin(events[ROW].to_numpy(), remaining[_LEFT_ROW].to_numpy()))
+    )
 
 
 class ChangeHistory:
@@ -814,7 +816,7 @@ def judge_again(writer: PartitionWriter, logs: Logs, T: int, first: First = None
         views = {}
         _forget_images(writer)
     sequence = progress.sequence
-    # those that are in the archive are not found again
+    # rows in the archive are not found again
     for start in range(0, rows.height, _IN_COMMIT):
         chunk, sequence = rows.slice(start, _IN_COMMIT), sequence + 1
         known_at = chunk[KNOWN_AT]
@@ -1029,8 +1031,8 @@ def known_by(
     )
     late = source.delay if KNOWN not in events.columns and source.window_on == "timestamp" else 0
     events = events.filter(pl.col(TIME) + late <= until)
-    left = pl.Series(~erased.of_events(events, source), dtype=pl.Boolean)
-    return events.filter(left).drop(also)
+    remains = pl.Series(~erased.of_events(events, source), dtype=pl.Boolean)
+    return events.filter(remains).drop(also)
 
 
 def overlap(source: Source, now: int, erased: ErasedRows) -> tuple[int, pl.Series] | None:
@@ -1326,8 +1328,11 @@ class _Sections:
         places = keyspace.places(view.record_group, keys, writer.partition)
         records = dict(zip(places, writer.store.get(places), strict=True))
         changes: dict[bytes, bytes | None] = {
-            place: with_section(records[place], view.tiles_fingerprint, self.sections[key]) or None
-            for place, key in zip(places, keys, strict=True)
+            record_key: with_section(
+                records[record_key], view.tiles_fingerprint, self.sections[key]
+            )
+            or None
+            for record_key, key in zip(places, keys, strict=True)
         }
         # another progress, so that a commit that has read the records of before is refused
         counts = Counter(writer.progress.counts) + Counter({"refills": 1})

@@ -431,7 +431,7 @@ class TableVersion:
 
     def __init__(self, arrays: list[Words]) -> None:
         self.arrays: list[Words] | None = arrays
-        self.other: TableVersion | None = None
+        self.base: TableVersion | None = None
         self.changes: list[_ArrayChange] = []
 
     def next(self) -> TableVersion:
@@ -440,7 +440,7 @@ class TableVersion:
         """
         assert self.arrays is not None
         later = TableVersion(self.arrays)
-        self.arrays, self.other, self.changes = None, later, []
+        self.arrays, self.base, self.changes = None, later, []
         return later
 
     def undo(self, change: _ArrayChange) -> None:
@@ -462,14 +462,14 @@ class TableVersion:
     def restored(self) -> list[Words]:
         """The arrays of this version; the versions on the way become differences from it."""
         path = [self]
-        while path[-1].other is not None:
-            path.append(path[-1].other)
-        for one, other in zip(path[-2::-1], path[:0:-1], strict=True):
-            arrays = other.arrays
+        while path[-1].base is not None:
+            path.append(path[-1].base)
+        for older, newer in zip(path[-2::-1], path[:0:-1], strict=True):
+            arrays = newer.arrays
             assert arrays is not None
-            undo = [change.applied(arrays) for change in one.changes]
-            one.arrays, one.other, one.changes = arrays, None, []
-            other.arrays, other.other, other.changes = None, one, undo[::-1]
+            undo = [change.applied(arrays) for change in older.changes]
+            older.arrays, older.base, older.changes = arrays, None, []
+            newer.arrays, newer.base, newer.changes = None, older, undo[::-1]
         assert self.arrays is not None
         return self.arrays
 

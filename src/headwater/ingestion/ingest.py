@@ -239,8 +239,8 @@ IDLE = 1.0
 
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
 
-# seconds in which it takes them from a member that was killed; those of the living are theirs to
-# read to the end
+# seconds in which it takes them over from a killed member; a living member reads its own to the
+# end
 _GHOSTS = 60.0
 
 

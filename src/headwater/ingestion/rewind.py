@@ -164,9 +164,9 @@ def rewind(
 
         def rewinds(*, claim: bool) -> list[_Rewind]:
             return [
-                found
+                source_rewind
                 for source, views in by_source.items()
-                for found in _of_source(opened_store, source, views, home, claim=claim)
+                for source_rewind in _of_source(opened_store, source, views, home, claim=claim)
             ]
 
         results = [result.rewound for result in rewinds(claim=False)]
@@ -306,7 +306,7 @@ class _LostCommits:
         self, writer: PartitionWriter, archive: Roller, acknowledged: AcknowledgedCommits | None
     ) -> None:
         self.writer, made = writer, writer.progress.sequence
-        self.rescued = archive.place / _RESCUED
+        self.rescued = archive.source_folder / _RESCUED
         frames = [pl.read_parquet(self.rescued)] if self.rescued.exists() else []
         frames += [] if (files := archive.lost(made)) is None else [files]
         self.kept = (
@@ -321,7 +321,7 @@ class _LostCommits:
             # a run was stopped between two steps
             self.kept = self.kept.unique([SEQUENCE, OFFSET], maintain_order=True)
             last_kept = int(self.kept[SEQUENCE].max())  # type: ignore[arg-type]
-            # a run that was stopped has committed those before
+            # a stopped run has committed earlier ones
             self.rows = self.kept.filter(pl.col(OFFSET) >= self._at()).sort(OFFSET)
         if acknowledged.commit > max(made, archive.last, last_kept):
             end = max(self._at(), int(self.rows[OFFSET].max() or -1) + 1)  # type: ignore[arg-type]
@@ -440,7 +440,7 @@ class _Ahead:
                 **self.progress.counts,
                 "released": self.progress.counts.get("released", 0) - early,
             },
-            # what serves notices that they are to be filled again
+            # servers notice that they are to be filled again
             views={} if whole else self.progress.views,
             lost=max(min(self.progress.lost, now), gap),
             gap=max(min(self.progress.gap, now), gap),
@@ -464,7 +464,7 @@ class _Ahead:
             changes[keyspace.tombstone(self.source.name, earlier.digest)] = encoded_tombstone(
                 earlier
             )
-        # fills begin anew; what is read is served, as incomplete, until it is filled again
+        # fills begin again; records are served, as incomplete, until they are filled
         changes |= {
             keyspace.stream_state(name, self.writer.partition): None
             for name, state in self._states.items()

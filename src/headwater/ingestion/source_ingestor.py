@@ -499,13 +499,13 @@ class SourceIngestor:
         """A new writer, in place of the one before it, that hears when its partition is taken
         away.
         """
-        kept = self.folder is not None
+        has_archive = self.folder is not None
         writer = PartitionWriter(
             self.acceptance,
             self.store,
             name,
-            archive=kept,
-            filtered=kept and self._keep[keyspace.FILTERED] != 0,
+            archive=has_archive,
+            filtered=has_archive and self._keep[keyspace.FILTERED] != 0,
         )
         self._check_acknowledged(writer)
         with self._lock:
@@ -684,7 +684,7 @@ class SourceIngestor:
 
     def fill_again(self, generations: GenerationsToFill) -> dict[str, int]:
         """Make the records of generations that were asked for, in every partition that has been
-        read; of how many events, by the views' tiles fingerprints.
+        read. Returns the number of events, by the views' tiles fingerprints.
 
         Raises:
             FencedError: another process writes to a partition, and fills the views.

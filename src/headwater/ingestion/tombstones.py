@@ -94,14 +94,16 @@ def tombstone_of(
 
 def write_tombstone(store: OnlineStore, source: str, tombstone: Tombstone) -> None:
     """Have every fill leave the rows out."""
-    place = keyspace.tombstone(source, tombstone.digest)
-    store.commit({place: encoded_tombstone(tombstone)}, {})
+    tombstone_key = keyspace.tombstone(source, tombstone.digest)
+    store.commit({tombstone_key: encoded_tombstone(tombstone)}, {})
 
 
 def drop_tombstones(store: OnlineStore, source: str, dropped: Sequence[Tombstone]) -> None:
     """Forget keys that no history has any more."""
     if dropped:
-        store.commit({keyspace.tombstone(source, one.digest): None for one in dropped}, {})
+        store.commit(
+            {keyspace.tombstone(source, tombstone.digest): None for tombstone in dropped}, {}
+        )
 
 
 def read_erased(store: OnlineStore, source: Source) -> ErasedRows:
@@ -162,7 +164,7 @@ class ErasedRows:
         if not self.tombstones or not rows.height:
             return mask
         keys = key_rows(acceptance, rows, self.columns)
-        # what is held was received, and no commit has made it known yet
+        # held rows were received, and no commit has made them known yet
         known = np.zeros(rows.height, np.int64)
         if KNOWN_AT in rows.columns:
             known = rows[KNOWN_AT].dt.epoch("us").to_numpy()
@@ -172,14 +174,14 @@ class ErasedRows:
 
     def remaining(self, history: pl.DataFrame) -> list[Tombstone]:
         """The tombstones whose key, or events, are among the rows of a history."""
-        found = {digest for _, digests in self._digests(history) for digest in digests.values()}
+        present = {digest for _, digests in self._digests(history) for digest in digests.values()}
         if any(tombstone.events for tombstone in self.tombstones):
             salt = self.tombstones[0].salt
-            found |= {_digest(salt, token) for token in tokens_of(history[IDENT].drop_nulls())}
+            present |= {_digest(salt, token) for token in tokens_of(history[IDENT].drop_nulls())}
         return [
             tombstone
             for tombstone in self.tombstones
-            if not found.isdisjoint({tombstone.digest, *_split(tombstone.events)})
+            if not present.isdisjoint({tombstone.digest, *_split(tombstone.events)})
         ]
 
     def _among(self, rows: pl.DataFrame, known: I64, source: Source) -> Bool:

@@ -303,12 +303,12 @@ class _Erasure:
         """Have the next run make a whole cut again that a killed run has begun: it may hold erased
         rows.
         """
-        place = keyspace.state(view.tiles_fingerprint)
-        (stored_state,) = self.store.get([place])
+        state_key = keyspace.state(view.tiles_fingerprint)
+        (stored_state,) = self.store.get([state_key])
         state = read_state(self.store, view.tiles_fingerprint)
         if state is not None and state.making is not None and not self.journal.dry_run:
             again = msgspec.structs.replace(state, making=None)
-            self.store.commit({place: encoded(again)}, {place: stored_state})
+            self.store.commit({state_key: encoded(again)}, {state_key: stored_state})
 
     def _scores(self) -> Mapping[str, int]:
         """Drop precomputed predictions of the key."""
@@ -404,7 +404,7 @@ class _Erasure:
         with ExitStack() as stack:
             if not self.journal.dry_run:
                 for roller in rollers.values():
-                    if parts or roller.place.is_dir():
+                    if parts or roller.source_folder.is_dir():
                         stack.enter_context(roller.archive.alone())
             tombstone = self._tombstone(acceptance, values, parts)
             for partition in parts:
@@ -470,8 +470,8 @@ class _Erasure:
             return
         if values is None:
             return
-        asked = datetime.fromisoformat(self.journal.receipt.requested_at)
-        until, tokens = max(clock.micros(asked), self.journal.receipt.until), set[bytes]()
+        requested_at = datetime.fromisoformat(self.journal.receipt.requested_at)
+        until, tokens = max(clock.micros(requested_at), self.journal.receipt.until), set[bytes]()
         if source.changes is not None:
             events = self._past(source, columns, until)
             of_key = events.filter(pl.Series(self.key.matches(events), dtype=pl.Boolean))
@@ -489,16 +489,18 @@ class _Erasure:
     def _forget(self, source: Source) -> None:
         """Drop the tombstones of keys that the source's history does not have any more."""
         erased = ErasedRows(tuple(read_tombstones(self.store, source.name)))
-        left: list[Tombstone] = []
+        remaining: list[Tombstone] = []
         if self.journal.dry_run or not erased.tombstones:
             return
         if source.history is not None:
             past = self._past(source, sorted(erased.columns), clock.now_micros())
-            left = erased.remaining(past)
-        dropped = [tombstone for tombstone in erased.tombstones if tombstone not in left]
+            remaining = erased.remaining(past)
+        dropped = [tombstone for tombstone in erased.tombstones if tombstone not in remaining]
         drop_tombstones(self.store, source.name, dropped)
         named, declared = self.journal.receipt.left_out, self.declared[source.name]
-        if declared not in named and any(tombstone.is_of(self.key.texts) for tombstone in left):
+        if declared not in named and any(
+            tombstone.is_of(self.key.texts) for tombstone in remaining
+        ):
             named.append(declared)
 
     def _state(

@@ -89,8 +89,8 @@ def closed_files(
     """
     files = journal_files(folder, kind, within)
     if kind not in CONVERTED:
-        left = [] if dry_run else close_all(files, _WAIT)
-        _check_closed(left)
+        still_open = [] if dry_run else close_all(files, _WAIT)
+        _check_closed(still_open)
         return journal_files(folder, kind, within)
     if not dry_run:
         _check_closed(convert(folder, kinds=(kind,), wait=_WAIT, close=True))
@@ -98,11 +98,11 @@ def closed_files(
     return [*tables, *files] if dry_run and kind is SERVED_ROWS else tables
 
 
-def _check_closed(left: Sequence[Path]) -> None:
-    if left:
+def _check_closed(still_open: Sequence[Path]) -> None:
+    if still_open:
         raise StoreError(
-            f"the process that writes {left[0]} has not closed it for {_WAIT:.0f} seconds; end "
-            "it, and run the same command again"
+            f"the process that writes {still_open[0]} has not closed it for {_WAIT:.0f} seconds; "
+            "end it, and run the same command again"
         )
 
 
@@ -140,7 +140,7 @@ def _write(kind: RecordKind, path: Path, kept: Bool, file: IO[bytes]) -> object:
     return file.write(begin_of(folder.parent.name, int(folder.name)) + record_of(exposures))
 
 
-# ---------------------------------------------------------------- whose a row is
+# ---------------------------------------------------------------- rows of a key
 
 
 def request_keys(project: Project, key: ErasedKey) -> list[ErasedKey]:

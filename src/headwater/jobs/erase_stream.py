@@ -104,7 +104,7 @@ class StreamState:
             StoreError: the store cannot be written.
         """
         self._settle(self._begin)
-        # while the archive and what waits for it still say which keys have counted the events
+        # while the archive and its waiting blocks still have the keys that counted the events
         wanted = [(tiles, self._wanted(tiles)) for tiles in self.acceptance.tiles]
         records = self._settle(lambda: _together(self._records(), self._images()))
         fill_keys(self.writer, self._logs, wanted)
@@ -137,7 +137,7 @@ class StreamState:
             records = [key for key in batch if key.startswith(keyspace.RECORD)]
             expect = dict(zip(records, self.store.get(records), strict=True))
             counts = Counter(writer.progress.counts) + Counter({"erased": erased, "erasures": 1})
-            # what is committed from here on is known later than what is erased
+            # commits from here on are known later than the erased rows
             at, erased = max(writer.progress.at, self.tombstone.until + 1), 0
             progress = msgspec.structs.replace(writer.progress, counts=dict(counts), at=at)
             writer.note(progress, batch, {**expect, **writer.unmoved()})
@@ -178,11 +178,11 @@ class StreamState:
             places = self._places(tiles)
             # generations of a view have their sections in the same records
             removed[f"online records of {tiles.view.name}"].update(places)
-            for place, record in zip(places, self.store.get(places), strict=True):
-                left = record if place in filled else None
-                for name in set(fingerprints(left)) - names if left else ():
-                    left = with_section(left, name, b"")
-                changes[place] = left or None
+            for record_key, record in zip(places, self.store.get(places), strict=True):
+                remaining = record if record_key in filled else None
+                for name in set(fingerprints(remaining)) - names if remaining else ():
+                    remaining = with_section(remaining, name, b"")
+                changes[record_key] = remaining or None
         return StreamMatches({name: len(places) for name, places in removed.items()}, changes)
 
     def _wanted(self, tiles: ViewTiles) -> list[bytes]:
@@ -192,19 +192,19 @@ class StreamState:
         if not self._is_stored(tiles):
             return []
         by_key, corrections = self.key.columns <= set(tiles.view.keys), self.writer.corrections
-        found = set[bytes]()
+        keys = set[bytes]()
         for read in self.parts:
             rows = read()
             mask = (self.anytime if by_key else self.erased).of_rows(self.acceptance, rows)
             if by_key and corrections is None:
                 mask &= ~self.erased.of_rows(self.acceptance, rows)
-            found |= self._keys_of(tiles, self._columns(rows.filter(pl.Series(mask))))
+            keys |= self._keys_of(tiles, self._columns(rows.filter(pl.Series(mask))))
         if corrections is not None:
             images = [image for entry in self._entries().values() for image in entry.images]
-            found |= set(tiles.keyed(kept.frame_of(images, corrections.schema))[2])
+            keys |= set(tiles.keyed(kept.frame_of(images, corrections.schema))[2])
         if corrections is not None or not by_key:
-            found |= self._keys_of_history(tiles)
-        return sorted(found)
+            keys |= self._keys_of_history(tiles)
+        return sorted(keys)
 
     def _keys_of(self, tiles: ViewTiles, rows: pl.DataFrame) -> set[bytes]:
         return set(tiles.keyed(self.acceptance.events_of(rows))[2]) if rows.height else set()
@@ -233,24 +233,26 @@ class StreamState:
             exact = self.key.bytes_of(view.keys, dtypes)
             places = [] if exact is None else [self._record_key(tiles, exact)]
             return [
-                place
-                for place, record in zip(places, self.store.get(places), strict=True)
+                record_key
+                for record_key, record in zip(places, self.store.get(places), strict=True)
                 if section(record, view.tiles_fingerprint)
             ]
         begin = keyspace.records(view.record_group)
         end = b"" if self.writer.partition is None else b"\0" + self.writer.partition.encode()
         stored = [key for key, _ in stored_sections(self.store, view) if key.endswith(end)]
-        # also those that are too long to be read
+        # also keys too long to be read
         erased = {
             self._record_key(tiles, key)
             for read in self.parts
             for key in self._keys_of(tiles, self._columns(self._of_key(read())))
         }
         return [
-            place
-            for place in stored
-            if place in erased
-            or self.key.is_row(spelt(place[len(begin) : len(place) - len(end)], dtypes), dtypes)
+            record_key
+            for record_key in stored
+            if record_key in erased
+            or self.key.is_row(
+                spelt(record_key[len(begin) : len(record_key) - len(end)], dtypes), dtypes
+            )
         ]
 
     def _record_key(self, tiles: ViewTiles, key: bytes) -> bytes:
@@ -321,22 +323,22 @@ class StreamState:
         """
         corrections, later = self.writer.corrections, self._later_tokens()
         assert corrections is not None
-        found = {token for rows in self._erased_rows() for token in tokens_of(self._ids_of(rows))}
-        for place, value in self.store.scan(corrections.image):
+        tokens = {token for rows in self._erased_rows() for token in tokens_of(self._ids_of(rows))}
+        for key, value in self.store.scan(corrections.image):
             images = kept.frame_of(kept.decoded(value).images, corrections.schema)
-            token = place[len(corrections.image) :]
+            token = key[len(corrections.image) :]
             if token not in later and self.key.matches(images).any():
-                found.add(token)
-        return found
+                tokens.add(token)
+        return tokens
 
     def _later_tokens(self) -> set[bytes]:
         """The tokens of the ids of events whose last image is later than the erasure request."""
-        until, found = clock.timestamp(self.erased.until), set[bytes]()
+        until, tokens = clock.timestamp(self.erased.until), set[bytes]()
         for read in self.parts:
             rows = read()
             later = self._columns(rows.filter(pl.col(KNOWN_AT) > until))
-            found |= set(tokens_of(self._ids_of(later))) if later.height else set()
-        return found
+            tokens |= set(tokens_of(self._ids_of(later))) if later.height else set()
+        return tokens
 
     def _entries(self) -> dict[bytes, kept.EventImages]:
         """The stored entries of the key's events, by their tokens; of events that were not changed
@@ -360,11 +362,11 @@ class StreamState:
         if corrections is None or not self.tokens:
             return StreamMatches({}, {})
         entries = self._entries()
-        for place, value in self.store.scan(keyspace.DUE + keyspace.name(self.writer.name)):
+        for key, value in self.store.scan(keyspace.DUE + keyspace.name(self.writer.name)):
             every = [value[n : n + kept.TOKEN] for n in range(0, len(value), kept.TOKEN)]
             remaining = [token for token in every if token not in entries]
             if len(remaining) < len(every):
-                changes[place] = b"".join(remaining) or None
+                changes[key] = b"".join(remaining) or None
         holding = {
             token: entry.images[entry.holds] for token, entry in entries.items() if entry.holds >= 0
         }
@@ -376,13 +378,13 @@ class StreamState:
 
     def _held(self) -> StreamMatches:
         rows, changes = 0, dict[bytes, bytes | None]()
-        for place, value in self.store.scan(keyspace.HELD + keyspace.name(self.writer.name)):
+        for key, value in self.store.scan(keyspace.HELD + keyspace.name(self.writer.name)):
             held = frame_of(value)
             mask = self.erased.of_rows(self.acceptance, held)
             if mask.any():
                 rows += int(mask.sum())
-                left = held.filter(pl.Series(~mask))
-                changes[place] = frame_bytes(left) if left.height else None
+                remaining = held.filter(pl.Series(~mask))
+                changes[key] = frame_bytes(remaining) if remaining.height else None
         return StreamMatches({"held events": rows}, changes)
 
     def _ids(self) -> StreamMatches:
@@ -396,26 +398,26 @@ class StreamState:
             for pair in zip(*(word.tolist() for word in words(ids)), strict=True)
         }
         rows, changes = 0, dict[bytes, bytes | None]()
-        for place, value in self.store.scan(keyspace.IDS + keyspace.name(self.writer.name)):
+        for key, value in self.store.scan(keyspace.IDS + keyspace.name(self.writer.name)):
             block = np.frombuffer(value, np.int64).reshape(-1, WIDTH)
             pairs = zip(block[:, 0].tolist(), block[:, 1].tolist(), strict=True)
             mask = np.array([pair in erased for pair in pairs], np.bool_)
             if mask.any():
                 rows += int(mask.sum())
-                changes[place] = block[~mask].tobytes() or None
+                changes[key] = block[~mask].tobytes() or None
         return StreamMatches({"ids": rows}, changes)
 
     def _blocks(self, space: bytes) -> StreamMatches:
         """Remove rows that wait for the files of a space."""
         rows, unread, changes = 0, 0, dict[bytes, bytes | None]()
-        for place, value in self.store.scan(space + keyspace.name(self.writer.name)):
+        for key, value in self.store.scan(space + keyspace.name(self.writer.name)):
             block = frame_of(value)
             mask, unread_here = self.rows_of(space, block)
             unread += unread_here
             if mask.any():
                 rows += int(mask.sum())
-                left = block.filter(pl.Series(~mask))
-                changes[place] = frame_bytes(left) if left.height else None
+                remaining = block.filter(pl.Series(~mask))
+                changes[key] = frame_bytes(remaining) if remaining.height else None
         return StreamMatches({FOLDERS[space]: rows}, changes, unread)
 
     def rows_of(self, space: bytes, rows: pl.DataFrame) -> tuple[Bool, int]:
@@ -434,13 +436,13 @@ def partitions(store: OnlineStore, source: str) -> list[str | None]:
     return [name.decode() or None for name in progresses(store, source)]
 
 
-def _together(*found: StreamMatches) -> StreamMatches:
+def _together(*several: StreamMatches) -> StreamMatches:
     """Several matches as one."""
     rows, changes = Counter[str](), dict[bytes, bytes | None]()
-    for matches in found:
+    for matches in several:
         rows.update(matches.rows)
         changes |= matches.changes
-    unread = sum(matches.unread for matches in found)
+    unread = sum(matches.unread for matches in several)
     return StreamMatches(+rows, changes, unread)
 
 

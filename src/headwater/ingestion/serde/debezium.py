@@ -58,7 +58,7 @@ _LOGICAL: Final[Mapping[str, str]] = {
     "timestamp-micros": "io.debezium.time.MicroTimestamp",
 }
 _NOT_SENT: Final = b"__debezium_unavailable_value"
-# what stands for a value that was not sent
+# the placeholders of values that were not sent
 _PLACEHOLDERS: Final[Mapping[type, tuple[object, ...]]] = {
     str: (_NOT_SENT.decode(), base64.b64encode(_NOT_SENT).decode()),
     bytes: (_NOT_SENT,),

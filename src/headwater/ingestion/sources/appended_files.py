@@ -90,7 +90,7 @@ class FileFeed:
         self._files: dict[str, ReadFile] = {}
         self._partitions: set[str] = set()
         self._moves: dict[str, tuple[Position, Position]] = {}
-        # where the next file of a name begins whose file was renamed
+        # where the next file begins under the name of a renamed one
         self._left_names: dict[str, FilePosition] = {}
         self._turn = 0
         self._find()

@@ -383,7 +383,7 @@ class KafkaFeed:
             self._shift[p] = parts_of(origins[p])[1]
             self._origins[p] = origins[p] or topic_id
             start = self._start(p, offsets[p] - self._shift[p] if p in offsets else None)
-            # before the seek: what came earlier is dropped by it
+            # before the seek, which drops earlier messages
             self._fetcher.forward(self._spec.topic, p)
             self._consumer.seek(begin := topic_partition(self._spec, p, start))
             self._consumer.resume([begin])
@@ -516,7 +516,7 @@ class KafkaFeed:
         def wait(seconds: float) -> None:
             time.sleep(seconds)
             with suppress(ck.KafkaException):
-                # else it goes by what it knew before a broker restarted
+                # else it uses its metadata of before a broker restarted
                 self._consumer.list_topics(self._spec.topic, timeout=1.0)
 
         def passes(error: Exception) -> bool:

@@ -314,7 +314,7 @@ class TopicIds:
         self._spec = spec
         options: dict[str, object] = {**settings_of(spec), "log_level": DEFAULTS["log_level"]}
         self._client = AdminClient(options)  # type: ignore[arg-type]
-        self._asked: tuple[float, Future[TopicDescription]] | None = None
+        self._requested: tuple[float, Future[TopicDescription]] | None = None
 
     def now(self) -> TopicState:
         """The topic; without an id where the broker gives topics none (before Kafka 2.8).
@@ -336,9 +336,9 @@ class TopicIds:
         """Request the id, unless an answer is awaited already; when it was requested, and the
         answer.
         """
-        if self._asked is None:
-            self._asked = clock.stopwatch(), self._ask(_SOON)
-        return self._asked
+        if self._requested is None:
+            self._requested = clock.stopwatch(), self._ask(_SOON)
+        return self._requested
 
     def answer(self, timeout: float) -> tuple[float, TopicState] | None:
         """The topic, and when it was requested by `clock.stopwatch`; None where no answer came
@@ -353,11 +353,11 @@ class TopicIds:
         except TimeoutError:
             return None
         except ck.KafkaException as error:
-            self._asked = None
+            self._requested = None
             if _passes(error):
                 return None
             topic = self._refused(error)
-        self._asked = None
+        self._requested = None
         return at, topic
 
     def _refused(self, error: ck.KafkaException) -> TopicState:
