@@ -70,7 +70,8 @@ def names_of(name, value):
         if inspect.isfunction(found)
         for parameter in parameters(found)
     ]
-    return [name, *own, *methods, *getattr(value, "__annotations__", {})]
+    annotated = [field for field in getattr(value, "__annotations__", {}) if field[0] != "_"]
+    return [name, *own, *methods, *annotated]
 
 
 @pytest.mark.parametrize("package", NAMES)

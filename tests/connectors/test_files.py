@@ -3,18 +3,18 @@
 import pytest
 
 import headwater as hw
-from headwater.connectors import found, scan
+from headwater.connectors import find_files, scan
 from headwater.errors import DataError, DefinitionError
 
 
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match=r"folder .* is empty"):
-        found(str(tmp_path / "events.parquet"), ".parquet")
+        find_files(str(tmp_path / "events.parquet"), ".parquet")
     with pytest.raises(DataError, match="its folder does not exist"):
-        found(str(tmp_path / "none" / "events.parquet"), ".parquet")
+        find_files(str(tmp_path / "none" / "events.parquet"), ".parquet")
     (tmp_path / "event.parquet").touch()
     with pytest.raises(DataError, match=r"did you mean 'event\.parquet'"):
-        found(str(tmp_path / "events.parquet"), ".parquet")
+        find_files(str(tmp_path / "events.parquet"), ".parquet")
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|", ","])

@@ -48,7 +48,7 @@ def test_what_it_says(freshness, a, b, c, d, e, f, g):
     )
     assert (*said, freshness.written) == (a, b, c, d, e, f, g)
     assert freshness.stored == (b or c)
-    assert freshness.asked == (a == "on_request")
+    assert freshness.computed_on_request == (a == "on_request")
     assert freshness.schedule is (freshness if b else None)
     assert freshness.known_by("T", "K") == ("K" if b else "T")
 

@@ -28,7 +28,7 @@ from headwater.training.frame_digest import digest
 Compute = Callable[[Query, Sequence[RequestSet], EngineRun], list[list[FeatureValues]]]
 """As `Engine.features`."""
 
-_NOTED = ("left_out", "events", "asked", "joined", "unlike")  # of the notes of a computation
+_NOTED = ("left_out", "events", "keyed", "joined", "unlike")  # of the notes of a computation
 
 _CODE = Path(__file__).resolve().parents[1]
 _LOG = logging.getLogger(__name__)
