@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.ingestion import fill_views
+from headwater.ingestion import past_events
 from headwater.ingestion.change_state import ACCEPTED, DUPLICATE, HELD, OLDER, PASSED
 from headwater.ingestion.replay import replay_views
 from headwater.jobs.drop_view import forget_view
@@ -444,7 +444,7 @@ def test_parity_at_commits_that_lie_between_those_served(store, tmp_path, clock)
 def test_a_view_that_comes_later_can_take_back_what_was_there(
     rolled, either, tmp_path, clock, monkeypatch
 ):
-    monkeypatch.setattr(fill_views, "_EVENTS", 2)
+    monkeypatch.setattr(past_events, "_EVENTS", 2)
     old, new = view_with(), view_with(["1h", "1d"], name="new")
     flow = Flow([old], either, tmp_path)
     flow.send([after(n, 2.0**n, ident=f"e{n}", second=n) for n in range(6)], 20)

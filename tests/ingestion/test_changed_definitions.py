@@ -13,7 +13,7 @@ import pytest
 
 import headwater as hw
 from headwater import clock as clocks
-from headwater.ingestion import fill_views
+from headwater.ingestion import past_events
 from headwater.monitoring.explain import explain_feature
 from headwater.monitoring.parity import check_view
 from headwater.testing.naive import evaluate
@@ -609,7 +609,7 @@ def test_killed_while_a_change_is_rebuilt(tmp_path, clock):
 def rebuild_slowly(pipe, url, folder):
     """Open the stream by other rules, and say each commit of the rebuild before taking time."""
     clocks.now_micros = lambda: micros(50)
-    fill_views.ROWS = 8
+    past_events.ROWS = 8
     with closing(hw.operations.open_store(url)) as store:
         commit = store.commit
 

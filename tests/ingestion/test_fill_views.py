@@ -8,8 +8,8 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, StoreError, UsageError
-from headwater.ingestion import fill_views
 from headwater.ingestion import fill_views as filling
+from headwater.ingestion import past_events
 from headwater.ingestion.ingest import IngestLimits, SourceIngestor
 from headwater.monitoring.parity import check_view
 from headwater.state.view_state import read_stream
@@ -67,7 +67,7 @@ def test_a_new_view_equals_one_that_was_there_from_the_start(
         )
         if rolled:
             flow.ingestor.roll(least=1)
-    monkeypatch.setattr(fill_views, "ROWS", 3 if small else 500_000)
+    monkeypatch.setattr(past_events, "ROWS", 3 if small else 500_000)
     clock(40)
     new = streaming_view(SUMS, windows=["1h", "10s"], name="new")
     both = Flow([old, new], either, tmp_path)
@@ -128,7 +128,7 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(
         old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
-        monkeypatch.setattr(fill_views, "ROWS", 4)
+        monkeypatch.setattr(past_events, "ROWS", 4)
         first, other = (
             SourceIngestor(old.source, [old, new], s, tmp_path, IngestLimits())
             for s in (store, its)
@@ -157,7 +157,7 @@ def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
         old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
-        monkeypatch.setattr(fill_views, "ROWS", 4)
+        monkeypatch.setattr(past_events, "ROWS", 4)
         ingestor, add, parts = (
             SourceIngestor(old.source, [old, new], store, tmp_path, IngestLimits()),
             filling._added,
@@ -181,7 +181,7 @@ def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
 def test_a_history_of_many_parts_is_whole_before_the_first_commit(
     either, tmp_path, clock, monkeypatch
 ):
-    monkeypatch.setattr(fill_views, "ROWS", 3)
+    monkeypatch.setattr(past_events, "ROWS", 3)
     clock(20)
     view = streaming_view(SUMS, source={"history": rows(range(20)), "select": ["key", "amount"]})
     Flow([view], either, tmp_path).send([], 21)

@@ -50,8 +50,9 @@ from headwater.ingestion.archive import (
     repeatable,
 )
 from headwater.ingestion.commit import PartitionWriter, Skip
-from headwater.ingestion.fill_views import Logs, first_ids, judge_again
+from headwater.ingestion.fill_views import apply_rules
 from headwater.ingestion.ids import WIDTH, words
+from headwater.ingestion.past_events import Logs
 from headwater.ingestion.source_ingestor import LEFT, IngestLimits, streamed, writer_lease
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.stream_reader import (
@@ -285,14 +286,8 @@ class _Rewind:
         if lost and self.acknowledged is not None:
             self.lost.commit_again(self.acknowledged)
         archive, filtered, dead = (self.rollers[space] for space in _LOGS)
-        logs, source = Logs(archive, filtered, dead), self.writer.acceptance.source
-        accepted = judge_again(
-            self.writer,
-            logs,
-            max(self.now, self.writer.progress.at),
-            first_ids(self.writer.store, source),
-        )
-        return replace(self.rewound, accepted=accepted)
+        logs, T = Logs(archive, filtered, dead), max(self.now, self.writer.progress.at)
+        return replace(self.rewound, accepted=apply_rules(self.writer, logs, T))
 
 
 class _LostCommits:

@@ -41,8 +41,9 @@ from headwater.ingestion.archive import FOLDERS, AcknowledgedCommits, Roller, cl
 from headwater.ingestion.commit import Adopt, PartitionWriter, Skip
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.consumer_group import group_of
-from headwater.ingestion.fill_views import Fill, Logs, clear_generation, judge, new_views, remedy
+from headwater.ingestion.fill_views import Fill, clear_generation, judge, new_views, remedy
 from headwater.ingestion.partition_count import count_key, partition_count
+from headwater.ingestion.past_events import Logs
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
 from headwater.ingestion.sources.stream_reader import (

@@ -30,7 +30,7 @@ from headwater.events.read_events import IDENT, arrived
 from headwater.ingestion.archive import FOLDERS, Roller, every_part, repeatable
 from headwater.ingestion.change_state import tokens_of
 from headwater.ingestion.commit import PartitionWriter
-from headwater.ingestion.fill_views import images_before, known_by
+from headwater.ingestion.past_events import images_before, known_by
 from headwater.ingestion.source_ingestor import streamed
 from headwater.ingestion.tombstones import (
     ErasedRows,

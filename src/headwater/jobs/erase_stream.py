@@ -25,14 +25,9 @@ from headwater.events.read_events import IDENT
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, Roller
 from headwater.ingestion.change_state import tokens_of
 from headwater.ingestion.commit import PartitionWriter
-from headwater.ingestion.fill_views import (
-    Logs,
-    fill_keys,
-    history_before,
-    images_before,
-    stream_start,
-)
+from headwater.ingestion.fill_keys import fill_keys
 from headwater.ingestion.ids import WIDTH, words
+from headwater.ingestion.past_events import Logs, history_before, images_before, stream_start
 from headwater.ingestion.tombstones import (
     ErasedRows,
     Tombstone,

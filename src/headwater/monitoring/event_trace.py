@@ -32,8 +32,8 @@ from headwater.events.read_events import (
 )
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller, as_today
 from headwater.ingestion.change_state import OLDER, PASSED
-from headwater.ingestion.fill_views import first_ids, images_before
 from headwater.ingestion.ids import DedupIndex
+from headwater.ingestion.past_events import first_ids, images_before
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.tombstones import read_erased
 from headwater.ingestion.validate import COPY, Acceptance

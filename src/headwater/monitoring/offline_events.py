@@ -19,7 +19,7 @@ from headwater.engine.query import EngineRun, EventQuery
 from headwater.events.change_images import ended, in_force
 from headwater.events.read_events import KNOWN, ROW, Notes, Reach
 from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller, as_today
-from headwater.ingestion.fill_views import Accepted, first_ids, history_before, images_before
+from headwater.ingestion.past_events import Accepted, first_ids, history_before, images_before
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.tombstones import read_erased
 from headwater.ingestion.validate import Acceptance
