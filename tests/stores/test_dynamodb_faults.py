@@ -13,8 +13,7 @@ from headwater.errors import FencedError, LostError, StoreError
 from headwater.stores.dynamodb import dynamodb_state as gates
 from headwater.stores.dynamodb import dynamodb_state as state
 from headwater.stores.dynamodb import dynamodb_store
-from headwater.stores.keyspace import OFFSET, RECORD, number
-from headwater.testing.stores import record
+from headwater.testing.stores import OFFSET, RECORD, number, record
 from tests.effort import LONG
 from tests.ingestion.batches import Frame, check, rows, source, view
 from tests.ingestion.test_commit_batch import commit as commit_batch

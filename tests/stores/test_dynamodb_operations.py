@@ -14,18 +14,9 @@ import pytest
 import headwater as hw
 from headwater.stores.dynamodb.dynamodb_items import Items
 from tests.flow import clock, home  # noqa: F401 (fixtures)
-from tests.ingestion import test_another_version, test_shared_records
 from tests.ingestion.test_replay import (  # noqa: F401 (tests)
     test_the_archive_of_a_replay_is_what_was_played,
     test_what_was_known_before_the_start_and_happens_after_it,
-)
-from tests.ingestion.test_shared_records import (  # noqa: F401 (tests and a fixture)
-    history,
-    test_a_view_is_added_changed_and_dropped_while_the_others_are_live,
-    test_forget_leaves_the_other_sections,
-    test_one_record_has_all_views_of_a_key,
-    test_random_histories,
-    test_sections_of_dropped_views_go_at_the_next_write_or_by_compaction,
 )
 from tests.jobs import test_erase
 from tests.jobs.test_erase import (  # noqa: F401 (tests)
@@ -42,13 +33,6 @@ from tests.jobs.test_precompute import (  # noqa: F401 (tests)
     test_keys_of_any_type_are_found,
     test_one_run_at_a_time,
 )
-from tests.state.test_compaction import (  # noqa: F401 (tests)
-    test_many_records_go_in_parts,
-    test_only_the_view_that_is_meant,
-    test_sizes_are_counted,
-    test_what_is_written_meanwhile_is_left_alone,
-)
-from tests.state.test_prediction_codec import test_only_records_of_a_cut_are_kept  # noqa: F401 (a test)
 from tests.stores import test_development, test_two_owners, test_view_versions
 from tests.stores.emulators import DYNAMODB
 from tests.stores.test_development import (  # noqa: F401 (tests and fixtures)
@@ -106,13 +90,6 @@ def test_a_writer_elsewhere_is_fenced_and_goes_on_after_an_erasure(make_store, t
 
 
 @in_full
-def test_a_commit_and_a_fill_of_two_processes_lose_no_update(history, monkeypatch):
-    test_shared_records.test_a_commit_and_a_fill_of_two_processes_lose_no_update(
-        history, monkeypatch
-    )
-
-
-@in_full
 def test_both_versions_of_a_view_are_filled_and_one_is_read_by_name(filled, tmp_path, clock):
     test_view_versions.test_both_versions_are_filled_and_one_is_read_by_name(
         filled, tmp_path, clock
@@ -122,13 +99,6 @@ def test_both_versions_of_a_view_are_filled_and_one_is_read_by_name(filled, tmp_
 def test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(filled, tmp_path):
     test_view_versions.test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(
         filled, tmp_path
-    )
-
-
-@in_full
-def test_a_running_process_stops_where_another_version_wrote(store, tmp_path, clock):
-    test_another_version.test_a_running_process_stops_where_another_version_wrote(
-        store, tmp_path, clock
     )
 
 

@@ -12,8 +12,7 @@ import headwater as hw
 from headwater.aws import AwsClient, AwsRefusedError
 from headwater.errors import LostError, MissingExtraError, StoreError, UsageError
 from headwater.stores import CreatedStore
-from headwater.stores.keyspace import OFFSET, RECORD, number
-from headwater.testing.stores import record
+from headwater.testing.stores import OFFSET, RECORD, number, record
 from tests.stores.test_dynamodb_faults import opened, url  # noqa: F401 (fixtures)
 
 pytestmark = pytest.mark.services

@@ -14,10 +14,8 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, LostError
-from headwater.stores.backup import restore_into
-from headwater.stores.keyspace import OFFSET, RECORD, number
 from headwater.testing.split_store import RemoteState
-from headwater.testing.stores import record
+from headwater.testing.stores import OFFSET, RECORD, number, record, restore_into
 from tests.effort import LONG
 from tests.flow import Flow, at, streaming_view
 from tests.stores.emulators import DYNAMODB

@@ -17,9 +17,15 @@ import pytest
 
 import headwater as hw
 from headwater.errors import StoreError
-from headwater.stores.keyspace import OFFSET, RECORD, as_number, number
 from headwater.testing.processes import Process
-from headwater.testing.stores import killed_commits_are_whole, record
+from headwater.testing.stores import (
+    OFFSET,
+    RECORD,
+    as_number,
+    killed_commits_are_whole,
+    number,
+    record,
+)
 from tests.stores.servers import is_root
 
 KEY = OFFSET + b"p"

@@ -2,30 +2,39 @@
 is is said by name.
 """
 
+import itertools
+from contextlib import closing
+
 import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.errors import StoreError
-from headwater.ingestion.ingest import ingest
-from headwater.jobs.compact_views import compact_store
-from headwater.stores import keyspace
-from headwater.stores.redis.redis_store import RedisStore
 from tests.flow import at, clock, home  # noqa: F401 (fixtures)
+from tests.stores.commands import headwater
 
+NUMBERS = itertools.count()
 ALICE, BOB = 3, 2
 """How many events each sends first."""
 
 
+@pytest.fixture(params=["lmdb", "redis"])
+def url(request, tmp_path):
+    if request.param == "lmdb":
+        return f"lmdb:{tmp_path}/shared?size=1GB"
+    return f"{request.getfixturevalue('redis_url')}?prefix=ownership{next(NUMBERS)}"
+
+
 @pytest.fixture
-def store(either):
-    return either
+def store(url):
+    with closing(hw.operations.open_store(url)) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
-def no_server_clock(monkeypatch):
+def no_server_clock(store, monkeypatch):
     """The time of these tests is not that of the server."""
-    monkeypatch.setattr(RedisStore, "server_time", lambda _: None)
+    monkeypatch.setattr(type(store), "server_time", lambda _: None)
 
 
 def view(folder, name="view", **more):
@@ -137,7 +146,7 @@ def test_two_projects_share_nothing(store, tmp_path, clock, alike, ids):
 @pytest.mark.parametrize(
     "call", ["status", "parity", "forget", "compact", "explain", "erase", "serve"]
 )
-def test_every_command_refuses_the_store_of_another_project(store, tmp_path, clock, call):
+def test_every_command_refuses_the_store_of_another_project(store, url, tmp_path, clock, call):
     clock(100)
     send(tmp_path / "ours", ALICE)
     run(project("alice", view(tmp_path / "ours")), store, tmp_path)
@@ -146,7 +155,7 @@ def test_every_command_refuses_the_store_of_another_project(store, tmp_path, clo
         "status": lambda: hw.status(other, store=store, data_dir=tmp_path),
         "parity": lambda: hw.parity(other, store=store, data_dir=tmp_path),
         "forget": lambda: hw.operations.forget(other, ["view"], store=store),
-        "compact": lambda: compact_store(other, store=store),
+        "compact": lambda: compact(tmp_path, url),
         "explain": lambda: hw.operations.explain(
             other, "view__count_1h", {"key": "a"}, store=store, data_dir=tmp_path
         ),
@@ -157,9 +166,25 @@ def test_every_command_refuses_the_store_of_another_project(store, tmp_path, clo
         calls[call]()
 
 
+def compact(folder, url):
+    """`headwater store compact` of bob's project."""
+    (folder / "features.py").write_text(
+        "import pathlib\nfrom tests.stores.test_ownership import project, view\n"
+        f"project = project('bob', view(pathlib.Path({str(folder / 'ours')!r})))\n"
+    )
+    file = str(folder / "features.py")
+    code, said = headwater("store", "compact", "--project", file, "--store", url)
+    if code:
+        raise StoreError(said)
+
+
 def test_who_comes_first_owns_a_store(store, tmp_path, clock):
     clock(100)
     send(tmp_path / "ours", ALICE)
-    assert keyspace.owner(store) is None
-    ingest(project("alice", view(tmp_path / "ours")), store, data_dir=tmp_path, once=True)
-    assert keyspace.owner(store) == "alice"
+    bob = project("bob", view(tmp_path / "ours"))
+    assert [found.state for found in hw.status(bob, store=store, data_dir=tmp_path).views] == [
+        "absent"
+    ]
+    run(project("alice", view(tmp_path / "ours")), store, tmp_path)
+    with pytest.raises(StoreError, match="belongs to project 'alice'"):
+        run(bob, store, tmp_path)

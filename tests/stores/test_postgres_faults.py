@@ -15,8 +15,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, StoreError, UsageError
-from headwater.stores.keyspace import OFFSET, RECORD, as_number, number
-from headwater.testing.stores import record
+from headwater.testing.stores import OFFSET, RECORD, as_number, number, record
 from tests.stores.servers import Proxy, serving_postgres
 
 psycopg = pytest.importorskip("psycopg", reason="needs the extra postgres")

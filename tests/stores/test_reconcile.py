@@ -8,10 +8,8 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, LostError
-from headwater.ingestion.rewind import rewind
-from headwater.stores.keyspace import RECORD, STREAM_STATE, number
 from headwater.testing.split_store import RemoteState
-from headwater.testing.stores import record
+from headwater.testing.stores import RECORD, number, record
 from tests.effort import LONG
 from tests.flow import SCHEMA, Flow, clock, project_of, streaming_view  # noqa: F401 (a fixture)
 from tests.stores.steps import Dead, Steps, read, roll_back
@@ -53,20 +51,20 @@ def test_a_state_that_has_lost_commits_goes_on_from_those_that_it_has(
         with pytest.raises(LostError, match=REFUSED):
             Flow([view], opening(name), home)
         store, dead = opening(name), False
-        found = rewind(project_of(view), store=store, data_dir=home, dry_run=True)
+        found = hw.operations.rewind(project_of(view), store=store, data_dir=home, dry_run=True)
         assert found.emptied
         assert [(lost.made, lost.archived) for lost in found.sources] == [(1, 2)]
         steps = Steps(store, die_at)
         try:
-            assert rewind(project_of(view), store=store, data_dir=home) == found
+            assert hw.operations.rewind(project_of(view), store=store, data_dir=home) == found
         except Dead:
             dead = True
             with pytest.raises(LostError, match="store rewind"):
                 Flow([view], opening(name), home)
-            rewind(project_of(view), store=opening(name), data_dir=home)
+            hw.operations.rewind(project_of(view), store=opening(name), data_dir=home)
         store = opening(name)
-        assert not rewind(project_of(view), store=store, data_dir=home)
-        assert not [*store.scan(RECORD), *store.scan(STREAM_STATE)]
+        assert not hw.operations.rewind(project_of(view), store=store, data_dir=home)
+        assert not list(store.scan(RECORD))
         flow = Flow([view], store, home)
         assert flow.offset == 40
         go_on(flow, events, [120])
@@ -145,7 +143,9 @@ def test_a_commit_that_was_decided_counts_though_its_records_are_removed(opening
             flow.send(events[40:80], 1100)
     table = opening("half").table
     table.empty(list(table.writers()), 0, {})
-    assert rewind(project_of(view), store=opening("half"), data_dir=tmp_path / "half").emptied
+    assert hw.operations.rewind(
+        project_of(view), store=opening("half"), data_dir=tmp_path / "half"
+    ).emptied
     values = []
     for name in ("whole", "half"):
         flow = Flow([view], opening(name), tmp_path / name)

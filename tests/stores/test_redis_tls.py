@@ -10,8 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import StoreError, UsageError
-from headwater.stores.keyspace import OFFSET, RECORD, number
-from headwater.testing.stores import record
+from headwater.testing.stores import OFFSET, RECORD, number, record
 from tests.stores.servers import BINARIES, SentinelServer, TlsServer, clustered, free_port
 
 KEY = OFFSET + b"p"

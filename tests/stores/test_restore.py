@@ -5,10 +5,9 @@ from contextlib import closing
 import pytest
 
 import headwater as hw
-from headwater.errors import NoStoreError, StoreError
-from headwater.stores.backup import check_restorable, restore
-from headwater.stores.keyspace import RECORD
-from headwater.testing.stores import record
+from headwater.errors import NoStoreError
+from headwater.testing.stores import RECORD, record
+from tests.stores.commands import headwater, restore
 
 HELD = {b"o1": b"1", RECORD + b"k": record(1)}
 
@@ -24,11 +23,26 @@ def test_a_backup_is_restored_where_no_store_is_yet(make_store, tmp_path):
     with closing(hw.operations.open_store(before)) as store:
         store.commit(HELD, {})
         store.backup(tmp_path / "backup")
-    check_restorable(tmp_path / "backup", url)
     with pytest.raises(NoStoreError, match="there is no"):
         hw.operations.open_store(url, readonly=True)
-    restore(tmp_path / "backup", url)
+    assert restore(tmp_path / "backup", url)[0] == 0
     with closing(hw.operations.open_store(url, readonly=True)) as store:
         assert store.get(list(HELD)) == list(HELD.values())
-    with pytest.raises(StoreError, match="is not empty"):
-        check_restorable(tmp_path / "backup", url)
+    code, said = restore(tmp_path / "backup", url)
+    assert code == 1
+    assert "is not empty" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (["backup"], "Missing argument 'FOLDER'"),
+        (["compact", "it"], "does not take 'it' here"),
+        (["restore", "nowhere"], "there is no online store in nowhere"),
+    ],
+)
+def test_what_is_said_of_a_wrong_call(call, words):
+    code, said = headwater("store", *call)
+    assert code in (1, 2)
+    assert words in said

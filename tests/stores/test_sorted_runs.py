@@ -3,12 +3,8 @@ reader meanwhile.
 """
 
 import contextlib
-import functools
 import itertools
-import os
 import random
-import subprocess
-import sys
 import time
 
 import lmdb
@@ -19,9 +15,8 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.errors import FencedError
 from headwater.stores import lmdb as sorted_runs
-from headwater.stores.keyspace import OFFSET, RECORD, as_number, number
-from headwater.testing import stores
 from headwater.testing.processes import Process
+from headwater.testing.stores import OFFSET, RECORD, as_number, number
 from tests.effort import tries
 
 OFFSET_KEY = OFFSET + b"p"
@@ -65,22 +60,6 @@ def keyed(n):
     return RECORD + b"%06d" % n
 
 
-QUICK = (
-    "what is put is got",
-    "records are kept too",
-    "scans rise",
-    "nothing is written unless all is expected",
-)
-
-
-@pytest.mark.parametrize(
-    "law",
-    [pytest.param(law, marks=() if law in QUICK else pytest.mark.slow) for law in stores.LAWS],
-)
-def test_the_laws_of_stores_hold(small, law, tmp_path):
-    stores.LAWS[law](functools.partial(open_small, f"lmdb:{tmp_path}/s?size=1GB"), random.Random(0))
-
-
 @settings(max_examples=tries(60), suppress_health_check=list(HealthCheck), deadline=None)
 @given(source=st.randoms(use_true_random=False))
 def test_it_is_a_map(small, tmp_path_factory, source):
@@ -121,47 +100,6 @@ def test_it_is_a_map(small, tmp_path_factory, source):
             store.close()
             store = hw.operations.open_store(url)
     store.close()
-
-
-def test_runs_come_and_go(small, tmp_path):
-    """The sweep goes round, runs are deleted, and their number stays bounded; a change of size or
-    direction of commits does not matter.
-    """
-    with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
-        expected = {}
-        for step in range(160):
-            draw = random.Random(step)
-            changes = {
-                keyed(draw.randrange(2_000)): b"%d" % step
-                for _ in range(1 if step % 7 == 0 else 35 if step % 50 else 400)
-            }
-            store.commit(changes, {})
-            expected |= changes
-            assert runs_of(store).last - runs_of(store).first < SMALL["_SLOTS"]
-        state = runs_of(store)
-        assert state.rounds > 2
-        assert state.first > 30
-        assert dict(store.scan(RECORD)) == expected
-        # what was merged is in the tree, what was dropped is gone
-        with store._env.begin() as transaction, transaction.cursor() as cursor:
-            cursor.set_range(sorted_runs._DATA)
-            numbers = {key[2:6] for key in cursor.iternext(values=False)}
-        assert len(numbers) == state.last - state.first
-
-
-def test_a_small_store_and_a_restore_have_no_runs(tmp_path, monkeypatch):
-    with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
-        store.commit({keyed(n): b"x" for n in range(20_000)}, {})
-        assert runs_of(store).last == 0
-        monkeypatch.setattr(sorted_runs, "LARGE", 0)
-        store.commit({keyed(n): b"x" for n in range(20_000, 30_000)}, {})  # above all that is there
-        assert runs_of(store).last == 0
-        store.commit({keyed(5): b"y"}, {})
-        assert runs_of(store).last == 1
-    with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/off?runs=off")) as store:
-        store.commit({keyed(5): b"y"}, {})
-        store.commit({keyed(4): b"y"}, {})
-        assert runs_of(store).last == 0
 
 
 def test_what_is_deleted_or_compared_is_in_no_run(small, tmp_path):
@@ -252,40 +190,3 @@ def test_readers_see_one_moment_while_runs_are_merged(small, tmp_path):
     process.kill()
     assert seen == sorted(seen)
     assert seen[-1] > seen[0]
-
-
-def test_threads_of_a_process_read_while_it_commits(small, tmp_path):
-    import threading
-
-    with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
-        wrong, stop = [], threading.Event()
-
-        def read():
-            while not stop.is_set():
-                offset, *values = store.get([OFFSET_KEY, *map(keyed, range(40))])
-                if offset is not None and any(value != offset for value in values):
-                    wrong.append((offset, values))
-
-        threads = [threading.Thread(target=read) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for step in range(60):
-            store.commit(
-                {keyed(n): number(step) for n in range(40)} | {OFFSET_KEY: number(step)}, {}
-            )
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert wrong == []
-
-
-def test_a_small_store_does_not_load_more_than_before():
-    """The filters of 16 MB are made with the first run that is read."""
-    code = (
-        "import os, tempfile, headwater as hw\nstore = hw.operations.open_store('lmdb:' + "
-        "tempfile.mkdtemp())\nprint(len(store._runs._filter._table))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
-    )
-    assert done.stdout.strip() == "0"

@@ -5,13 +5,11 @@ for its time counts once.
 import contextlib
 import itertools
 
-import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.errors import FencedError
-from headwater.online.view_reader import OnlineView
-from tests.flow import Flow, micros, streaming_view
+from tests.flow import Flow, at, micros, streaming_view
 
 NUMBERS = itertools.count()
 
@@ -40,5 +38,7 @@ def held_event_is_released_once(url):
         second.ingestor.commit([], micros(100))
         with pytest.raises(FencedError):
             first.ingestor.commit([], micros(100))
-        served = OnlineView(view, stores[1]).read(pl.DataFrame({"key": [1]}), micros(101))
-        assert [column.to_list() for column in served.features] == [[2], [5.0]]
+        served = hw.get_online_features(
+            view, [{"key": 1}], store=stores[1], at=at(101), details=True
+        )
+        assert served.select(view.feature_names).row(0) == (2, 5.0)

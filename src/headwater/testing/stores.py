@@ -9,9 +9,11 @@ Random(seed))`.
 other processes too, so it must be picklable; what it returned before is closed by then, in the same
 process. A law raises AssertionError.
 
-Keys of records (`keyspace.RECORD`) are tried with values that look like records. Where several
-processes write, a record is replaced only by one that is complete through the same commit or a
-later one.
+Keys of records begin with `RECORD`, and are tried with values that look like records (`record`).
+Where several processes write, a record is replaced only by one that is complete through the same
+commit or a later one. Keys of offsets begin with `OFFSET`, with values that `number` writes and
+`as_number` reads; `FORMAT_KEY` holds the format of the store. `restore_into` reads a backup into an
+empty store.
 """
 
 from __future__ import annotations
@@ -33,6 +35,18 @@ from headwater.stores import Changes, OnlineStore
 from headwater.stores.backup import back_up, restore_into
 from headwater.stores.keyspace import FORMAT_KEY, OFFSET, PROGRESS, RECORD, as_number, number
 from headwater.testing.processes import PATIENCE, Process
+
+__all__ = [
+    "FORMAT_KEY",
+    "LAWS",
+    "OFFSET",
+    "RECORD",
+    "as_number",
+    "killed_commits_are_whole",
+    "number",
+    "record",
+    "restore_into",
+]
 
 Open = Callable[[], OnlineStore]
 Law = Callable[[Open, Random], None]
