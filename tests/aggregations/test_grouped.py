@@ -11,17 +11,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression
 
 import headwater as hw
-from headwater.aggregations import run
-from headwater.aggregations.base import FinalizeContext, GroupBy, SweepingFunction
-from headwater.aggregations.table import TABLE, family
-from headwater.definitions.feature_view import FUNCTIONS
 from headwater.errors import DataError
-from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
-from headwater.kernel.distinct_requests import DistinctRequests
-from headwater.kernel.layers import Layer, Use, spans
-from headwater.testing import cases, conformance
+from headwater.testing import cases
 from headwater.testing.cases import BASE
 from headwater.testing.examples import value_of
 from tests.effort import tries
@@ -386,84 +380,6 @@ def test_a_few_hundred_events_are_counted_as_plain_python_does(seed, kinds, late
         ]
 
 
-@pytest.mark.parametrize("law", conformance.LAWS)
-@settings(max_examples=tries(40))
-@given(random=st.randoms(use_true_random=False))
-@pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
-def test_every_map_obeys(law, random):
-    conformance.LAWS[law](random.choice(MAPS), random)
-
-
-@pytest.mark.parametrize("split", range(32))
-@pytest.mark.parametrize("max_keys", [1, 2, 3])
-def test_parts_of_one_moment_merge_by_id_then_value(split, max_keys):
-    """Five events of one time, dealt into two parts in every way; by (id, category) 20 comes before
-    30, and 10 is last.
-    """
-    category, ident, amount = (
-        np.array([30, 20, 10, 10, 30]),
-        np.array([1, 3, 1, 4, 3]),
-        np.array([1, 2, 4, 8, 16]),
-    )
-    by = family("sum", {}, GroupBy(Use(("c", "x")), max_keys))
-
-    def state(rows):
-        rows = rows[np.lexsort((category[rows], ident[rows]))]
-        columns = {"c": Column(category[rows]), "x": Column(amount[rows])}
-        events = Events(
-            np.array([0, len(rows)]), np.full(len(rows), 5), NOTHING, 0, ident[rows], columns
-        )
-        asks = RequestTimes(np.array([0, 1]), np.array([9]), np.array([9]))
-        return by.partial(Use(("x",)), spans(Layer(events), asks, LIFETIME)), events
-
-    left, right = (
-        np.arange(5)[(split >> np.arange(5)) & 1 == 1],
-        np.arange(5)[(split >> np.arange(5)) & 1 == 0],
-    )
-    how = FinalizeContext("sum", {}, np.array([9]), state(np.arange(5))[1], Use(("x",)), LIFETIME)
-    found = by.finalize(by.merge(state(left)[0], state(right)[0]), how)
-    assert found.items.tolist() == [20, 30, 10][-max_keys:]
-    assert found.values.values.tolist() == [2, 17, 12][-max_keys:]
-
-
-def test_neighbours_that_see_the_same_at_one_moment_share_a_map():
-    columns = {"c": Column(np.arange(100)), "x": Column(np.arange(100))}
-    events = Events(np.array([0, 100]), np.arange(100), NOTHING, 0, NOTHING, columns)
-    T = np.repeat(np.array([50, 100]), 1000)
-    wanted = run.FeatureSpec(
-        "sum", Use(("x",)), hw.window("lifetime"), by=GroupBy(Use(("c", "x")), 40)
-    )
-    ((found,),) = run.aggregate(
-        events,
-        [DistinctRequests(RequestTimes(np.array([0, 2000]), T, T), np.arange(2000))],
-        [wanted],
-        1,
-    )
-    assert len(found.items) == len(found.values.values) == 80
-    assert found.list_index.tolist() == [0] * 1000 + [1] * 1000
-
-
-def test_each_of_several_sets_of_asks_gets_its_own_maps():
-    columns = {"c": Column(np.array([3, 1, 2, 1])), "x": Column(np.array([1, 2, 4, 8]))}
-    events = Events(np.array([0, 4]), np.arange(4), NOTHING, 0, NOTHING, columns)
-    asks = [
-        RequestTimes(np.array([0, len(T)]), np.array(T), np.array(T))
-        for T in ([1, 3], [], [2, 4, 9])
-    ]
-    wanted = run.FeatureSpec("sum", Use(("x",)), LIFETIME, by=GroupBy(Use(("c", "x")), 2))
-    maps = []
-    for (part,) in run.aggregate(
-        events, [DistinctRequests(a, np.arange(len(a.T))) for a in asks], [wanted], 2
-    ):
-        pairs = list(zip(part.items.tolist(), part.values.values.tolist(), strict=True))
-        maps.append([pairs[part.starts[i] : part.starts[i + 1]] for i in part.list_index])
-    assert maps == [
-        [[(3, 1)], [(1, 2), (2, 4)]],
-        [],
-        [[(3, 1), (1, 2)], [(2, 4), (1, 10)], [(2, 4), (1, 10)]],
-    ]
-
-
 def test_what_depends_on_the_moment_is_not_shared(planted):
     events = spent(("a", 1), ("b", 2))
     assert planted(hw.since_last().by("word"), events, [0, SECOND]) == [
@@ -501,16 +417,6 @@ def test_names(feature, name):
         freshness=hw.on_request(),
     )
     assert view.feature_names == (f"view__{name}",)
-
-
-def test_the_functions_that_can_be_split_are_those_with_states_of_one_size():
-    made = {a.function: a for a in cases.aggregations()}
-    swept = {f for f in TABLE if isinstance(family(f, dict(made[f].params)), SweepingFunction)}
-    assert (
-        set(TABLE) - swept - {"latest", "open_count", "open_age"}
-        == {f for f, facts in FUNCTIONS.items() if facts.splits}
-        == {a.function for a in MAPS}
-    )
 
 
 def test_the_secondary_key_is_part_of_what_a_definition_says():
@@ -565,14 +471,24 @@ def test_a_function_of_the_request_takes_a_value_out_of_a_map():
 
 
 def test_a_model_refuses_a_map_and_says_what_to_do():
-    from headwater.models.feature_encoding import fit_encoding
-
-    frame = pl.DataFrame({"x": [{"a": 1}]}, schema={"x": pl.Map(pl.String, pl.Int64)})
+    card = _payments([1.0, 2.0, 4.0], features=[hw.sum("amount").by("category")])
+    asked = {"card": [1, 2], "asked": [NOON, NOON], "spent": [1.0, 2.0]}
+    labels = hw.Labels(
+        "spent",
+        table=pl.DataFrame(asked),
+        timestamp_field="asked",
+        label="spent",
+        known_after="1m",
+    )
+    service = hw.FeatureService("s", [card])
+    model = hw.Model(
+        "m", task="regression", features=service, labels=labels, estimator=LinearRegression()
+    )
     with pytest.raises(
         DataError,
-        match=r"'x' is Map.* takes numbers, booleans, times, strings and.* through a function .* @hw.request_feature",
+        match=r"is Map.* takes numbers, booleans, times, strings and.* through a function .* @hw.request_feature",
     ):
-        fit_encoding(frame).transform(frame)
+        hw.train(model)
 
 
 def test_a_float_is_no_secondary_key():
