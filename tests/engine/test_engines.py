@@ -8,8 +8,6 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.engine.engines import open_engine
-from headwater.engine.local.local_engine import LocalEngine
 from headwater.errors import UsageError
 from headwater.testing.naive_engine import NaiveEngine
 
@@ -100,15 +98,12 @@ def test_cuts_and_parity(watched, tmp_path):
     ]
 
 
-def test_an_engine_by_name_or_as_an_object(monkeypatch):
-    watched = WatchedEngine()
-    assert open_engine(watched) is watched
-    assert isinstance(open_engine("naive"), NaiveEngine)
-    assert isinstance(open_engine(), LocalEngine)
-    monkeypatch.setenv("HEADWATER_ENGINE", "naive")
-    assert isinstance(open_engine(), NaiveEngine)
-
-
-def test_a_name_that_no_engine_has():
+def test_an_engine_by_name(monkeypatch):
+    view = view_of(payments(), hw.sum("amount"))
+    rows = pl.DataFrame({"user": [0, 1], "timestamp": [NOON + timedelta(hours=1)] * 2})
+    local = hw.get_historical_features(view, rows)
+    naive = hw.get_historical_features(view, rows, resources=hw.Resources(engine="naive"))
+    assert naive.equals(local)
+    monkeypatch.setenv("HEADWATER_ENGINE", "lokal")
     with pytest.raises(UsageError, match="no engine 'lokal'; did you mean 'local'"):
-        open_engine("lokal")
+        hw.get_historical_features(view, rows)

@@ -13,9 +13,6 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.errors import DataError
-from headwater.online.feature_reader import OnlineFeatures
-from headwater.online.read_layout import ReadLayout
-from headwater.stores import opened
 from headwater.testing.cases import case
 from headwater.testing.examples import temporary_store
 from headwater.testing.naive_time import as_micros
@@ -102,8 +99,7 @@ def online():
     )
     with temporary_store() as store:
         hw.materialize(project, store=store, at=at(12))
-        with opened(store, readonly=True) as read:
-            yield OnlineFeatures(SERVICE, read)
+        yield hw.operations.OnlineFeatures(SERVICE, store)
 
 
 def test_lists_online_are_those_offline(online):
@@ -155,23 +151,6 @@ def test_one_row_many_rows_and_requests_of_one_turn_agree(online):
         assert one.values == [column[number] for column in many.values]
         assert one.statuses == bytes(codes[number] for codes in many.statuses)
         assert tuple(turn[number]) == tuple(one)
-
-
-def test_a_key_of_many_rows_is_read_once(online, monkeypatch):
-    asked: list[bytes | None] = []
-    record_keys = ReadLayout.record_keys
-
-    def recorded(layout, keys):
-        asked.extend(key for own in keys for key in own)
-        return record_keys(layout, keys)
-
-    monkeypatch.setattr(ReadLayout, "record_keys", recorded)
-    baskets = [["tea", "jam"], ["jam", "tea", "tea"], ["tea"]]
-    for repeated in (1, 50):
-        asked.clear()
-        online.rows({"products": baskets * repeated, "shop": [1] * 3 * repeated}, t=T)
-        # once for the baskets, and tea for what shop 1 sold last
-        assert (asked.count(b"tea"), asked.count(b"jam")) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -238,10 +217,6 @@ def test_frames_arrays_and_tuples_are_lists_too(online):
     assert none.schema == expected.schema
 
 
-def test_the_read_is_compiled_before_the_first_request(online):
-    online.warm()
-
-
 LISTS = st.lists(
     st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None]), max_size=5)),
     min_size=1,
@@ -274,10 +249,8 @@ def test_an_element_is_as_a_lookup_of_it_alone(seed, lists, kind):
     t = as_micros(row["timestamp"])  # type: ignore[arg-type]
     scalar = ingested(type(drawn)(view, drawn.events, drawn.rows), t, random, kind)
     listed = view_of(scalar).alias("view", keys={"key": hw.each("keys")})
-    online = OnlineFeatures(hw.FeatureService("service", [listed]), scalar.store)
-    given_lists = [
-        None if keys is None else [kind.key_value(key) for key in keys] for keys in lists
-    ]
+    online = hw.operations.OnlineFeatures(hw.FeatureService("service", [listed]), scalar.store)
+    given_lists = [None if keys is None else [kind.of(key) for key in keys] for keys in lists]
     read = online.rows({"keys": given_lists}, t=t)
     ones = [online.row({"keys": keys}, t=t) for keys in given_lists]
     for number, keys in enumerate(given_lists):
@@ -293,7 +266,7 @@ def test_an_element_is_as_a_lookup_of_it_alone(seed, lists, kind):
             assert hw_status(codes[number]) == hw_status(ones[number].statuses[n]) == expected
 
 
-def view_of(features: OnlineFeatures) -> hw.FeatureView:
+def view_of(features: hw.operations.OnlineFeatures) -> hw.FeatureView:
     (view,) = features.service.views
     return view
 

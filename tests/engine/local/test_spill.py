@@ -6,15 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from datetime import timedelta
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
@@ -25,7 +22,6 @@ from headwater.events.read_events import Notes
 from headwater.testing import cases, conformance
 from headwater.training.feature_frames import as_service, feature_frames
 from headwater.training.requests import read_rows
-from tests.effort import tries
 
 RANDOM = st.randoms(use_true_random=False)
 AGGREGATIONS = cases.aggregations()
@@ -68,32 +64,6 @@ def _both(view, rows, **more):
 
 
 # ---------------------------------------------------------------- the same bits
-
-
-@settings(max_examples=tries(60))
-@given(random=RANDOM, late=st.booleans())
-def test_random_cases(random, late):
-    case = cases.case(random, late=late)
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore", HeadwaterWarning)
-        patch.setattr(
-            spill,
-            "planned",
-            lambda *_: BucketPlan(random.choice([2, 3, 7]), random.choice([1, 3, 1000])),
-        )
-        patch.setattr(spill, "_MOST", random.choice([0.0, 2.0]))
-        whole, parts = _both(case.readable(), case.asked)
-        assert parts == whole, case
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("late", [False, True], ids=["in order", "late"])
-def test_every_aggregation(split, late):
-    split(3, 4)
-    for seed, aggregation in enumerate(AGGREGATIONS):
-        case = cases.case(Random(seed), [aggregation], late=late)
-        whole, parts = _both(case.readable(), case.asked)
-        assert parts == whole, case
 
 
 def _world(seed, events=3000, rows=400, *, ids=False):
@@ -165,80 +135,7 @@ def _view(history, keys=("who", "place"), windows=("1d", "7d"), freshness=None, 
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("keys", [("who", "place"), ("who",), ("place",), ()], ids=str)
-@pytest.mark.parametrize(
-    "rules",
-    [{}, {"known_at_field": "known"}, {"known_at_field": "known", "window_on": "known_at"}],
-    ids=str,
-)
-@pytest.mark.parametrize("ids", [False, True], ids=["", "ids"])
-def test_keys_of_every_kind(split, keys, rules, ids):
-    table, asked, also = _world(1, ids=ids)
-    for count, capacity, everyone in [(2, 10**6, 0.0), (5, 200, 2.0), (40, 10**6, 2.0)]:
-        split(count, capacity, everyone)
-        whole, parts = _both(_view(table, keys, **rules, **also), asked)
-        assert parts == whole
-        assert whole[1], "nothing was left out: the test says less than it should"
-
-
-@pytest.mark.slow
-def test_levels_and_aliases_share_a_split(split):
-    table, asked, _ = _world(2)
-    view = _view(table, known_after="1h")
-    asked = asked.with_columns(other=pl.col("who").reverse())
-    service = hw.FeatureService("both", [view, view.alias("other", keys={"who": "other"})])
-    levels = {
-        "daily": hw.Level(hw.batch("1d", delay="4h")),
-        "instant": hw.Level(hw.on_request()),
-        "none": hw.Level(hw.never()),
-    }
-    split(4, 300)
-    found = []
-    for memory in (None, AMPLE):
-        frames = feature_frames(
-            service, read_rows(asked, "timestamp"), levels, Notes(), hw.Resources(memory=memory)
-        )
-        found.append({name: conformance.bits(frame) for name, frame in frames.items()})
-    assert found[0] == found[1]
-    assert len({str(bits) for bits in found[0].values()}) == 3
-
-
-@pytest.mark.slow
-def test_any_order_buckets_and_threads(split):
-    table, asked, _ = _world(3)
-    seen = []
-    for seed, count, capacity, threads in [(1, 2, 10**6, 1), (2, 9, 100, 2), (3, 30, 10**6, 4)]:
-        split(count, capacity)
-        mixed = table.sample(fraction=1, shuffle=True, seed=seed)
-        found = hw.get_historical_features(
-            _view(mixed, known_at_field="known"),
-            asked,
-            resources=hw.Resources(memory=AMPLE, threads=threads),
-        )
-        seen.append(conformance.bits(found))
-    assert seen[0] == seen[1] == seen[2]
-
-
 # ---------------------------------------------------------------- slices of time
-
-
-def test_a_key_with_half_of_all_events_is_cut_in_time(split, monkeypatch):
-    table, asked, _ = _world(4)
-    held = []
-    original = compute.answer
-    monkeypatch.setattr(
-        compute,
-        "answer",
-        lambda query, events, *a, **k: (
-            held.append(events.height) or original(query, events, *a, **k)
-        ),
-    )
-    split(2, 400)
-    whole, parts = _both(_view(table, windows=["1d"]), asked)
-    assert parts == whole
-    assert held[0] > 2500
-    assert max(held[1:]) <= 400
 
 
 @pytest.mark.parametrize(
@@ -428,35 +325,6 @@ def test_a_history_that_fits_is_not_split(home):
     assert not home.exists()
 
 
-def test_rows_and_answers_that_do_not_fit_are_said():
-    table, asked, _ = _world(0)
-    with pytest.warns(HeadwaterWarning, match="memory=50MB may not be held"):
-        found = hw.get_historical_features(
-            _view(table), asked, resources=hw.Resources(memory="50MB")
-        )
-    assert conformance.bits(found) == conformance.bits(
-        hw.get_historical_features(_view(table), asked)
-    )
-
-
-HELD = """
-import numpy as np
-from headwater.engine.local.spill import resident
-before = resident()
-block = np.ones(30_000_000)
-print((resident() - before) / block.nbytes)
-"""
-
-
-@pytest.mark.slow
-def test_resident_is_about_what_a_process_holds():
-    """In a process of its own: one that ran other tests may hold free memory that the block is put
-    into.
-    """
-    done = subprocess.run([sys.executable, "-c", HELD], check=True, capture_output=True, text=True)
-    assert 0.9 < float(done.stdout) < 1.5
-
-
 PEAK = """
 import sys
 import numpy as np, polars as pl
@@ -580,73 +448,6 @@ def _again(counted, monkeypatch):
     return conformance.bits(found), conformance.bits(
         hw.get_historical_features(view, hw.parquet("asked.parquet"))
     )
-
-
-@pytest.mark.slow
-def test_a_run_killed_among_its_buckets_goes_on(stopped, home, monkeypatch):
-    done = stopped("bucket", 4)  # the first call checks types
-    assert len(done) == 3
-    monkeypatch.setattr(spill, "split", lambda *_: pytest.fail("the split was done"))
-    counted = []
-    found, whole = _again(counted, monkeypatch)
-    assert found == whole
-    assert len(counted) == 1 + 8 - 3
-    assert list((home / "work").iterdir()) == []
-
-
-@pytest.mark.slow
-def test_progress_of_a_run_that_goes_on_counts_what_is_done(stopped):
-    stopped("bucket", 4)
-    view = _view(hw.parquet("events.parquet"), known_at_field="known")
-    requests, seen = read_rows(hw.parquet("asked.parquet"), "timestamp"), []
-    feature_frames(
-        as_service(view),
-        requests,
-        {"": hw.Level()},
-        Notes(),
-        hw.Resources(memory=AMPLE, progress=lambda *step: seen.append(step)),
-    )
-    assert seen[-1] == ("view", len(requests.t), len(requests.t))
-
-
-@pytest.mark.slow
-def test_a_run_killed_in_its_split_begins_again(stopped, home, monkeypatch):
-    assert stopped("split", 0) == []
-    assert list(home.glob("work/*/*/split.draft"))
-    counted = []
-    found, whole = _again(counted, monkeypatch)
-    assert found == whole
-    assert len(counted) == 1 + 8
-    assert list((home / "work").iterdir()) == []
-
-
-@pytest.mark.slow
-def test_files_that_changed_since_are_not_mixed_in(stopped, home, monkeypatch):
-    assert stopped("bucket", 4)
-    pl.read_parquet("events.parquet").with_columns(pl.col("amount") + 1).write_parquet(
-        "events.parquet"
-    )
-    os.utime("events.parquet", ns=(1, 1))
-    assert stopped("bucket", 2)
-    assert len([p for p in home.glob("work/*/*") if p.is_dir()]) == 1, (
-        "what can no longer be gone on from takes room"
-    )
-    counted = []
-    found, whole = _again(counted, monkeypatch)
-    assert found == whole
-    assert len(counted) == 1 + 8 - 1
-    assert list((home / "work").iterdir()) == []
-
-
-@pytest.mark.slow
-def test_other_rows_are_other_work(stopped, home, monkeypatch):
-    done = stopped("bucket", 4)
-    pl.read_parquet("asked.parquet").reverse().write_parquet("asked.parquet")
-    counted = []
-    found, whole = _again(counted, monkeypatch)
-    assert found == whole
-    assert len(counted) == 1 + 8
-    assert all(file.exists() for file in done)  # who asks for those again goes on
 
 
 def test_files_that_change_while_they_are_read_are_refused(split, monkeypatch, home):
