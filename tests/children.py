@@ -7,13 +7,10 @@ from pathlib import Path
 import polars as pl
 
 import headwater as hw
-from headwater.engine.local import local_engine
 from headwater.ingestion import archive
-from headwater.jobs import materialize, precompute
-from headwater.jobs.materialize import materialize_view
+from headwater.jobs import precompute
 from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import Fitted
-from headwater.online.view_reader import OnlineView
 from headwater.stores import keyspace
 from tests.flow import frame, micros, view_of
 
@@ -31,26 +28,6 @@ def many():
         features=[hw.sum("amount")],
         windows=["300d"],
     )
-
-
-def materialize_slowly(pipe, url, hours):
-    """Materialize up to so many hours, in 13 buckets of small commits; says each commit."""
-    local_engine.EVENT_BYTES = 1_000_000
-    materialize._KEYS = 100
-    with closing(hw.operations.open_store(url)) as store:
-        commit, made = store.commit, 0
-
-        def told(changes, expect):
-            nonlocal made
-            commit(changes, expect)
-            made += 1
-            pipe.send(made)
-
-        store.commit = told
-        materialize_view(
-            many(), store, micros(3600 * hours), resources=hw.Resources(memory="1000MB")
-        )
-        pipe.send("done")
 
 
 def known_late():
@@ -108,57 +85,6 @@ def score_slowly(pipe, url, hours):
     with closing(hw.operations.open_store(url)) as store:
         precompute.PrecomputeJob(variant, fitted, "1", store).run(micros(3600 * hours + 600))
         pipe.send("done")
-
-
-def read_all(pipe, url, keys, moments):
-    """Read all keys at each of the times, again and again; returns which values were seen together
-    at which time and T.
-    """
-    with closing(hw.operations.open_store(url, readonly=True)) as store:
-        online, seen, ended = OnlineView(many(), store), set(), False
-        asked = frame([(key, 0.0, 0.0) for key in range(keys)]).select("key")
-        while not ended:
-            ended = store.get([b"end"])[0] is not None
-            for t in moments:
-                served = online.read(asked, t)
-                if not seen:
-                    pipe.send("reading")
-                seen.add(
-                    (
-                        t,
-                        served.read_version.T,
-                        served.read_version.stale,
-                        *sorted(set(served.features[0].to_list())),
-                    )
-                )
-        pipe.send(seen)
-
-
-def materialize_at(pipe, url, t, wait):
-    """Materialize, and say what was done."""
-    with closing(hw.operations.open_store(url)) as store:
-        made = materialize_view(many(), store, t, wait=wait)
-        pipe.send((made.cut.T, made.events))
-
-
-def roll_and_say(pipe, url, folder):
-    """Roll the archive once, and say when the file is written, whole, in its place, and when the
-    blocks are gone.
-    """
-    real = archive.durable
-
-    def told(frame, path):
-        pipe.send("before")
-        real(frame, path)
-        pipe.send("file")
-        time.sleep(0.3)
-
-    archive.durable = told
-    with closing(hw.operations.open_store(url)) as store:
-        archive.Roller(store, keyspace.ARCHIVE, Path(folder), "events").roll()
-        pipe.send("deleted")
-        pipe.send("done")
-        time.sleep(60)
 
 
 def roll_objects_and_say(pipe, url, folder, pause):

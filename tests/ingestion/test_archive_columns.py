@@ -10,8 +10,6 @@ import pytest
 
 import headwater as hw
 from headwater.errors import HeadwaterError
-from headwater.ingestion.archive import as_today
-from headwater.monitoring.parity import check_view
 from tests.flow import Flow, at, clock, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
 
 EVENTS = [
@@ -30,6 +28,11 @@ def kept(store, folder, schema=WHOLE, *, roll=True):
     if roll:
         flow.ingestor.roll(least=1)
     return view, flow
+
+
+def compared(view, store, folder, second):
+    (found,) = hw.parity(project_of(view), store=store, data_dir=folder, at=at(second))
+    return found
 
 
 def over(view, schema=WHOLE, **rules):
@@ -87,7 +90,7 @@ def test_files_of_several_schemas_are_read_together(store, tmp_path, clock):
     pl.read_parquet(archive).with_columns(
         pl.col("amount").cast(pl.Float64), word=pl.lit("x")
     ).write_parquet(archive)
-    made = check_view(view, store, tmp_path, at=micros(110))
+    made = compared(view, store, tmp_path, 110)
     assert (made.mismatches, dict(made.notes)) == ([], {})
     found = hw.operations.explain(
         project_of(view),
@@ -105,13 +108,13 @@ def test_values_that_the_type_of_now_does_not_hold_are_named(store, tmp_path, cl
     view, _ = kept(store, tmp_path)
     archive = next((tmp_path / "archive").rglob("*.parquet"))
     pl.read_parquet(archive).with_columns(pl.col("amount") + 0.5).write_parquet(archive)
-    made = check_view(view, store, tmp_path, at=micros(110))
+    made = compared(view, store, tmp_path, 110)
     assert dict(made.notes) == {
         "events whose column 'amount' was Float64, with values that Int64 does not hold": 3
     }
     assert made.to_dict()["not_compared"] == made.notes
     pl.read_parquet(archive).drop("amount").write_parquet(archive)
-    made = check_view(view, store, tmp_path, at=micros(110))
+    made = compared(view, store, tmp_path, 110)
     assert dict(made.notes) == {"events from before the column 'amount' was kept": 3}
     assert {m.feature for m in made.mismatches} == {"view__sum_amount_1h"}
 
@@ -121,7 +124,7 @@ def test_a_filter_that_was_tightened_says_what_it_leaves_out(store, tmp_path, cl
     view, _ = kept(store, tmp_path)
     now = over(view, filter=pl.col("amount") > 1)
     Flow([now], store, tmp_path).send([{"key": 2, "at": 50, "amount": 5}], 100)
-    assert check_view(now, store, tmp_path, at=micros(110)).mismatches == []
+    assert compared(now, store, tmp_path, 110).mismatches == []
     found = hw.operations.explain(
         project_of(now),
         "view__sum_amount_1h",
@@ -167,15 +170,3 @@ def test_a_broken_file_is_named(spoil, store, tmp_path, clock):
         ) as error:
             call()
         assert str(archive) in str(error.value)
-
-
-def test_rows_as_the_stream_has_them_now():
-    rows = pl.DataFrame({"a": [1, 300, None], "b": [1.0, 2.5, None], "gone": [1, 2, 3]})
-    found, lost = as_today(rows, {"b": pl.Int64(), "a": pl.Int8(), "c": pl.String()})
-    assert found["a"].to_list() == [1, None, None]
-    assert found.columns == ["b", "a", "c"]
-    assert dict(lost) == {
-        "events whose column 'b' was Float64, with values that Int64 does not hold": 1,
-        "events whose column 'a' was Int64, with values that Int8 does not hold": 1,
-        "events from before the column 'c' was kept": 3,
-    }

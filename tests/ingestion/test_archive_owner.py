@@ -2,79 +2,99 @@
 to it.
 """
 
-from contextlib import closing
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.errors import UsageError
-from headwater.ingestion.archive import claim_folder
-from headwater.stores.backup import restore
-from headwater.stores.keyspace import developing, make_own, scoped
-from tests.flow import Flow, home, streaming_view  # noqa: F401 (a fixture)
+from tests.laws.streams import TIME, project
+from tests.stores.commands import headwater
+
+AT = datetime.now(UTC) - timedelta(minutes=5)
 
 
-def sent(store, folder):
-    """A commit, and its file in the archive."""
-    flow = Flow([streaming_view()], store, folder)
-    flow.send([{"key": 1, "amount": 1.0, "at": 10}], 20)
-    flow.ingestor.roll(least=1)
+class Here:
+    """A folder of data that projects share, and the stores of each."""
+
+    def __init__(self, folder):
+        self.folder, self.sent = folder, 0
+        stream = hw.appended(
+            folder / "events.jsonl", schema={"key": int, "amount": float, "at": TIME}
+        )
+        self.source = hw.Source("events", stream=stream, timestamp_field="at")
+
+    def store(self, name):
+        return f"lmdb:{self.folder / name}?size=100MB"
+
+    def view(self, *features):
+        return hw.FeatureView(
+            "view",
+            source=self.source,
+            keys=["key"],
+            features=list(features) or [hw.count()],
+            windows=["1d"],
+            freshness=hw.streaming("2s"),
+        )
+
+    def ingest(self, name, store, *features, data="data", shared=False):
+        self.sent += 1
+        row = {"key": 1, "amount": 1.0, "at": AT.isoformat()}
+        with (self.folder / "events.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        hw.ingest(
+            project([self.view(*features)], name),
+            self.store(store),
+            data_dir=self.folder / data,
+            once=True,
+            listen=None,
+            options=hw.operations.IngestOptions(allow_unapplied=True, shared=shared),
+        )
 
 
-def opened(path):
-    return closing(hw.operations.open_store(f"lmdb:{path}?size=1GB"))
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
+    return Here(tmp_path)
 
 
-def test_two_projects_with_sources_of_one_name_do_not_share_a_folder(tmp_path):
-    with opened(tmp_path / "one") as one, opened(tmp_path / "two") as two:
-        for _ in range(2):
-            sent(scoped(one, "shop", write=True), tmp_path)
-        refusal = r"archive/events is that of project 'shop', as its file 'owner' says, and this is project 'bank'.*--data-dir"
-        with pytest.raises(UsageError, match=refusal):
-            sent(scoped(two, "bank", write=True), tmp_path)
-        sent(scoped(two, "bank"), tmp_path / "another")
-        # in the store of the other, where its sources have names of their own
-        sent(scoped(one, "bank", write=True, shared=True), tmp_path)
-        folder = tmp_path / "archive" / "events"
-        (folder / "owner").unlink()  # as the error says, where the project was renamed
-        claim_folder(folder, scoped(two, "bank"))
-        with pytest.raises(UsageError, match="is that of project 'bank'"):
-            sent(scoped(one, "shop"), tmp_path)
+def test_two_projects_with_sources_of_one_name_do_not_share_a_folder(here):
+    for _ in range(2):
+        here.ingest("shop", "one")
+    refusal = r"archive/events is that of project 'shop', as its file 'owner' says, and this is project 'bank'.*--data-dir"
+    with pytest.raises(UsageError, match=refusal):
+        here.ingest("bank", "two")
+    here.ingest("bank", "two", data="another")
+    # in the store of the other, where its sources have names of their own
+    here.ingest("bank", "one", shared=True)
+    # who comes first to an empty folder
+    shutil.rmtree(here.folder / "data" / "archive" / "events")
+    here.ingest("bank", "two")
+    with pytest.raises(UsageError, match="is that of project 'bank'"):
+        here.ingest("shop", "one")
 
 
-def test_one_project_may_move_to_another_store(tmp_path):
-    with opened(tmp_path / "one") as one, opened(tmp_path / "two") as two:
-        sent(scoped(one, "shop", write=True), tmp_path)
-        one.backup(tmp_path / "backup")
-        Flow([streaming_view()], scoped(one, "shop"), tmp_path)
-        restore(tmp_path / "backup", f"lmdb:{tmp_path / 'restored'}?size=1GB")
-        with opened(tmp_path / "restored") as restored:
-            sent(scoped(restored, "shop"), tmp_path)
-        sent(scoped(two, "shop", write=True), tmp_path / "another")
+def test_one_project_may_move_to_another_store(here):
+    here.ingest("shop", "one")
+    backup = str(here.folder / "backup")
+    assert headwater("store", "backup", backup, "--store", here.store("one"))[0] == 0
+    restored = here.store("restored")
+    assert headwater("store", "restore", backup, "--store", restored, "--yes")[0] == 0
+    here.ingest("shop", "restored")
+    archive = here.folder / "data" / "archive" / "events"
+    rows = [pl.read_parquet(file).height for file in archive.rglob("*.parquet")]
+    assert sum(rows) == here.sent
 
 
-def test_production_and_development_environments_have_folders_of_their_own(tmp_path):
-    with opened(tmp_path / "production") as production:
-        scoped(production, "shop", write=True)
-        sent(scoped(production, "shop"), tmp_path)
-    url = f"lmdb:{tmp_path / 'production'}?size=1GB"
-    for name, refused in (("mine", False), ("yours", True)):
-        with opened(tmp_path / name) as store:
-            make_own(store)
-            environment = developing(scoped(store, "shop", write=True), "shop", url)
-            view = streaming_view(windows=["2h"])
-
-            def write(environment=environment, view=view):
-                flow = Flow([view], environment, tmp_path)
-                flow.send([{"key": 1, "amount": 1.0, "at": 10}], 20)
-                flow.ingestor.roll(least=1)
-
-            if refused:
-                with pytest.raises(
-                    UsageError,
-                    match=r"development.events is that of project 'shop', development environment .* and this is project 'shop'",
-                ):
-                    write()
-            else:
-                write()
-            environment.store.production.store.close()
+def test_production_and_development_environments_have_folders_of_their_own(here, monkeypatch):
+    here.ingest("shop", "production")
+    monkeypatch.setenv("HEADWATER_READS", here.store("production"))
+    here.ingest("shop", "mine", hw.max("amount"))
+    with pytest.raises(
+        UsageError,
+        match=r"development.events is that of project 'shop', development environment .* and this is project 'shop'",
+    ):
+        here.ingest("shop", "yours", hw.max("amount"))

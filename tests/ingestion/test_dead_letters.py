@@ -1,8 +1,7 @@
 """Refused records are replayed through the same acceptance, each at most once."""
 
-import io
 import json
-from contextlib import closing, redirect_stdout
+from contextlib import closing
 from datetime import datetime
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError, UsageError
 from tests.flow import Flow, at, clock, home, project_of, store, streaming_view  # noqa: F401 (fixtures)
+from tests.warm_commands import run_command
 
 WITH_ID = {"key": int, "amount": float, "at": datetime, "id": str}
 
@@ -135,13 +135,11 @@ def test_what_cannot_be_replayed_is_said(store, tmp_path):
             "events",
             store=store,
             data_dir=tmp_path,
-            limits=hw.ingestion.source_ingestor.IngestLimits(wait=0.0),
+            limits=hw.operations.IngestLimits(wait=0.0),
         )
 
 
-def test_the_command(tmp_path, clock, monkeypatch):
-    from headwater.cli import main
-
+def test_the_command(tmp_path, clock):
     (tmp_path / "features.py").write_text(
         "import datetime, polars as pl, headwater as hw\n"
         "source = hw.Source('events', timestamp_field='at', stream=hw.push(schema={'key': int, "
@@ -159,8 +157,6 @@ def test_the_command(tmp_path, clock, monkeypatch):
         Flow([streaming_view(windows=["1d"], features=[hw.count()])], store, tmp_path).send(
             [event(1, 200_000.0)], 3
         )
-    clock(200_001)
-    monkeypatch.chdir(tmp_path)
     same = [
         "events",
         "--project",
@@ -173,9 +169,9 @@ def test_the_command(tmp_path, clock, monkeypatch):
     ]
 
     def run(*arguments):
-        with redirect_stdout(io.StringIO()) as out:
-            assert main([*arguments]) == 0
-        return json.loads(out.getvalue())
+        done = run_command(arguments, tmp_path)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     (listed,) = run("deadletters", "list", *same)["refused"]
     assert "after it was received" in listed["reason"]

@@ -4,17 +4,16 @@ equals training.
 
 import itertools
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 
 import headwater as hw
-from headwater import clock
-from headwater.ingestion.ingest import IngestLimits
+from headwater.testing import clock
 
-HOUR = 3_600_000_000
-UTC = pl.Datetime("us", "UTC")
+START = datetime(2024, 5, 1, tzinfo=UTC)
+TIME = pl.Datetime("us", "UTC")
 _NUMBERS = itertools.count()
 STORES = [
     "lmdb",
@@ -50,15 +49,14 @@ def view_of(path, ids=str, stream=None, **source):
 class World:
     """A file of events, a store, and a clock, in hours after now, that tests advance."""
 
-    def __init__(self, folder, url, monkeypatch):
-        self.folder, self.url, self.start, self.hour = folder, url, clock.now_micros(), 0.0
-        self.path = folder / "events.ndjson"
-        monkeypatch.setattr(clock, "now_micros", lambda: self.start + round(self.hour * HOUR))
-        monkeypatch.setattr(clock, "now", lambda: clock.timestamp(clock.now_micros()))
-        monkeypatch.setattr(clock, "steady_micros", lambda: (clock.now_micros(),))
+    def __init__(self, folder, url, now):
+        self.folder, self.url, self.now, self.path = folder, url, now, folder / "events.ndjson"
+
+    def time(self, hour):
+        return START + timedelta(hours=hour)
 
     def project(self, view):
-        asked = pl.Series("asked", [clock.timestamp(self.start)]).cast(UTC)
+        asked = pl.Series("asked", [START]).cast(TIME)
         table = pl.DataFrame({"asked": asked, "y": [1], "key": ["a"]})
         labels = hw.Labels(
             "labels",
@@ -79,14 +77,15 @@ class World:
 
     def put(self, event_id, hour, n=1):
         """An event of this id, at this hour after the start."""
-        at = clock.timestamp(self.start + round(hour * HOUR)).isoformat()
+        at = self.time(hour).isoformat()
         with self.path.open("a") as file:
             file.write(json.dumps({"t": at, "key": "a", "id": event_id, "n": n}) + "\n")
 
     def ingest(self, view, hour):
         """Commit what the file holds, at this hour."""
-        self.hour = hour
-        limits = IngestLimits(max_clock_jump="3650d")  # a server's clock stays where it is
+        self.now.set(self.time(hour))
+        # a server's clock stays where it is
+        limits = hw.operations.IngestLimits(max_clock_jump="36500d")
         options = hw.operations.IngestOptions(allow_unapplied=True)
         hw.ingest(
             self.project(view),
@@ -115,8 +114,14 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path, url, monkeypatch):
-    return World(tmp_path, url, monkeypatch)
+def now():
+    with clock.at(START) as standing:
+        yield standing
+
+
+@pytest.fixture
+def world(tmp_path, url, now):
+    return World(tmp_path, url, now)
 
 
 COPIES = {
@@ -153,9 +158,9 @@ def play(world, came, commits, horizon, ids=("x", str)):
 
 
 @pytest.mark.parametrize("case", COPIES)
-def test_a_copy_counts_by_when_the_event_became_known(tmp_path, lmdb, monkeypatch, case):
+def test_a_copy_counts_by_when_the_event_became_known(tmp_path, lmdb, now, case):
     came, commits, horizon, expected = COPIES[case]
-    world = World(tmp_path, lmdb, monkeypatch)
+    world = World(tmp_path, lmdb, now)
     assert play(world, came, commits, horizon) == expected
     assert len(world.refused(view_of(world.path))) == len(came) - expected[0]
 
@@ -181,11 +186,11 @@ def test_id_field_is_added_while_copies_are_held(world):
     assert world.served(before) == (4, 4)
 
 
-def test_rules_that_change_while_events_are_held(tmp_path, lmdb, monkeypatch):
+def test_rules_that_change_while_events_are_held(tmp_path, lmdb, now):
     """A filter leaves some out, an id becomes required, and another column says when they
     happen.
     """
-    world = World(tmp_path, lmdb, monkeypatch)
+    world = World(tmp_path, lmdb, now)
     schema = {"t": datetime, "u": datetime, "key": str, "id": str, "n": int}
     stream = hw.appended(world.path, schema=schema)
     first = view_of(world.path, stream=stream, id_field=None)
@@ -198,8 +203,8 @@ def test_rules_that_change_while_events_are_held(tmp_path, lmdb, monkeypatch):
         ("no time", None, 5),
     ):
         times = {
-            "t": clock.timestamp(world.start + 5 * HOUR),
-            "u": None if u is None else clock.timestamp(world.start + u * HOUR),
+            "t": world.time(5),
+            "u": None if u is None else world.time(u),
         }
         with world.path.open("a") as file:
             file.write(

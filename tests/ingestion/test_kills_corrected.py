@@ -4,17 +4,13 @@ says, or not at all.
 
 import json
 import random
-import time
 from collections import Counter
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.monitoring.parity import check_view
-from headwater.online.view_reader import OnlineView
 from tests.ingestion.world import USERS, Appender, World, names
 
 PROJECT = """
@@ -131,14 +127,10 @@ class Corrected(World):
 
     def found(self, name="view"):
         view = self.view(name)
-        with closing(hw.operations.open_store(self.url, readonly=True)) as store:
-            served = OnlineView(view, store).read(
-                pl.DataFrame({"user": names()}), int(time.time() * 1e6)
-            )
-        columns = dict(zip([f.name for f in view.outputs], served.features, strict=True))
-        found = zip(
-            columns["count_7d"], columns["sum_n_7d"].fill_null(0), columns["max_n_7d"], strict=True
-        )
+        asked = pl.DataFrame({"user": names()})
+        served = hw.get_online_features(view, asked, store=self.url, details=True)
+        columns = [served[f"user__{feature}_7d"] for feature in ("count", "sum_n", "max_n")]
+        found = zip(columns[0], columns[1].fill_null(0), columns[2], strict=True)
         return dict(zip(names(), found, strict=True))
 
 
@@ -152,7 +144,7 @@ def test_changes_count_once(url, tmp_path, kills, report):
         writer.end()
     here.once()
     assert here.found() == here.expected()
-    with closing(hw.operations.open_store(here.url, readonly=True)) as store:
-        assert check_view(here.view("view"), store, tmp_path / ".headwater").mismatches == []
+    (compared,) = hw.parity(here.view("project"), store=here.url, data_dir=tmp_path / ".headwater")
+    assert not compared.mismatches
     kinds = sum((writer.kinds for writer in here.writers), Counter())
     report(f"{kills // 2} kills, {dict(kinds)}: exact, for counts, sums and maxima")

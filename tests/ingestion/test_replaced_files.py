@@ -12,7 +12,6 @@ import pytest
 
 import headwater as hw
 from headwater.errors import RetentionError
-from headwater.ingestion.ingest import IngestLimits
 
 _NUMBERS = itertools.count()
 STORES = [
@@ -81,7 +80,7 @@ class World:
 
     def ingest(self, *, accept_loss=False, stop=None, on_commit=None):
         limits, options = (
-            IngestLimits(accept_loss=accept_loss),
+            hw.operations.IngestLimits(accept_loss=accept_loss),
             hw.operations.IngestOptions(allow_unapplied=True, on_commit=on_commit),
         )
         given = {

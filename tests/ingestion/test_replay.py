@@ -12,8 +12,6 @@ import pytest
 
 import headwater as hw
 from headwater.errors import UsageError
-from headwater.ingestion.replay import replay_views, span
-from headwater.stores import keyspace
 from headwater.testing.naive import agree, evaluate
 from tests.flow import at, frame, home, micros, project_of, store, view_of  # noqa: F401 (fixtures)
 from tests.stores.servers import serving
@@ -234,7 +232,6 @@ def test_the_archive_of_a_replay_is_what_was_played(store, tmp_path):
         [view], store, start=at(HOUR), end=at(4 * HOUR), step="10m", data_dir=tmp_path
     ):
         pass
-    assert store.get([keyspace.block(keyspace.ARCHIVE, "events", 3)]) == [None]
     kept = pl.concat(
         [pl.read_parquet(p) for p in sorted((tmp_path / "archive").rglob("*.parquet"))]
     )
@@ -269,15 +266,9 @@ def test_views_that_cannot_be_replayed(store):
     events = history()
     batch = view_of(events, freshness=hw.batch("1h"))
     with pytest.raises(UsageError, match="is not streaming"):
-        next(replay_views([batch], store, start=0, end=1))
+        next(hw.operations.replay([batch], store, start=at(0), end=at(1)))
     view = live(events, "plain")
     for _ in hw.operations.replay([view], store, start=at(0), end=at(60)):
         pass
     with pytest.raises(UsageError, match="in the online store already"):
         next(hw.operations.replay([view], store, start=at(0), end=at(60)))
-
-
-def test_a_span_of_two_moments():
-    assert span("2024-05-01T00:00Z..2024-05-01T01:00+01:00", "--replay") == (at(0), at(0))
-    with pytest.raises(UsageError, match="two dots"):
-        span("2024-05-01T00:00Z", "--replay")

@@ -4,6 +4,7 @@ fit again.
 
 import threading
 from contextlib import closing
+from datetime import datetime
 
 import polars as pl
 import pytest
@@ -23,7 +24,19 @@ from headwater.stores import keyspace
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.flow import Flow, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
 from tests.ingestion.test_archive_objects import bucket  # noqa: F401 (a fixture)
-from tests.ingestion.test_fill_views import SUMS, WITH_ID, events, values
+
+WITH_ID = {"key": int, "amount": float, "at": datetime, "id": str}
+SUMS = [hw.sum("amount"), hw.last_n("amount", k=3)]
+
+
+def events(numbers, **_):
+    """Of 5 keys, event n at second n."""
+    return [{"key": n % 5, "at": n, "amount": 2.0**n, "id": f"e{n}"} for n in numbers]
+
+
+def values(view, store, second):
+    served = OnlineView(view, store).read(pl.DataFrame({"key": range(6)}), micros(second))
+    return [s.to_list() for s in served.features], [s.to_list() for s in served.statuses]
 
 
 def view_of(*, pushed, ids=False):
@@ -136,26 +149,3 @@ def test_an_archive_on_an_object_store(pushed, tmp_path, clock, bucket):
         assert sorted(rows["amount"]) == [2.0**n for n in range(40)]
         assert check_view(view, store, tmp_path, at=micros(60)).mismatches == []
     assert not [*tmp_path.rglob("*.parquet")]
-
-
-def test_pushed_events_that_no_file_has_are_named_and_views_are_incomplete(tmp_path, clock):
-    view = view_of(pushed=True)
-    url, _ = sent(view, tmp_path, commits=4, rolled=[3], kept=2)
-    clock(50)
-    with closing(hw.operations.open_store(url)) as store:
-        (found,) = rewind(project_of(view), store=store, data_dir=tmp_path).sources
-        assert (found.committed_again, found.lost) == (10, 10)
-        flow = flow_of(view, store, tmp_path)
-        flow.offset = 40
-        for second, incomplete in ((60, True), (3_800, False)):
-            flow.send(
-                [{"key": 0, "at": second - 1, "amount": 1.0, "id": f"{second}"}],
-                second,
-                partition=PARTITION,
-            )
-            assert (
-                OnlineView(view, store)
-                .read(pl.DataFrame({"key": [0]}), micros(second))
-                .read_version.incomplete
-                is incomplete
-            )

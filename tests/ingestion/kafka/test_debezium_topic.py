@@ -6,9 +6,7 @@ import base64
 import json
 import random
 import threading
-import time
 from collections import Counter
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -16,8 +14,6 @@ import pytest
 
 import headwater as hw
 from headwater.errors import HeadwaterWarning
-from headwater.monitoring.parity import check_view
-from headwater.online.view_reader import OnlineView
 from tests.connectors.conftest import registry  # noqa: F401 (a fixture)
 from tests.figures import figure
 from tests.ingestion.envelopes import avro_schema, envelope, in_avro, with_schema
@@ -186,10 +182,8 @@ class Table(World):
         )
 
     def served(self):
-        with closing(hw.operations.open_store(self.url, readonly=True)) as store:
-            return OnlineView(self.view("view"), store).read(
-                pl.DataFrame({"user": names()}), int(time.time() * 1e6)
-            )
+        asked = pl.DataFrame({"user": names()})
+        return hw.get_online_features(self.view("view"), asked, store=self.url, details=True)
 
 
 @pytest.mark.slow
@@ -211,8 +205,10 @@ def test_rows_of_a_table_count_once(kind, form, tmp_path, broker, registry, monk
         orders.over.set()
         orders.join()
         here.once()
-        view, served = here.view("view"), here.served()
-        found = dict(zip([f.name for f in view.outputs], served.features, strict=True))
+        served = here.served()
+        found = {
+            name.removeprefix("user__"): served[name] for name in here.view("view").feature_names
+        }
         rows = [row for row in orders.rows.values() if row is not None]
         by_user = {user: [row for row in rows if row["user"] == user] for user in names()}
         assert found["count_7d"].to_list() == [len(mine) for mine in by_user.values()]
@@ -222,8 +218,8 @@ def test_rows_of_a_table_count_once(kind, form, tmp_path, broker, registry, monk
         assert found["sum_price_7d"].fill_null(0).to_list() == [
             sum(row["price"] for row in mine) / 100 for mine in by_user.values()
         ]
-        with closing(hw.operations.open_store(url, readonly=True)) as store:
-            assert check_view(view, store, tmp_path / ".headwater").mismatches == []
+        (compared,) = hw.parity(here.view("project"), store=url, data_dir=tmp_path / ".headwater")
+        assert not compared.mismatches
         # of duplicates and replaced images too
         dead = here.rows("dead_letters")["reason"].to_list()
         assert [reason for reason in dead if "Error" in reason] == [

@@ -2,14 +2,13 @@
 silence.
 """
 
-import logging
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 import pytest
 
 import headwater as hw
-from headwater.errors import ConnectError, DataError, DefinitionError, RetentionError, UsageError
+from headwater.errors import ConnectError, DataError, DefinitionError, UsageError
 from headwater.ingestion.sources import stream_reader
 from headwater.ingestion.sources.stream_reader import integer_position, offset_at
 
@@ -101,44 +100,6 @@ def numbers(begin, end):
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
-def test_it_reads_on_from_the_offsets_that_it_is_given(broker, reader):
-    topic = broker.topic(2)
-    broker.produce(topic, numbers(0, 10), 0)
-    broker.produce(topic, numbers(10, 20), 1)
-    one = reader(broker.source(topic), {"0": 7, "1": 10})
-    one.until(lambda: len(one.values) == 3)
-    assert one.read == {"0": [(7, b"7"), (8, b"8"), (9, b"9")]}
-    assert one.store == {"0": 10, "1": 10}
-    broker.produce(topic, numbers(20, 21), 1)
-    one.until(lambda: one.read["1"] == [(10, b"20")])
-
-
-@pytest.mark.slow
-def test_a_topic_that_nothing_is_known_of_begins_where_start_says(broker, reader):
-    topic = broker.topic()
-    broker.produce(topic, numbers(0, 3))
-    early, late = reader(broker.source(topic)), reader(broker.source(topic, start="latest"))
-    early.until(lambda: early.values == numbers(0, 3))
-    late.until(lambda: late.store == {"0": 3})  # where it begins is told before anything comes
-    broker.produce(topic, numbers(3, 5))
-    late.until(lambda: late.values == numbers(3, 5))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("start", ["earliest", "latest"])
-def test_partitions_that_a_topic_grows_are_read_from_their_beginning(broker, reader, start):
-    topic = broker.topic()
-    one = reader(
-        broker.source(topic, start=start, options={"topic.metadata.refresh.interval.ms": "200"})
-    )
-    one.until(lambda: one.store == {"0": 0})
-    broker.grow(topic, 2)
-    broker.produce(topic, numbers(0, 3), 1)
-    one.until(lambda: one.read["1"] == [(0, b"0"), (1, b"1"), (2, b"2")])
-
-
-@pytest.mark.slow
 def test_records_say_when_the_broker_had_them_and_a_tombstone_is_none(broker, reader):
     topic = broker.topic(**{"message.timestamp.type": "LogAppendTime"})
     before = time.time()
@@ -151,17 +112,6 @@ def test_records_say_when_the_broker_had_them_and_a_tombstone_is_none(broker, re
     feed.close()
     assert [payload for r in found for payload in r.payloads] == [b"a", None]
     assert all(before - 1 < at / 1e6 < time.time() + 1 for r in found for at in r.at.tolist())
-
-
-def test_most_bounds_a_poll_and_lag_says_what_is_left(broker, reader):
-    topic = broker.topic()
-    broker.produce(topic, numbers(0, 100))
-    one = reader(broker.source(topic))
-    while not one.values:
-        one.poll(most=30)
-    while len(one.values) < 60:
-        assert one.poll(most=30) <= 30
-    assert one.feed.lag() == {"0": 100 - len(one.values)}
 
 
 @pytest.mark.slow
@@ -196,76 +146,6 @@ def test_partitions_that_others_hold_are_elsewhere(broker, reader):
     two = reader(source, one.store)
     one.until(lambda: not two.poll(0.05) and {len(one.mine), len(two.mine)} == {1, 2})
     assert one.feed.elsewhere() + two.feed.elsewhere() == 3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["cooperative-sticky", "range"])
-def test_readers_that_join_and_leave_share_the_partitions_and_read_each_record_once(
-    broker, reader, strategy
-):
-    topic = broker.topic(4)
-    store, expected = {}, []
-    options = {
-        "partition.assignment.strategy": strategy,
-        "session.timeout.ms": "6000",
-        "heartbeat.interval.ms": "300",
-    }
-    source = broker.source(topic, options=options)
-
-    def produce():
-        for p in range(4):
-            values = numbers(len(expected), len(expected) + 25)
-            broker.produce(topic, values, p)
-            expected.extend(values)
-
-    def read(readers, done):
-        since = time.monotonic()
-        while not done():
-            assert time.monotonic() - since < 25, [r.mine for r in readers]
-            for r in readers:
-                r.poll(0.05, most=10)
-
-    produce()
-    one = reader(source, store)
-    read([one], lambda: len(one.mine) == 4 and len(one.values) > 20)
-    two = reader(source, store)
-    read([one, two], lambda: len(one.mine) == len(two.mine) == 2)
-    produce()
-    read([one, two], lambda: len(one.values) + len(two.values) == len(expected))
-    assert one.values
-    assert two.values
-    produce()
-    two.feed.close()
-    assert two.mine == set()
-    read([one], lambda: len(one.mine) == 4 and len(one.values) + len(two.values) == len(expected))
-    assert Counter(one.values + two.values) == Counter(expected)
-    assert store == dict.fromkeys("0123", 75)
-
-
-@pytest.mark.slow
-def test_a_reader_that_was_away_for_too_long_gives_nothing_of_what_others_have_read(broker, reader):
-    topic, store = broker.topic(2), {}
-    away = {
-        "session.timeout.ms": "6000",
-        "max.poll.interval.ms": "6000",
-        "heartbeat.interval.ms": "300",
-    }
-    source = broker.source(topic, options=away)
-    one = reader(source, store)
-    one.until(lambda: len(one.mine) == 2)
-    two = reader(source, store)
-    since = time.monotonic()
-    while not len(one.mine) == len(two.mine) == 1:
-        assert time.monotonic() - since < 15
-        one.poll(0.05)
-        two.poll(0.05)
-    for p in (0, 1):
-        broker.produce(topic, numbers(0, 5), p)
-    # one has fetched its half, and is not polled
-    two.until(lambda: len(two.mine) == 2 and len(two.values) == 10)
-    one.poll()
-    assert one.mine == set()
-    assert one.values == []
 
 
 class LosingFetcher:
@@ -312,52 +192,6 @@ def test_records_of_a_partition_that_is_lost_while_they_are_fetched_are_not_give
 
 
 @pytest.mark.slow
-def test_a_broker_that_restarts_is_waited_for_and_said_once(broker, reader, caplog):
-    topic = broker.topic()
-    broker.produce(topic, numbers(0, 10))
-    one = reader(broker.source(topic))
-    one.until(lambda: len(one.values) == 10)
-    with caplog.at_level(logging.WARNING, "headwater"):
-        broker.run("stop")
-        for _ in range(5):
-            one.poll()
-        broker.run("start")
-        broker.produce(topic, numbers(10, 20))
-        one.until(lambda: len(one.values) >= 20, seconds=30)
-    assert one.values == numbers(0, 20)
-    said = [r for r in caplog.records if "trying again until a broker answers" in r.getMessage()]
-    assert len(said) == 1
-
-
-@pytest.mark.slow
-def test_aborted_transactions_are_never_read_and_passed(broker, reader):
-    from confluent_kafka import Producer
-
-    topic = broker.topic()
-    producer = Producer({"bootstrap.servers": broker.servers, "transactional.id": topic})
-    producer.init_transactions(30)
-    for keep, values in (
-        (True, numbers(0, 3)),
-        (False, numbers(3, 6)),
-        (True, numbers(6, 9)),
-        (False, numbers(9, 12)),
-    ):
-        producer.begin_transaction()
-        for value in values:
-            producer.produce(topic, value)
-        producer.flush()
-        producer.commit_transaction() if keep else producer.abort_transaction()
-    one = reader(broker.source(topic))
-    one.until(lambda: one.store.get("0") == 16)  # 12 records and 4 marks
-    assert one.values == [*numbers(0, 3), *numbers(6, 9)]
-    assert one.feed.lag() == {"0": 0}
-    broker.delete_before(topic, 0, 16)
-    again = reader(broker.source(topic), dict(one.store))
-    again.until(lambda: again.taken)
-    again.poll()  # nothing was lost: the missing records had been passed
-
-
-@pytest.mark.slow
 def test_an_open_transaction_waits(broker, reader):
     from confluent_kafka import Producer
 
@@ -375,42 +209,6 @@ def test_an_open_transaction_waits(broker, reader):
     assert one.store == {"0": 0}
     producer.commit_transaction()
     one.until(lambda: one.values == [b"0"])
-
-
-def test_retention_that_overtook_the_offset_is_an_error(broker, reader):
-    topic = broker.topic()
-    broker.produce(topic, numbers(0, 100))
-    broker.delete_before(topic, 0, 60)
-    one = reader(broker.source(topic), {"0": 40})
-    with pytest.raises(
-        RetentionError,
-        match=rf"{topic}.*partition 0: offset 40 .* 60: up to 20 records .*--accept-loss",
-    ) as caught:
-        one.until(lambda: False)
-    assert (caught.value.partition, caught.value.wanted, caught.value.first) == ("0", 40, 60)
-    with pytest.raises(RetentionError):
-        one.poll()  # it stays so
-    assert one.values == []
-    at_it = reader(broker.source(topic), {"0": 60})
-    at_it.until(lambda: at_it.values == numbers(60, 100))
-
-
-def test_retention_that_overtakes_a_slow_reader_is_an_error(broker, reader):
-    topic = broker.topic(**{"max.message.bytes": "2000000"})
-    large = [bytes([n]) * 200_000 for n in range(40)]
-    broker.produce(topic, large)
-    little = {
-        "queued.max.messages.kbytes": "1",
-        "queued.min.messages": "1",
-        "fetch.max.bytes": "250000",
-        "message.max.bytes": "250000",
-    }
-    one = reader(broker.source(topic, options=little))
-    one.until(lambda: one.values)
-    broker.delete_before(topic, 0, 35)
-    with pytest.raises(RetentionError, match="first one still there is 35"):
-        one.until(lambda: False)
-    assert one.values == large[: len(one.values)]
 
 
 @pytest.mark.slow

@@ -10,9 +10,6 @@ import polars as pl
 
 import headwater as hw
 import headwater_aws
-from headwater.ingestion.ingest import ingest
-from headwater.online.view_reader import OnlineView
-from headwater.stores.keyspace import scoped
 from tests.flow import home, project_of  # noqa: F401 (a fixture)
 
 ROW = {"order_id": int, "customer": str, "amount": float, "placed_at": datetime}
@@ -72,12 +69,11 @@ def test_rows_are_created_changed_and_deleted(moto, tmp_path, home):
     with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as store:
 
         def spent():
-            ingest(project, store, data_dir=tmp_path, once=True)
-            keys = pl.DataFrame({"customer": ["ann", "bob"]})
-            values = OnlineView(view, scoped(store, project.name)).read(
-                keys, int(datetime.now(UTC).timestamp() * 1e6)
-            )
-            return [feature.to_list() for feature in values.features]
+            options = hw.operations.IngestOptions(allow_unapplied=True)
+            hw.ingest(project, store, data_dir=tmp_path, once=True, options=options)
+            asked = pl.DataFrame({"customer": ["ann", "bob"]})
+            values = hw.get_online_features(view, asked, store=store, details=True)
+            return [values[name].to_list() for name in view.feature_names]
 
         assert spent() == [[4, 2], [40.0, 20.0]]
         moto.split(stream)
