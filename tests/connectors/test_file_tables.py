@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.cli import main
 from headwater.errors import DataError
+from tests.warm_commands import run_command
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EVENTS = pl.DataFrame(
@@ -90,11 +90,18 @@ def test_rows_and_labels_over_such_a_folder_are_refused_too(tmp_path):
             hw.get_historical_features(view, asked)
 
 
-def test_init_refuses_such_a_folder(tmp_path, monkeypatch, capsys):
+def init(table):
+    """The exit code of `headwater init` in this folder, and what it says."""
+    done = run_command(["init", table, "--label", "none", "--yes"], Path.cwd())
+    return done.returncode, " ".join(done.stderr.split())
+
+
+def test_init_refuses_such_a_folder(tmp_path, monkeypatch):
     folder(tmp_path / "mixed", a=EVENTS[:2], b=EVENTS[2:].with_columns(NEW_YORK))
     monkeypatch.chdir(tmp_path)
-    assert main(["init", "mixed", "--label", "none", "--yes"]) == 1
-    assert "have no time zone in mixed/b.parquet" in capsys.readouterr().err
+    code, said = init("mixed")
+    assert code == 1
+    assert "have no time zone in mixed/b.parquet" in said
     assert not (tmp_path / "features.py").exists()
 
 
@@ -116,7 +123,7 @@ def test_the_folder_of_a_delta_table_is_refused_and_names_the_reader(tmp_path):
             summed(hw.parquet(given))
 
 
-def test_init_writes_the_reader_of_a_delta_table(tmp_path, monkeypatch, capsys):
+def test_init_writes_the_reader_of_a_delta_table(tmp_path, monkeypatch):
     deltalake = pytest.importorskip("deltalake")
     monkeypatch.chdir(tmp_path)
     many = pl.DataFrame(
@@ -128,14 +135,15 @@ def test_init_writes_the_reader_of_a_delta_table(tmp_path, monkeypatch, capsys):
     )
     deltalake.write_deltalake("dl", many.to_arrow())
     deltalake.DeltaTable("dl").delete("x >= 50")
-    assert main(["init", "dl", "--label", "none", "--yes"]) == 0, capsys.readouterr().err
+    code, said = init("dl")
+    assert code == 0, said
     written = Path("features.py").read_text(encoding="utf-8")
     assert 'hw.delta("dl")' in written
     assert "50 rows" in written
 
 
 @pytest.mark.parametrize("below", ["", "data", "data/day=1"])
-def test_the_folder_of_an_iceberg_table_is_refused(tmp_path, monkeypatch, capsys, below):
+def test_the_folder_of_an_iceberg_table_is_refused(tmp_path, monkeypatch, below):
     (tmp_path / "t" / "metadata").mkdir(parents=True)
     (tmp_path / "t" / "metadata" / "00000-abc.metadata.json").write_text("{}")
     folder(tmp_path / "t", **{"data__day=1__a": EVENTS})
@@ -144,8 +152,9 @@ def test_the_folder_of_an_iceberg_table_is_refused(tmp_path, monkeypatch, capsys
     ):
         summed(hw.parquet(tmp_path / "t" / below))
     monkeypatch.chdir(tmp_path)
-    assert main(["init", f"t/{below}", "--label", "none", "--yes"]) == 1
-    assert "hw.iceberg(" in capsys.readouterr().err
+    code, said = init(f"t/{below}")
+    assert code == 1
+    assert "hw.iceberg(" in said
 
 
 def test_a_single_file_is_read_wherever_it_lies(tmp_path):

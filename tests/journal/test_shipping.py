@@ -3,7 +3,6 @@ despite kills and absences.
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -450,24 +449,6 @@ def test_foreign_names_are_no_parts(shared, tmp_path):
     pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "shared" / "notes.parquet")
     assert fetch(tmp_path / "b", shared).rows == 1
     assert not (tmp_path / "b" / "notes.parquet").exists()
-
-
-@pytest.mark.slow
-def test_a_log_that_closes_ships_on_a_busy_machine(shared, tmp_path):
-    """What waits for a shipment is not as patient as the conversions of each minute, which run
-    while no other process does.
-    """
-    busy = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"])
-        for _ in range(2 * (os.cpu_count() or 1))
-    ]
-    try:
-        served(tmp_path / "a", one(about(), 1), ship_to=shared)
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
-    assert fetch(tmp_path / "b", shared).rows == 1
 
 
 # ---------------------------------------------------------------- the commands

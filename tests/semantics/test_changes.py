@@ -10,13 +10,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.aggregations import run
-from headwater.engine.local.compute import compute
-from headwater.engine.query import AsOf, EngineRun, Query, RequestSet
-from headwater.events.read_events import Notes
-from headwater.kernel.as_of import as_of
 from headwater.testing import cases, conformance
-from headwater.training.label_rows import read_labels
 
 SECOND, MINUTE, HOUR, DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
 RULES = {"id_field": "id", "changes": "before"}
@@ -264,69 +258,6 @@ def source_of(images, **rules):
     )
 
 
-def notes_of(images, feature=None, at=DAY):
-    source, t = (
-        source_of(images),
-        pl.Series([NOON + timedelta(microseconds=at)]).dt.epoch("us").to_numpy(),
-    )
-    features = [hw.sum("x") if feature is None else feature]
-    view = hw.FeatureView(
-        "v",
-        source=source,
-        keys=["key"],
-        features=features,
-        windows=["7d"],
-        freshness=hw.on_request(),
-    )
-    notes = Notes()
-    compute(
-        Query(source, ["key"], view.outputs),
-        [RequestSet(pl.DataFrame({"key": [1]}), t, (AsOf(*as_of(hw.on_request(), t)),))],
-        EngineRun(notes),
-    )
-    return dict(notes.left_out), notes.events["pay"]
-
-
-@pytest.mark.parametrize(
-    ("images", "left_out", "events"),
-    [
-        ([after(0, 3)], {}, 1),
-        ([after(0, 3), before(9, 3), after(9, 4)], {}, 2),
-        ([after(0, 3), before(9, 3), after(9, 3)], {"images that change nothing": 1}, 1),
-        ([after(0, 3), after(5, 3), after(9, 3)], {"images that change nothing": 2}, 1),
-        ([before(0, 3)], {"retractions of nothing": 1}, 0),
-        ([before(0, 3), before(1, 3), after(2, 3)], {"retractions of nothing": 2}, 1),
-        (
-            [after(0, 3), before(9, 3), before(10, 3), before(5, 1, id=8)],
-            {"retractions of nothing": 2},
-            1,
-        ),
-        ([after(0, 3), before(9, 3), before(9, 3)], {}, 1),
-        ([after(0, 3), before(0, 3), after(0, 4)], {"images that change nothing": 1}, 1),
-        ([after(0, 3), after(9, 3, at=None)], {"no at": 1}, 1),
-        ([after(0, 3), before(9, None, at=None)], {}, 1),
-        ([after(0, 3), before(None, 3), after(None, 4)], {"no known, so never known": 2}, 1),
-        # not yet known to any request
-        ([after(0, 3), before(2 * DAY, 3), before(2 * DAY, 3, id=8)], {}, 1),
-    ],
-)
-def test_what_changes_nothing_is_counted(images, left_out, events):
-    assert notes_of(images) == (
-        {f"source pay: {reason}": rows for reason, rows in left_out.items()},
-        events,
-    )
-
-
-def test_a_change_of_what_is_not_read_is_no_new_version():
-    """Only the columns that a view reads make versions: a wide table that changes often costs a
-    narrow view nothing.
-    """
-    images = [after(0, 3, y=1), before(9, 3, y=1), after(9, 3, y=2)]
-    assert notes_of(images)[1] == 1
-    assert notes_of(images, hw.count())[1] == 1
-    assert notes_of([*images[:2], images[2] | {"x": 4}])[1] == 2
-
-
 def test_a_filter_looks_at_each_image_alone():
     """An image after that it leaves out takes nothing back: that is what the image before is
     for.
@@ -398,7 +329,10 @@ def test_an_outcome_is_what_was_known_of_it_at_its_horizon(known, label):
         timestamp_field="asked",
         label=hw.outcome(source, hw.count(), keys=["key"], within="30m"),
     )
-    assert read_labels(labels).label.to_list() == [label]
+    of = hw.FeatureView(
+        "v", source=source, keys=["key"], features=[hw.count()], freshness=hw.never()
+    )
+    assert hw.get_historical_features(of, labels)["y"].to_list() == [label]
 
 
 # ---------------------------------------------------------------- many of them
@@ -485,32 +419,3 @@ def test_hundreds_of_images_are_what_the_naive_reference_says(seed):
         hw.measured(["0s", "30s", "5m"]),
     ][seed]
     conformance.compare(cases.Case(view_of(freshness), many(random, 250), asking(random, 40)))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("asks", [20, 2000])
-@pytest.mark.parametrize(
-    "freshness",
-    [hw.streaming("1s"), hw.measured(["0s", "30s", "5m"])],
-    ids=["streaming", "measured"],
-)
-def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, freshness):
-    random = Random(5)
-    given = cases.Case(view_of(freshness), many(random, 1500), asking(random, asks))
-    rows, seen = given.asked.with_row_index("place"), []
-    for chunk, threads in [(1 << 18, 1), (1 << 18, 4), (16, 2), (100, 4)]:
-        monkeypatch.setattr(run, "_CHUNK", chunk)
-        mixed = (
-            given if not seen else given.with_events(random.sample(given.events, len(given.events)))
-        )
-        asked = rows if not seen else rows.sample(fraction=1, shuffle=True, seed=chunk)
-        found = hw.get_historical_features(
-            mixed.readable(), asked, resources=hw.Resources(threads=threads)
-        ).sort("place")
-        seen.append(
-            [
-                [repr(v) for v in column.to_list()]
-                for column in found.select(given.view.feature_names)
-            ]
-        )
-    assert all(bits == seen[0] for bits in seen)

@@ -2,6 +2,7 @@
 materialised and streamed alike.
 """
 
+from bisect import bisect_left
 from contextlib import closing
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
@@ -11,13 +12,9 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError
-from headwater.events.read_events import timestamp_micros
-from headwater.monitoring.parity import check_view
-from headwater.online.view_reader import OnlineView
 from headwater.testing.naive import agree, evaluate
 from headwater.testing.naive_time import end_of_day
-from headwater.training.label_rows import read_labels
-from tests.flow import Flow, micros, project_of
+from tests.flow import Flow, at, micros, project_of
 
 ZONES = [
     "UTC",
@@ -35,13 +32,23 @@ ZONES = [
 def test_every_day_ends_when_the_clocks_show_the_next(zone):
     """Also where they skip midnight, show it twice, or leave out a day."""
     days = pl.date_range(date(1990, 1, 1), date(2035, 12, 31), eager=True).alias("day")
-    found = (
-        days.to_frame()
-        .select(timestamp_micros("day", pl.Schema({"day": pl.Date}), zone, "", days=True))
-        .to_series()
+    ends = [end_of_day(day, zone) for day in days]
+    assert ends == sorted(ends)
+    asked_at = pl.Series(sorted({end + late for end in ends for late in (0, 1)}))
+    rows = pl.DataFrame(
+        {"timestamp": pl.from_epoch(asked_at, time_unit="us").dt.replace_time_zone("UTC")}
     )
-    assert found.to_list() == [end_of_day(day, zone) for day in days]
-    assert (found.diff().drop_nulls() >= 0).all()
+    source = hw.Source("s", history=days.to_frame(), timestamp_field="day", timezone=zone)
+    view = hw.FeatureView(
+        "v",
+        source=source,
+        keys=[],
+        features=[hw.count()],
+        windows=["lifetime"],
+        freshness=hw.on_request(),
+    )
+    found = hw.get_historical_features(view, rows)["v__count_lifetime"]
+    assert found.to_list() == [bisect_left(ends, t) for t in asked_at]
 
 
 TABLE = pl.DataFrame(
@@ -153,22 +160,8 @@ def test_enriched_events_and_files_are_read_alike(tmp_path):
             assert hw.get_historical_features(view_of(of), asked(*MOMENTS)).equals(expected)
 
 
-def test_labels_are_known_at_the_end_of_a_day_and_asked_at_a_time():
-    table = pl.DataFrame(
-        {"k": [1], "asked": [local(9, 12)], "y": [1], "known": [date(2024, 3, 10)]}
-    )
-    labels = hw.Labels(
-        "l",
-        table=table,
-        timestamp_field="asked",
-        label="y",
-        known_at_field="known",
-        timezone="America/New_York",
-        select=["k"],
-    )
-    assert read_labels(labels).known_at.tolist() == [
-        end_of_day(date(2024, 3, 10), "America/New_York")
-    ]
+def test_a_label_that_is_asked_for_at_a_date_is_refused():
+    table = pl.DataFrame({"k": [1], "y": [1], "known": [date(2024, 3, 10)]})
     dated = hw.Labels(
         "l",
         table=table,
@@ -185,7 +178,7 @@ def test_labels_are_known_at_the_end_of_a_day_and_asked_at_a_time():
             "select at which time"
         ),
     ):
-        read_labels(dated)
+        hw.get_historical_features(view_of(source_of()), dated)
 
 
 def test_a_date_without_a_zone_is_refused_with_what_to_do():
@@ -211,9 +204,12 @@ def test_a_stream_of_dates_holds_each_until_its_day_is_over(tmp_path, monkeypatc
         def value(second):
             now[0] = micros(second)
             flow.send([], second)
-            served = OnlineView(view, store).read(pl.DataFrame({"k": [1]}), now[0])
-            assert check_view(view, store, tmp_path, at=now[0]).mismatches == []
-            return served.features[0][0]
+            (compared,) = hw.parity(project_of(view), store=store, data_dir=tmp_path, at=at(second))
+            assert compared.mismatches == []
+            read = hw.get_online_features(
+                view, [{"k": 1}], store=store, at=at(second), details=True
+            )
+            return read["v__sum_v_3d"][0]
 
         now[0] = micros(0)  # nine in the morning of the first of May in Tokyo
         flow.send([{"k": 1, "day": "2024-04-30", "v": 1}, {"k": 1, "day": "2024-05-01", "v": 2}], 0)
@@ -223,8 +219,9 @@ def test_a_stream_of_dates_holds_each_until_its_day_is_over(tmp_path, monkeypatc
 def test_a_batch_view_of_dates_is_materialised_alike(tmp_path):
     view = view_of(source_of(), hw.batch("1d"))
     with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as store:
-        for at in (datetime(2024, 3, 11, tzinfo=UTC), datetime(2024, 3, 12, tzinfo=UTC)):
-            hw.materialize(project_of(view), store=store, at=at)
-            found = hw.get_online_features(view, [{"k": 1}], store=store, at=at)["v__sum_v_3d"][0]
-            assert found == hw.get_historical_features(view, asked(at))["v__sum_v_3d"][0]
-            assert check_view(view, store, None, at=round(at.timestamp() * 1e6)).mismatches == []
+        for cut in (datetime(2024, 3, 11, tzinfo=UTC), datetime(2024, 3, 12, tzinfo=UTC)):
+            hw.materialize(project_of(view), store=store, at=cut)
+            found = hw.get_online_features(view, [{"k": 1}], store=store, at=cut)["v__sum_v_3d"][0]
+            assert found == hw.get_historical_features(view, asked(cut))["v__sum_v_3d"][0]
+            (compared,) = hw.parity(project_of(view), store=store, at=cut)
+            assert compared.mismatches == []

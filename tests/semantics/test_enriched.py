@@ -1,17 +1,12 @@
 """Enriched sources in a call: computations, and how often; in labels and projects; and refusals."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.engine.local.local_engine import LocalEngine
 from headwater.errors import DataError, DefinitionError, LeakError
-from headwater.events.read_events import Notes
-from headwater.training.feature_frames import feature_frames
-from headwater.training.requests import read_rows
 from tests.semantics.payments import NOON, asked, at, by_card, payments_of, rated_payments
 
 # ---- features of features
@@ -60,93 +55,6 @@ def test_the_z_score_of_each_event_is_a_column_of_it():
 
 
 # ---- what a call computes
-
-
-def test_several_levels_share_the_enriched_table(monkeypatch):
-    queries = _watched(monkeypatch)
-    payments, _, outer = rated_payments()
-    again = by_card(outer.source, hw.max("card__count_1d"), name="again", windows=["1d"])
-    levels = {
-        "a": hw.Level(),
-        "b": hw.Level(hw.batch("1h")),
-        "late": hw.Level(known_after={payments: "1h"}),
-        "never": hw.Level(hw.never()),
-    }
-    service = hw.FeatureService("svc", [outer, again])
-    rows = read_rows(asked(-1, 30), "timestamp")
-    found = feature_frames(service, rows, levels, Notes())
-    assert [found[name].row(0) for name in levels] == [(6, 3), (1, 1), (1, 1), (0, None)]
-    assert [query.source.name for query in queries if query.reach] == [
-        "payments",
-        "payments",
-    ]  # once as it is, and once as the late level has it
-
-
-def _watched(monkeypatch):
-    """The queries for events, if some can matter, as they come."""
-    queries, events = [], LocalEngine.events
-    monkeypatch.setattr(
-        LocalEngine,
-        "events",
-        lambda engine, query, run: (queries.append(query), events(engine, query, run))[1],
-    )
-    return queries
-
-
-def test_a_diamond_of_enriched_sources_makes_each_table_once(monkeypatch):
-    queries = _watched(monkeypatch)
-    payments = payments_of([(i, i) for i in range(5)])
-    one = hw.enrich(payments, "one", [by_card(payments, hw.count())])
-    two = hw.enrich(
-        one,
-        "two",
-        [
-            by_card(one, hw.sum("card__count_1h"), name="of_one"),
-            by_card(payments, hw.sum("amount"), name="of_payments"),
-        ],
-    )
-    three = hw.enrich(
-        two,
-        "three",
-        [
-            by_card(two, hw.sum("of_one__sum_card__count_1h_1h"), name="of_two"),
-            by_card(one, hw.max("amount"), name="more"),
-        ],
-    )
-    views = [
-        by_card(
-            three,
-            hw.sum("of_two__sum_of_one__sum_card__count_1h_1h_1h"),
-            hw.sum("more__max_amount_1h"),
-            name="end",
-        ),
-        by_card(one, hw.count(), name="n"),
-    ]
-    assert hw.get_historical_features(views, asked(10)).row(0)[2:] == (
-        0 + 0 + 0 + 1 + 5 - 1 - 0,
-        0.0 + 1 + 2 + 3,
-        5,
-    )
-    assert [query.source.name for query in queries] == ["payments", "one", "two"]
-
-
-def test_only_what_is_read_is_computed(monkeypatch):
-    """Other features would fail on the data; other events are not read."""
-    queries = _watched(monkeypatch)
-    payments = payments_of([(-24 * 60 * d, d) for d in range(9)])
-    wrong = by_card(payments, hw.sum("card"), name="wrong")
-    rated = hw.enrich(payments, "rated", [wrong, by_card(payments, hw.count(), windows=["1d"])])
-    found = hw.get_historical_features(
-        by_card(rated, hw.sum("card__count_1d"), name="seen"), asked(30)
-    )
-    assert found.row(0)[2] == 1
-    (query,) = queries
-    assert query.keys == ["at", "card"]
-    assert timedelta(microseconds=query.reach.last - query.reach.first) == timedelta(minutes=61)
-    with pytest.raises(DataError, match=r"sum\(\) takes numbers"):
-        hw.get_historical_features(
-            by_card(rated, hw.count("wrong__sum_card_1h"), name="seen"), asked(30)
-        )
 
 
 def test_where_nothing_can_count_nothing_is_read(tmp_path):

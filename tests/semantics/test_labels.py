@@ -8,11 +8,26 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.training.label_rows import read_labels
 
 NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 HALF_HOUR = timedelta(minutes=30)
+
+
+NOBODY = pl.DataFrame({"at": [NOON]})
+NEVER = hw.FeatureView(
+    "never",
+    source=hw.Source("nobody", history=NOBODY, timestamp_field="at"),
+    keys=[],
+    features=[hw.count()],
+    freshness=hw.never(),
+)
+
+
+def _outcomes(labels, name="clicked"):
+    """The outcomes of the rows that have one, and which rows are left out."""
+    found = hw.get_historical_features(NEVER, labels)
+    return found[name].to_list(), found.left_out
 
 
 def _labels(events, aggregation, keys=(1,), **rules):
@@ -51,7 +66,7 @@ def _columns(events):
     ids=str,
 )
 def test_an_outcome_counts_from_t_to_before_the_horizon(after, counts):
-    assert read_labels(_labels([NOON + after], hw.count())).label.to_list() == [float(counts)]
+    assert _outcomes(_labels([NOON + after], hw.count()))[0] == [float(counts)]
 
 
 def test_the_window_of_an_outcome_has_no_hop():
@@ -65,23 +80,13 @@ def test_the_window_of_an_outcome_has_no_hop():
         timestamp_field="asked",
         label=hw.outcome(clicks, hw.count(), keys=["key"], within="67m"),
     )
-    assert read_labels(labels).label.to_list() == [2.0]
+    assert _outcomes(labels)[0] == [2.0]
 
 
 @pytest.mark.parametrize(("known", "counts"), [(HALF_HOUR, True), (HALF_HOUR + MICROSECOND, False)])
 def test_an_outcome_known_after_the_horizon_does_not_count(known, counts):
     labels = _labels([(NOON, NOON + known)], hw.count(), known_at_field="known")
-    assert read_labels(labels).label.to_list() == [float(counts)]
-
-
-def test_an_outcome_is_known_at_its_horizon_and_the_delay_of_its_source():
-    at = lambda labels: (  # noqa: E731
-        pl.Series(read_labels(labels).known_at).cast(pl.Datetime("us", "UTC")).to_list()
-    )
-    assert at(_labels([NOON], hw.count())) == [NOON + HALF_HOUR]
-    late = _labels([NOON + HALF_HOUR - MICROSECOND], hw.count(), known_after="10m")
-    assert at(late) == [NOON + HALF_HOUR + timedelta(minutes=10)]
-    assert read_labels(late).label.to_list() == [1.0]
+    assert _outcomes(labels)[0] == [float(counts)]
 
 
 @pytest.mark.parametrize(
@@ -98,9 +103,9 @@ def test_an_outcome_is_known_at_its_horizon_and_the_delay_of_its_source():
 def test_a_request_without_an_outcome_has_the_empty_value_and_is_left_out_if_that_is_null(
     aggregation, values
 ):
-    found = read_labels(_labels([NOON, NOON + MICROSECOND], aggregation, keys=(1, 2, None)))
-    assert found.label.to_list() == values
-    assert found.left_out == ({} if len(values) == 3 else {"labels: no clicked": 2})
+    found, left_out = _outcomes(_labels([NOON, NOON + MICROSECOND], aggregation, keys=(1, 2, None)))
+    assert found == values
+    assert left_out == ({} if len(values) == 3 else {"labels: no clicked": 2})
 
 
 def test_rows_without_a_label_are_left_out_and_counted():
@@ -113,32 +118,16 @@ def test_rows_without_a_label_are_left_out_and_counted():
             "known": [NOON, NOON, NOON, NOON, NOON, None],
         }
     )
-    found = read_labels(
-        hw.Labels(
-            "y_label", table=table, timestamp_field="asked", label="y", known_at_field="known"
-        )
+    labels = hw.Labels(
+        "y_label", table=table, timestamp_field="asked", label="y", known_at_field="known"
     )
-    assert found.label.to_list() == [1.0]
-    assert found.left_out == {
+    found, left_out = _outcomes(labels, "y")
+    assert found == [1.0]
+    assert left_out == {
         "labels: no asked": 1,
         "labels: no y": 3,
         "labels: no known, so never known": 1,
     }
-
-
-@pytest.mark.parametrize(("after", "known"), [("0s", NOON), ("2h", NOON + timedelta(hours=2))])
-def test_a_label_is_known_after_its_request(after, known):
-    found = read_labels(
-        hw.Labels(
-            "y_label",
-            table=pl.DataFrame({"asked": [NOON], "y": [True]}),
-            timestamp_field="asked",
-            label="y",
-            known_after=after,
-        )
-    )
-    assert pl.Series(found.known_at).cast(pl.Datetime("us", "UTC")).to_list() == [known]
-    assert found.label.to_list() == [1.0]
 
 
 K = NOON - timedelta(seconds=10)

@@ -12,9 +12,8 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError
-from headwater.monitoring.parity import check_view
 from headwater.testing.naive import agree, evaluate
-from tests.flow import Flow, micros, project_of
+from tests.flow import Flow, at, micros, project_of
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 HUGE = 1.7e308
@@ -139,12 +138,8 @@ def test_online_is_offline(whole, commits, tmp_path, monkeypatch):
         certain = [
             k for k, values in enumerate(cases) if whole or max(values) < HUGE or min(values) >= 0
         ]
-        differ = [
-            m
-            for m in check_view(view, store, tmp_path, at=micros(900)).mismatches
-            if m.keys["key"] in certain
-        ]
-        assert differ == []
+        (compared,) = hw.parity(project_of(view), store=store, data_dir=tmp_path, at=at(900))
+        assert [m for m in compared.mismatches if m.keys["key"] in certain] == []
         keys = [{"key": k} for k in range(len(cases))]
         frames = hw.get_online_features(
             view, keys, store=store, at=NOON.replace(hour=0, minute=15), details=True

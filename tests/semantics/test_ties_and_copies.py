@@ -7,10 +7,6 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.engine.local.compute import compute
-from headwater.engine.query import AsOf, EngineRun, Query, RequestSet
-from headwater.events.read_events import Notes
-from headwater.kernel.as_of import as_of
 
 SECOND, HOUR = 1_000_000, 3_600_000_000
 
@@ -182,15 +178,10 @@ def test_copies_and_conflicts_are_counted():
         windows=["1h"],
         freshness=hw.on_request(),
     )
-    t = pl.Series([at + timedelta(minutes=1)]).dt.epoch("us").to_numpy()
-    notes = Notes()
-    found = compute(
-        Query(source, ["key"], view.outputs),
-        [RequestSet(pl.DataFrame({"key": [1]}), t, (AsOf(*as_of(hw.on_request(), t)),))],
-        EngineRun(notes),
-    )
-    assert found[0][0].values.to_series().to_list() == [2.0]
-    assert dict(notes.left_out) == {
+    rows = pl.DataFrame({"key": [1], "timestamp": [at + timedelta(minutes=1)]})
+    found = hw.get_historical_features(view, rows)
+    assert found["view__sum_x_1h"].to_list() == [2.0]
+    assert found.left_out == {
         "source events: duplicate events": 2,
         "source events: of these, duplicates that differ from the first": 1,
     }

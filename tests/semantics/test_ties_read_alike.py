@@ -13,10 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.engine.local import spill
-from headwater.engine.local.spill import BucketPlan
-from headwater.monitoring.parity import check_view
-from headwater.online.view_reader import OnlineView
 from headwater.testing.naive import agree, evaluate
 from tests.effort import tries
 from tests.flow import Flow, at, micros, project_of
@@ -130,24 +126,6 @@ def test_any_subset_of_the_features_says_the_same(rule, random):
         assert all(agree(answers[name], value) for name, value in row.items()), (row, answers, rows)
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("seed", range(3))
-def test_in_buckets_from_files_as_in_memory(rule, seed, tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(spill, "planned", lambda *_: BucketPlan(3, 1_000))
-    rows = rows_of(Random(seed), 60)
-    table_of(rows[:25]).write_parquet(tmp_path / "1.parquet")
-    table_of(rows[25:]).write_parquet(tmp_path / "2.parquet")
-    view = view_of(hw.parquet(f"{tmp_path}/*.parquet"), rule)
-    whole = hw.get_historical_features(view, asked())
-    assert whole.equals(hw.get_historical_features(view_of(table_of(rows), rule), asked()))
-    for feature in view.outputs:
-        ref = view[feature.name]
-        assert hw.get_historical_features([ref], asked(), resources=hw.Resources(memory="100GB"))[
-            ref.name
-        ].equals(whole[ref.name])
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_enriched_events_are_those_that_the_source_accepts(seed):
     rows = rows_of(Random(seed), 30)
@@ -160,50 +138,6 @@ def test_enriched_events_are_those_that_the_source_accepts(seed):
         assert hw.get_historical_features(view, asked((23,)))[name].equals(
             hw.get_historical_features(plain, asked((23,)))[name]
         )
-
-
-def test_only_rows_that_tie_and_differ_are_read_again(monkeypatch):
-    """Copies that are equal in the read columns need no further column, and neither does a change
-    with its image before.
-    """
-    from headwater.events import read_events
-
-    read = []
-    collect = read_events.collect
-    monkeypatch.setattr(
-        read_events,
-        "collect",
-        lambda frame, *a, **more: (
-            read.append(frame.collect_schema().names()) or collect(frame, *a, **more)
-        ),
-    )
-    one = {
-        "key": "x",
-        "t": START,
-        "known": START,
-        "id": 1,
-        "before": False,
-        "a": 1,
-        "b": 1,
-        "c": 0.5,
-        "word": "é",
-    }
-    for rule, rows, times in [
-        ("copies", [one, one], 1),
-        ("copies", [one, {**one, "a": 2}], 1),
-        ("copies", [one, {**one, "b": 2}], 2),
-        (
-            "images",
-            [one, {**one, "known": at(0), "before": True}, {**one, "known": at(0), "b": 2}],
-            1,
-        ),
-        ("images", [one, {**one, "b": 2}, {**one, "before": True}], 2),
-    ]:
-        read.clear()
-        view = view_of(table_of(rows), rule)
-        hw.get_historical_features([view["sum_b_1d"]], asked())
-        assert len(read) == times, (rule, rows)
-        assert not any("word" in names for names in read)  # under a name of its own at most
 
 
 @pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(["é", "z"])])
@@ -303,11 +237,14 @@ def test_a_stream_of_images_counts_the_same_whatever_its_views_read(
             for batch in [rows] if together else [[row] for row in rows]:
                 flow.send(batch, 100)
             for view in mine:
-                values = (
-                    OnlineView(view, own).read(pl.DataFrame({"key": [1]}), micros(110)).features
+                read = hw.get_online_features(
+                    view, [{"key": 1}], store=own, at=at(110), details=True
                 )
-                found[name, view.name] = values[-1][0]
-                assert check_view(view, own, tmp_path / name, at=micros(110)).mismatches == []
+                found[name, view.name] = read[view.feature_names[-1]][0]
+                (compared,) = hw.parity(
+                    project_of(view), store=own, data_dir=tmp_path / name, at=at(110)
+                )
+                assert compared.mismatches == []
     times = {"at": pl.Datetime("us", "UTC"), "known": pl.Datetime("us", "UTC")}
     history = pl.DataFrame(
         [{**row, "at": at(10), "known": at(20)} for row in rows], schema_overrides=times
@@ -337,7 +274,8 @@ def test_a_batch_view_is_made_of_the_same_events_and_explained_by_them(
     assert (
         hw.get_online_features(view, [{"key": "x"}], store=store, at=cut)["w__sum_b_1d"][0] == both
     )
-    assert check_view(view, store, None, at=round(cut.timestamp() * 1e6)).mismatches == []
+    for compared in hw.parity(project_of(whole, view), store=store, at=cut):
+        assert compared.mismatches == []
     explained = hw.operations.explain(
         project_of(whole, view), "w__sum_b_1d", {"key": "x"}, store=store, at=cut
     )
