@@ -4,12 +4,13 @@ import threading
 import time
 
 import pytest
-from headwater.stores.redis.commands import RedisCall, RedisOptions
 
 from headwater.errors import StoreError
-from headwater.stores import UnansweredError, renewed_leases
+from headwater.stores import UnansweredError
+from headwater.stores import server as renewed_leases
 from headwater.stores.redis import lua as scripts
 from headwater.stores.redis import redis_client, redis_store
+from headwater.stores.redis.redis_store import RedisCall, RedisOptions
 from headwater.testing.stores import RECORD, number, record
 from tests.stores.servers import serving
 from tests.stores.test_redis_faults import (  # noqa: F401 (a fixture)
