@@ -165,29 +165,6 @@ def either(request, tmp_path):
 
 _STARTED = time.monotonic()
 
-REPEATED = {
-    f"tests/{name}.py"
-    for folder, names in {
-        "aggregations": "test_sweeps test_table",
-        "engine/local": "test_shared_requests",
-        "events": "test_key_lists test_read_events",
-        "ingestion": "test_another_version test_archive test_build_commit test_change_state "
-        "test_changed_definitions test_corrections_law test_fill_views test_lost_records "
-        "test_online_equals_offline test_shared_records",
-        "ingestion/serde": "test_payloads",
-        "ingestion/sources": "test_appended_files",
-        "jobs": "test_compact_views",
-        "journal": "test_responses",
-        "kernel": "test_bounds test_distinct_requests test_late_events test_request_order",
-        "online": "test_every_definition test_key_encoder test_online_rows test_record_copies "
-        "test_row_schema",
-        "state": "test_answer_strings test_key_record test_prediction_codec test_read_values "
-        "test_tile_edges",
-    }.items()
-    for name in (f"{folder}/{each}" for each in names.split())
-}
-"""Tests of the inside of what tests/laws says through the public API, too; `make trust` runs them."""
-
 
 def pytest_configure(config):
     if hasattr(config, "workerinput"):
@@ -211,8 +188,6 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if services.of_services(item):
             item.add_marker("services")
-        if item.nodeid.partition("::")[0] in REPEATED:
-            item.add_marker("long")
     kept = [item for item in items if _runs(item)]
     config.left_out = not CLUSTER and any(_of_cluster(item) for item in items)
     if len(kept) < len(items):
