@@ -238,6 +238,7 @@ for module in pkgutil.walk_packages(headwater.__path__, "headwater."):
     assert set(_python(code).split()) == OF_AN_EXTRA
 
 
+@pytest.mark.slow
 def test_what_is_never_imported_is_not():
     assert NEVER_IMPORTED & set(_third_party()) == set()
 

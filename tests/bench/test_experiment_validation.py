@@ -40,6 +40,7 @@ def _near(rate, expected, runs):
     return abs(rate - expected) <= 3.3 * math.sqrt(expected * (1 - expected) / runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

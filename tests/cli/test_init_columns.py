@@ -337,6 +337,7 @@ def test_a_file_that_is_not_utf_8_has_a_remedy(tmp_path, run):
     assert "Write the file again in UTF-8, such as iconv -f latin1 -t utf8 FILE" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_work_grows_with_the_columns_and_not_with_their_square(tmp_path):
     """Counted in calls of Python: of four times the columns less than six times as many."""
     code = """

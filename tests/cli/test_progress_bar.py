@@ -72,6 +72,7 @@ def busy(folder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [("backtest", "--refits", "0", "--yes"), ("dataset", "--output", "rows.parquet")],

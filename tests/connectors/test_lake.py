@@ -348,6 +348,7 @@ def test_a_column_that_was_renamed_is_named(lake):
         )
 
 
+@pytest.mark.slow
 def test_trained_models_and_kept_runs_name_the_version(lake, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HEADWATER_RUNS", "on")

@@ -171,6 +171,7 @@ def test_values_are_those_of_feast(feast, repo, module, tmp_path):
             assert expected.equals(got, check_names=False)
 
 
+@pytest.mark.slow
 def test_definitions(module):
     assert module.user_orders.keys == ("user_id",)
     assert module.user_orders.ttl == "36h"

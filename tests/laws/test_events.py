@@ -19,7 +19,7 @@ import headwater as hw
 import headwater_aws
 from headwater.errors import HeadwaterError, StoreError
 from headwater.testing import clock
-from tests.effort import FULL, LONG
+from tests.effort import FULL, LONG, SERVICES
 from tests.laws.streams import HOUR, START, World, moment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def world(seed, folder, monkeypatch, **given):
 # ---------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize("seed", range(12 * MORE))
+@pytest.mark.parametrize("seed", range(12 * MORE if FULL or SERVICES else 4))
 def test_what_is_served_is_what_training_computes(seed, tmp_path, monkeypatch):
     with world(seed, tmp_path, monkeypatch) as here:
         for _ in range(5):
@@ -141,7 +141,7 @@ class Failing:
         raise StoreError("the connection was closed")
 
 
-@pytest.mark.parametrize("seed", range(300, 300 + 3 * MORE))
+@pytest.mark.parametrize("seed", range(300, 300 + 3 * MORE if FULL or SERVICES else 301))
 def test_a_commit_is_all_or_nothing(seed, tmp_path, monkeypatch):
     """Each commit of a run fails once, applied or not; ingestion is started again, and every record
     counts once.

@@ -96,6 +96,7 @@ def pushed_copies(places):
     return shop.Copies(places, place)
 
 
+@pytest.mark.slow
 def test_pushed_events_that_a_store_has_lost_are_committed_again_once(pushed_copies):
     work, again, read = (
         partial(function, stream=PUSHED) for function in (repaired, started_again, results)

@@ -116,6 +116,7 @@ def logs(place):
     return outcomes, hw.operations.served(place.home).collect().select("user", "n").sort("user")
 
 
+@pytest.mark.slow
 def test_an_erasure_is_ended_by_the_same_command(copies):
     """No byte of the key is on the disk or the server then, also where the history still has it,
     and not when views are filled again.

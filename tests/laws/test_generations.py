@@ -142,6 +142,7 @@ def begun(places):
     return stopped(places, prepared, commits_of(places, prepared, filled)[0])
 
 
+@pytest.mark.slow
 def test_ingestion_makes_a_generation_in_parts(places):
     """It goes on behind the last one, and reads are of one generation wherever it is stopped."""
     notes = set()
@@ -192,6 +193,7 @@ def erased(place, **how):
         return hw.operations.erase(project, {"user": user}, store=store, data_dir=place.home, **how)
 
 
+@pytest.mark.slow
 def test_an_erasure_counts_the_records_of_all_generations_once(places):
     """And removes the key from each, wherever a fill was stopped."""
     names = ["online records of user", "online records of spent"]
@@ -251,7 +253,13 @@ def seen(place):
     return served(place), status(place).state, shop.counted(values)
 
 
-@pytest.mark.parametrize("prepare", [narrow, narrow_and_rewound, left_out])
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (narrow, narrow_and_rewound)),
+        left_out,
+    ],
+)
 def test_old_values_are_served_as_incomplete_while_a_view_is_repaired(places, prepare):
     """Where the rules of its source have changed, and where it has missed events; wherever
     ingestion is stopped.

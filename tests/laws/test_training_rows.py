@@ -13,7 +13,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError
-from tests.effort import FULL, LONG
+from tests.effort import FULL, LONG, SERVICES
 from tests.laws import chained_worlds, worlds
 from tests.laws import oracle as o
 from tests.laws.compare import differences, same_bits, wrong_dtypes
@@ -25,8 +25,10 @@ BLOCK = 25  # worlds of one test
 
 
 def seeds(short: int) -> list[range]:
-    """Blocks of seeds, the same ones in each run; three times as many in the full form."""
-    count = short * (30 if LONG else 3 if FULL else 1)
+    """Blocks of seeds, the same ones in each run; nine times as many in the full form, and
+    three times as many where mutants are looked for.
+    """
+    count = short * (90 if LONG else 9 if FULL else 3 if SERVICES else 1)
     return [range(first, first + BLOCK) for first in range(0, count, BLOCK)]
 
 
@@ -45,7 +47,7 @@ def asked(world):
     return frame_of(world.asked, world.asked_schema)
 
 
-@pytest.mark.parametrize("block", seeds(300), ids=str)
+@pytest.mark.parametrize("block", seeds(100), ids=str)
 def test_worlds(block):
     wrong = []
     for world in map(make_world, block):
@@ -62,7 +64,7 @@ def test_worlds(block):
     assert wrong == []
 
 
-@pytest.mark.parametrize("block", seeds(100), ids=str)
+@pytest.mark.parametrize("block", seeds(25), ids=str)
 def test_worlds_of_changes(block):
     wrong = []
     for seed in block:
@@ -72,7 +74,7 @@ def test_worlds_of_changes(block):
     assert wrong == []
 
 
-@pytest.mark.parametrize("block", seeds(50), ids=str)
+@pytest.mark.parametrize("block", seeds(25), ids=str)
 def test_worlds_at_levels(block):
     """A level is another freshness, and other known times of sources without `changes`."""
     wrong = []
@@ -150,7 +152,7 @@ def chain_definitions(chain):
     return Definitions({"base": table(chain.base), "other": table(chain.other)})
 
 
-@pytest.mark.parametrize("block", seeds(50), ids=str)
+@pytest.mark.parametrize("block", seeds(25), ids=str)
 def test_chains(block):
     """Views next to each other, aliases, keys filled with features and lists, and a chained
     view.
@@ -256,7 +258,7 @@ def label_frame(world, labels):
     return frame_of(labels.rows, world.asked_schema | more)
 
 
-@pytest.mark.parametrize("block", seeds(75), ids=str)
+@pytest.mark.parametrize("block", seeds(25), ids=str)
 def test_labels_and_training_sets(block, tmp_path):
     """A row of labels comes with its outcome, if it has one; a training set has those of them whose
     outcome was known by then, and its file says the same."""

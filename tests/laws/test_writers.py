@@ -197,6 +197,7 @@ def check(here, places):
     assert shop.files(here.place) == shop.files(other)
 
 
+@pytest.mark.slow
 def test_one_that_stands_by_goes_on_for_one_that_was_killed(places):
     chance, waits = random.Random(0), []
     with world(places()) as here:
