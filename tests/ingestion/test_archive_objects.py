@@ -138,7 +138,6 @@ def test_a_part_is_rewritten(store, tmp_path, bucket):
 
 
 def test_dead_letters_that_two_processes_wrote_are_read_once(store, tmp_path, bucket, clock):
-    """Those of older versions do not say their commit, and are read as they are."""
     flow = Flow([streaming_view([hw.sum("amount")])], store, tmp_path)
     for n in range(3):
         flow.send([{"key": "none", "at": n, "amount": 1.0}], n + 1)
@@ -149,10 +148,6 @@ def test_dead_letters_that_two_processes_wrote_are_read_once(store, tmp_path, bu
     archive.append(letters[1:], at(1).date(), 2, 3)
     store.commit(dict.fromkeys([key for key, _ in store.scan(keyspace.DEAD)]), {})
     assert (letters.height, mine.rows().collect().equals(letters)) == (3, True)
-    old = ObjectArchive(f"{bucket}/old/events")
-    for rows, first, last in ((letters[:2], 1, 2), (letters[1:], 2, 3)):
-        old.append(rows.drop(SEQUENCE), at(1).date(), first, last)
-    assert [part.read().height for part in old.parts()] == [2, 2]
 
 
 def test_commits_that_the_store_has_lost_are_cut(store, tmp_path, bucket):
@@ -168,7 +163,7 @@ def test_commits_that_the_store_has_lost_are_cut(store, tmp_path, bucket):
     ObjectArchive(f"{bucket}/archive/events", "other").append(rows[7], at(1).date(), 7, 7)
     assert sorted(mine.lost(4)["n"].to_list()) == [5, 6, 7]
     for _ in range(2):
-        mine.cut(4, 0)
+        mine.cut(4)
         assert (mine.last, numbers(mine), mine.lost(4)) == (4, [1, 2, 3, 4], None)
     put(store, 5, [50])
     mine.roll()
@@ -187,7 +182,7 @@ def test_a_cut_that_is_stopped_before_a_request_is_made_again(
         mine.archive.append(
             pl.concat([rows[n] for n in range(first, last + 1)]), at(1).date(), first, last
         )
-    real, made = archive_objects._store(mine.where), []
+    real, made = archive_objects._store(mine.location), []
 
     def counted(name):
         def call(*args, **more):
@@ -200,12 +195,14 @@ def test_a_cut_that_is_stopped_before_a_request_is_made_again(
 
     with monkeypatch.context() as patch:
         broken = SimpleNamespace(put=counted("put"), delete=counted("delete"), list=real.list)
-        patch.setattr(archive_objects, "_store", lambda url: broken if url == mine.where else real)
+        patch.setattr(
+            archive_objects, "_store", lambda url: broken if url == mine.location else real
+        )
         with pytest.raises(KeyboardInterrupt):
-            mine.cut(4, 0)
+            mine.cut(4)
     assert made == ["put", "delete", "put"][:requests]
     assert set(mine.lost(4)["n"]) <= {5, 6, 7}
-    mine.cut(4, 0)
+    mine.cut(4)
     assert (mine.last, numbers(mine)) == (4, [1, 2, 3, 4])
 
 

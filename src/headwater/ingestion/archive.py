@@ -256,29 +256,16 @@ class Roller:
         return len(old) + self.archive.expire(limit.date())
 
     def lost(self, made: int) -> pl.DataFrame | None:
-        """The rows of commits after `made` in files; None where no file has such a commit. Dead
-        letters of older versions name none.
-        """
+        """The rows of commits after `made` in files; None where no file has such a commit."""
         parts = [part.read() for part in self.archive.parts() if part.last > made]
         if not parts:
             return None
-        rows = pl.concat(parts, how="diagonal_relaxed")
-        return rows.filter(pl.col(SEQUENCE) > made) if SEQUENCE in rows.columns else rows.clear()
+        return pl.concat(parts, how="diagonal_relaxed").filter(pl.col(SEQUENCE) > made)
 
-    def cut(self, made: int, at: int) -> None:
-        """Remove the rows of commits after `made`; it was made `at`, microseconds, which identifies
-        dead letters without a commit.
-        """
-
-        def remaining(rows: pl.DataFrame) -> pl.DataFrame:
-            return rows.filter(
-                pl.col(SEQUENCE) <= made
-                if SEQUENCE in rows.columns
-                else pl.col(KNOWN_AT) <= clock.timestamp(at)
-            )
-
+    def cut(self, made: int) -> None:
+        """Remove the rows of commits after `made`."""
         with self.archive.alone():
-            self.archive.cut(made, remaining)
+            self.archive.cut(made)
 
     def _name(self) -> str:
         return self.source if self.partition is None else f"{self.source}\0{self.partition}"
@@ -392,10 +379,8 @@ class Archive(Protocol):
         """Replace the rows of a part; a reader has the old ones or the new ones."""
         ...
 
-    def cut(self, last: int, kept: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-        """Remove the rows of commits after `last`; `kept` returns the rows of a part that stay. A
-        stopped call can be repeated.
-        """
+    def cut(self, last: int) -> None:
+        """Remove the rows of commits after `last`. A stopped call can be repeated."""
         ...
 
     def expire(self, before: date) -> int:
@@ -466,14 +451,14 @@ class ParquetArchive:
         assert isinstance(part, ParquetFile)
         durable(rows, part.path)
 
-    def cut(self, last: int, kept: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    def cut(self, last: int) -> None:
         """See `Archive`."""
         for part in self.parts():
             if part.last <= last:
                 continue
             if part.first <= last:
                 durable(
-                    kept(part.read()),
+                    part.read().filter(pl.col(SEQUENCE) <= last),
                     part.path.with_name(file_name(self.partition, part.first, last)),
                 )
             part.path.unlink()
@@ -626,10 +611,7 @@ class ArchiveObject:
         )
         if self.after < span(PurePosixPath(self.path))[0]:
             return rows
-        with _reachable(self.url):
-            # not so the dead letters of older versions
-            has_commits = SEQUENCE in rows.collect_schema()
-        return rows.filter(pl.col(SEQUENCE) > self.after) if has_commits else rows
+        return rows.filter(pl.col(SEQUENCE) > self.after)
 
     @property
     def address(self) -> str:
@@ -665,7 +647,7 @@ class ObjectArchive:
         assert isinstance(part, ArchiveObject)
         self._put(part.path, rows)
 
-    def cut(self, last: int, kept: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    def cut(self, last: int) -> None:
         """See `Archive`; also objects whose commits are all in another one, which would show again
         without that one.
         """
@@ -676,7 +658,7 @@ class ObjectArchive:
             if begin <= last:
                 self._put(
                     f"{path.parent}/{file_name(self.partition, begin, last)}",
-                    kept(ArchiveObject(self.url, str(path)).read()),
+                    ArchiveObject(self.url, str(path)).read().filter(pl.col(SEQUENCE) <= last),
                 )
             with _reachable(self.url):
                 _store(self.url).delete([str(path)])

@@ -53,8 +53,7 @@ def judge_again(writer: PartitionWriter, logs: Logs, T: int) -> int:
     """
     rules, progress = rules_of(writer.acceptance), writer.progress
     changed = changed_of(progress.rules, rules)
-    # a store of an older format does not say its rules
-    lost = bool(progress.rules) and _is_lost(writer, logs, changed)
+    lost = _is_lost(writer, logs, changed)
     candidates = (
         _Candidates(writer, logs, first_ids(writer.store, writer.source), T)
         if writer.acceptance.source.changes is None and writer.archive and changed
@@ -68,7 +67,7 @@ def judge_again(writer: PartitionWriter, logs: Logs, T: int) -> int:
         if rows.height or "ids" in changed or (lost and "types" in changed):
             changes |= candidates.ids()
             views = {}
-    elif writer.acceptance.source.changes is not None and progress.rules and changed - {"keys"}:
+    elif writer.acceptance.source.changes is not None and changed - {"keys"}:
         views = {}
         _forget_images(writer)
     sequence = progress.sequence

@@ -279,7 +279,7 @@ class _Rewind:
             self.lost.keep()
         if lost:
             for roller in self.rollers.values():
-                roller.cut(progress.sequence, progress.at)
+                roller.cut(progress.sequence)
         if self.rewound.ahead:
             self.clock.set_back()
             self.writer.load(claim=False)

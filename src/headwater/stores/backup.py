@@ -26,7 +26,7 @@ def back_up(
     """
     if to.exists():
         raise StoreError(f"{to} is there already; give a folder that is not")
-    target = open_store(f"lmdb:{to}?runs=off")  # an older version may restore it
+    target = open_store(f"lmdb:{to}")
     try:
         target.commit({_PARTITIONED: b"1"} if store.capabilities.multi_process else {}, {})
         _write(store.scan(b"") if pairs is None else pairs, target)
