@@ -47,6 +47,9 @@ def logged(shop, store, home, requests, *, between=lambda: None):
         until = time.monotonic() + 30
         while log.counts().taken < len(requests) and time.monotonic() < until:
             time.sleep(0.02)
+        assert log.flush()
+        counts = log.counts()
+        assert (counts.written, counts.waiting, counts.dropped) == (counts.taken, 0, {})
     return hw.operations.served(home).collect(), answers
 
 
