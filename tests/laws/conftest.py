@@ -10,14 +10,17 @@ import pytest
 from tests.laws.shop import Place
 
 _NUMBERS = itertools.count()
-_SERVERS = {"redis": "redis_url", "postgres": "postgres_url"}
+_SERVERS = {"redis": "redis_url", "postgres": "postgres_url", "cluster": "cluster_url"}
+_USUAL = ("redis", "postgres")
 
 
 @pytest.fixture(
-    params=["lmdb", *(pytest.param(name, marks=pytest.mark.services) for name in _SERVERS)]
+    params=["lmdb", *(pytest.param(name, marks=pytest.mark.services) for name in _USUAL)]
 )
 def places(request, tmp_path):
-    """Makes places, each with a store of its own."""
+    """Makes places, each with a store of its own; also on a cluster of Redis, where a test asks for
+    it.
+    """
     server = None if request.param == "lmdb" else request.getfixturevalue(_SERVERS[request.param])
 
     def place():

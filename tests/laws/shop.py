@@ -105,6 +105,25 @@ def visits(first, last, *, since):
     return [json.dumps(line) for line in lines]
 
 
+def corrected(place, *, more=()):
+    """The shop, whose visits may be taken back."""
+    schema = SCHEMA | {"known": pl.Datetime("us", "UTC"), "gone": bool}
+    return shop(
+        place,
+        stream=hw.appended(f"{place.folder}/visits*.jsonl", schema=schema),
+        more=more,
+        select=["id", "user", "n", "known", "gone"],
+        known_at_field="known",
+        changes="gone",
+    )
+
+
+def image(place, number, minutes, *, gone=False):
+    """What is known of an event, so many minutes after all of them."""
+    known = place.since + timedelta(hours=1, minutes=minutes)
+    return json.dumps(event(number, since=place.since) | {"known": known.isoformat(), "gone": gone})
+
+
 def append(place, lines):
     with (place.folder / "visits.jsonl").open("a", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))

@@ -7,7 +7,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 
 import polars as pl
@@ -132,15 +131,15 @@ def test_what_cannot_be_filled_is_refused(places):
 class Slow:
     """A store that takes a while for commits of all threads but the one that commits the stream."""
 
-    def __init__(self, store):
-        self.store, self.stream = store, None
+    def __init__(self, store, seconds=0.05):
+        self.store, self.seconds, self.stream = store, seconds, None
 
     def __getattr__(self, name):
         return getattr(self.store, name)
 
     def commit(self, changes, expect):
         if threading.get_ident() != self.stream:
-            time.sleep(0.05)
+            time.sleep(self.seconds)
         self.store.commit(changes, expect)
 
     def committed(self, *_):
@@ -282,30 +281,9 @@ def test_a_fill_that_is_stopped_goes_on_although_the_stream_did_too(places):
 # ---------------------------------------------------------------- events that are taken back
 
 
-def corrected(place, *, more=()):
-    """The shop, whose visits may be taken back."""
-    schema = shop.SCHEMA | {"known": pl.Datetime("us", "UTC"), "gone": bool}
-    return shop.shop(
-        place,
-        stream=hw.appended(f"{place.folder}/visits*.jsonl", schema=schema),
-        more=more,
-        select=["id", "user", "n", "known", "gone"],
-        known_at_field="known",
-        changes="gone",
-    )
-
-
-def image(place, number, minutes, *, gone=False):
-    """What is known of an event, so many minutes after all of them."""
-    known = place.since + timedelta(hours=1, minutes=minutes)
-    return json.dumps(
-        shop.event(number, since=place.since) | {"known": known.isoformat(), "gone": gone}
-    )
-
-
 def standing(place, name="user"):
     """The events that a view counts."""
-    views = corrected(place, more=[spent])[1]
+    views = shop.corrected(place, more=[spent])[1]
     (served,) = shop.values(place, [view for view in views if view.name == name]) or (None,)
     return None if served is None else shop.counted(served, name)
 
@@ -317,11 +295,11 @@ def test_events_are_taken_back_while_a_view_is_filled(places, stopped):
     is whole; also when ingestion is stopped meanwhile.
     """
     place = places()
-    shop.append(place, [image(place, number, 0) for number in range(EVENTS)])
-    shop.ingest(faults.Watch(), place, corrected(place)[0])
+    shop.append(place, [shop.image(place, number, 0) for number in range(EVENTS)])
+    shop.ingest(faults.Watch(), place, shop.corrected(place)[0])
     limits = hw.operations.IngestLimits(batch=1, linger=0.0, max_clock_jump="365d")  # many parts
     holds, steps, followed = set(range(EVENTS)), 0, 0
-    project = corrected(place, more=[spent])[0]
+    project = shop.corrected(place, more=[spent])[0]
     for _ in range(3 if stopped else 1):
         with ingesting(place, project, limits) as running:
             begun = steps
@@ -333,13 +311,13 @@ def test_events_are_taken_back_while_a_view_is_filled(places, stopped):
                     steps += 1
                     event = (7 * steps) % EVENTS if steps % 3 else EVENTS + steps // 3
                     gone = event in holds
-                    shop.append(place, [image(place, event, steps, gone=gone)])
+                    shop.append(place, [shop.image(place, event, steps, gone=gone)])
                     holds ^= {event}
                 time.sleep(0.01)
     assert followed > 0
     shop.ingest(faults.Watch(), place, project)
     assert standing(place) == standing(place, "spent") == holds
-    shop.append(place, [image(place, min(holds), 30, gone=True)])
+    shop.append(place, [shop.image(place, min(holds), 30, gone=True)])
     shop.ingest(faults.Watch(), place, project)
     assert standing(place, "spent") == holds - {min(holds)}
 
@@ -347,15 +325,15 @@ def test_events_are_taken_back_while_a_view_is_filled(places, stopped):
 def taken_back(places):
     """One view is ingested, and some of its events are to be taken back."""
     place = places()
-    shop.append(place, [image(place, number, 0) for number in range(EVENTS)])
-    shop.ingest(faults.Watch(), place, corrected(place)[0])
-    gone = [image(place, number, 1, gone=True) for number in range(0, EVENTS, 7)]
-    shop.append(place, [*gone, image(place, EVENTS, 1), image(place, 7, 2)])
+    shop.append(place, [shop.image(place, number, 0) for number in range(EVENTS)])
+    shop.ingest(faults.Watch(), place, shop.corrected(place)[0])
+    gone = [shop.image(place, number, 1, gone=True) for number in range(0, EVENTS, 7)]
+    shop.append(place, [*gone, shop.image(place, EVENTS, 1), shop.image(place, 7, 2)])
     return place
 
 
 def filled_with_both(watch, place):
-    shop.ingest(watch, place, corrected(place, more=[spent])[0])
+    shop.ingest(watch, place, shop.corrected(place, more=[spent])[0])
 
 
 @pytest.mark.slow
@@ -370,11 +348,11 @@ def test_a_fill_of_events_that_are_taken_back_goes_wrong(places):
 
 
 def test_a_view_of_events_that_are_taken_back_is_filled_again(places):
-    """Its values are served meanwhile, and status says that its stream waits."""
+    """Its values are served meanwhile."""
     place = taken_back(places)
     filled_with_both(faults.Watch(), place)
     holds = standing(place, "spent")
-    project = corrected(place, more=[spent])[0]
+    project = shop.corrected(place, more=[spent])[0]
 
     def fill(watch):
         with shop.opened(watch, place) as store:
@@ -391,7 +369,7 @@ def test_a_view_of_events_that_are_taken_back_is_filled_again(places):
     with pytest.raises(hw.errors.StoreError, match="for a test"):
         fill(faults.Watch(begun, "unanswered"))
     assert standing(place, "spent") == holds
-    assert note().startswith("filling again: waits for ingestion; its stream waits, since")
-    shop.append(place, [image(place, 7, 3, gone=True)])
+    assert note() == "filling again: waits for ingestion"
+    shop.append(place, [shop.image(place, 7, 3, gone=True)])
     filled_with_both(faults.Watch(), place)
     assert (standing(place, "spent"), note()) == (holds - {7}, "")

@@ -2,10 +2,12 @@
 then all at once.
 """
 
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 
 import polars as pl
@@ -15,6 +17,7 @@ import headwater as hw
 from headwater.testing import faults
 from tests.effort import LONG
 from tests.laws import shop
+from tests.laws.test_fill import ingesting
 
 EVENTS = 40
 NUMBERS = 100  # bytes by which numbers in a store may grow
@@ -66,9 +69,10 @@ def whole(places):
     return place
 
 
-def filled(watch, place):
+def filled(watch, place, project=None):
+    project = project or project_of(place)[0]
     with shop.opened(watch, place) as store, watch.disk(place.home):
-        return hw.operations.fill(project_of(place)[0], ["spent"], store=store, data_dir=place.home)
+        return hw.operations.fill(project, ["spent"], store=store, data_dir=place.home)
 
 
 def shown(rows):
@@ -89,9 +93,10 @@ def served(place):
     return shown(rows)
 
 
-def status(place):
+def status(place, project=None):
     given = {"store": place.store or place.url, "data_dir": place.home}
-    return {view.view: view for view in hw.status(project_of(place)[0], **given).views}["spent"]
+    views = hw.status(project or project_of(place)[0], **given).views
+    return {view.view: view for view in views}["spent"]
 
 
 def size(place):
@@ -210,6 +215,140 @@ def test_an_erasure_counts_the_records_of_all_generations_once(places):
         assert served(place) == others, commit
         filled(faults.Watch(), place)
         assert served(place) == others, commit
+
+
+# ---------------------------------------------------------------- events that are taken back
+
+
+class Corrections:
+    """Events of a place that are taken back, come, and come again; `holds` those that hold."""
+
+    def __init__(self, place):
+        self.place, self.steps, self.holds = place, 0, set(range(EVENTS))
+
+    def step(self):
+        self.steps += 1
+        number = 7 * self.steps % EVENTS if self.steps % 3 else EVENTS + self.steps // 3
+        gone = number in self.holds
+        shop.append(self.place, [shop.image(self.place, number, self.steps, gone=gone)])
+        self.holds ^= {number}
+
+
+def read(place, views):
+    """The events that each view counts."""
+    served = shop.values(place, views)
+    return [shop.counted(rows, view.name) for view, rows in zip(views, served or [], strict=True)]
+
+
+def corrected(places):
+    """Two views of events that were taken back, of which one is asked to be filled again."""
+    place = places()
+    shop.append(place, [shop.image(place, number, 0) for number in range(EVENTS)])
+    project, views = shop.corrected(place, more=[spent])
+    shop.ingest(faults.Watch(), place, project)
+    changes = Corrections(place)
+    for _ in range(3):
+        changes.step()
+    shop.ingest(faults.Watch(), place, project)
+    assert read(place, views) == [changes.holds, changes.holds]
+    watch = faults.Watch()
+    filled(watch, place, project)
+    begun = next(call for call in watch.calls if call.name == "commit")
+    with pytest.raises(hw.errors.StoreError, match="for a test"):
+        filled(faults.Watch(begun, "unanswered"), place, project)
+    assert status(place, project).note == "filling again: waits for ingestion"
+    return changes, project, views
+
+
+def check(place, more, holds, places):
+    """All is as where ingestion ran undisturbed."""
+    (views, at), other = (shop.corrected(place, more=[more])[1], datetime.now(UTC)), places()
+    assert read(place, views) == [holds, holds]
+    shutil.copy(place.folder / "visits.jsonl", other.folder)
+    project, same = shop.corrected(other, more=[more])
+    shop.ingest(faults.Watch(), other, project)
+    assert shop.values(place, views, at=at) == shop.values(other, same, at=at)
+    assert shop.files(place) == shop.files(other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [False, True])
+def test_events_are_taken_back_while_their_view_is_filled_again(places, stopped):
+    """Each commit counts at once, in both generations; also where ingestion is stopped meanwhile,
+    and the fill goes on where it was.
+    """
+    changes, project, views = corrected(places)
+    place = changes.place
+    limits = hw.operations.IngestLimits(batch=1, linger=0.0, max_clock_jump="365d")  # many parts
+    followed, done = [], []
+    note = partial(status, place, project)
+    for _ in range(3 if stopped else 1):
+        with ingesting(place, project, limits) as running:
+            begun = changes.steps
+            while (said := note().note) and not running.done():
+                if read(place, views[:1]) == [changes.holds]:
+                    assert read(place, views[1:]) == [changes.holds]
+                    followed.append(said)
+                    if stopped and changes.steps > begun + 2:
+                        break
+                    if changes.steps < 18:
+                        changes.step()
+                time.sleep(0.01)
+            done += [view.note for view in [note()] if view.note]
+    assert any("parts" in said for said in followed[1:]), followed
+    shop.ingest(faults.Watch(), place, project)
+    assert note().note == ""
+    changes.step()
+    shop.ingest(faults.Watch(), place, project)
+    check(place, spent, changes.holds, places)
+    if stopped:
+        parts = [int(said.removeprefix("filling again: ").split(" of ")[0]) for said in done]
+        assert parts == sorted(parts)
+        assert parts[0] > 0
+
+
+def wider(source):
+    """A view with a longer window, by a column that the other one does not read."""
+    return hw.FeatureView(
+        "wider",
+        source=source,
+        keys=["user"],
+        windows=["30d", "60d"],
+        features=[hw.count(), hw.sum("n"), hw.last("n"), hw.last_n("id", k=40)],
+        freshness=hw.streaming("2s"),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_view_that_needs_more_is_filled_while_events_are_taken_back(places, archive):
+    """The other view follows at once; the new one counts what holds, or is incomplete where the
+    archive is away.
+    """
+    place, followed = places(), 0
+    shop.append(place, [shop.image(place, number, 0) for number in range(EVENTS)])
+    changes = Corrections(place)
+    for _ in range(3):
+        changes.step()
+    shop.ingest(faults.Watch(), place, shop.corrected(place)[0])
+    project, views = shop.corrected(place, more=[wider])
+    assert read(place, views[:1]) == [changes.holds]
+    if not archive:
+        (place.home / "archive").rename(place.home / "elsewhere")
+    limits = hw.operations.IngestLimits(batch=1, linger=0.0, max_clock_jump="365d")
+    with ingesting(place, project, limits) as running:
+        begun = changes.steps
+        while shop.values(place, views[1:]) is None and not running.done():
+            if read(place, views[:1]) == [changes.holds] and changes.steps < 18:
+                followed += changes.steps > begun
+                changes.step()
+            time.sleep(0.01)
+    assert followed > 0 or not archive
+    shop.ingest(faults.Watch(), place, project)
+    if archive:
+        check(place, wider, changes.holds, places)
+    else:
+        assert read(place, views) == [changes.holds, None]
 
 
 # ---------------------------------------------------------------- rules that have changed

@@ -122,6 +122,11 @@ class ChangeState:
             [tokens[row] for row in keyed["_token"].to_list()],
         )
 
+    def came(self, batches: Sequence[ImageBatch]) -> pl.DataFrame:
+        """The images of some batches."""
+        columns = self.none.columns
+        return pl.concat([self.none, *(b.arrived.events.select(columns) for b in batches)])
+
     def entry(self, events: Iterable[tuple[bytes, kept.EventImages]]) -> dict[bytes, bytes | None]:
         """The stored entries of events, by their tokens."""
         return {self.image + token: kept.encoded(entry) for token, entry in events}
@@ -212,33 +217,34 @@ class ChangeState:
 
 
 class ImageMerge:
-    """The images of one commit, at `now`, merged with the stored ones; later ones are held `until`
-    their time.
+    """Images, of one commit or of the past, merged with the stored ones at `now`.
+
+    came: the images. tiles: the views that count their events. until: until when their events can
+    matter at least, as of `EventImages.latest`. stored: the entries to merge with; None is those of
+    the store.
     """
 
     def __init__(
         self,
         corrections: ChangeState,
         values: StoredValues,
-        images: Sequence[ImageBatch],
+        came: pl.DataFrame,
+        tiles: Sequence[ViewTiles],
         now: int,
         until: int,
+        stored: Mapping[bytes, kept.EventImages] | None = None,
     ) -> None:
-        self.kept, self.values, self.images, self.now, self.until = (
+        self.kept, self.values, self.tiles, self.now, self.until = (
             corrections,
             values,
-            images,
+            tiles,
             now,
-            max(now, until),
+            until,
         )
-        self.came = pl.concat(
-            [
-                corrections.none,
-                *(batch.arrived.events.select(corrections.none.columns) for batch in images),
-            ]
+        self.came, tokens = came, tokens_of(came[IDENT])
+        self.stored = (
+            corrections.entries(values, list(dict.fromkeys(tokens))) if stored is None else stored
         )
-        tokens = tokens_of(self.came[IDENT])
-        self.stored = corrections.entries(values, list(dict.fromkeys(tokens)))
         rows = [
             (token, image, n == entry.holds)
             for token, entry in self.stored.items()
@@ -267,45 +273,82 @@ class ImageMerge:
             True
         )
 
-    def settle(self, number: int) -> MergedChanges:
-        """Merge the images for the commit with this number."""
+    def settle(self, images: Sequence[ImageBatch], number: int) -> MergedChanges:
+        """Merge the images, which are of these batches, for the commit with this number."""
         merged = self.folded
         lost, won = (
             np.flatnonzero(merged.changed & (merged.before >= 0)),
             np.flatnonzero(merged.changed & (merged.after >= 0)),
         )
-        removed, added = self.both[merged.before[lost]], self.both[merged.after[won]]
+        outcome = self._exchange(lost, won)
+        outcome.counts["corrected"] = int(
+            (merged.changed & (merged.before >= 0) & (merged.after >= 0)).sum()
+        )
+        outcome.counts["deleted"] = int((merged.changed & (merged.after < 0)).sum())
+        self._settle_records(images, outcome)
+        written = self._written()
+        outcome.changes |= self.kept.expired(self.values, self.now, written, number << 8)
+        self._write(written, number << 8 | 255, outcome)
+        return outcome
+
+    def fill(self, number: int) -> MergedChanges:
+        """Merge the images, which are of the past, for the one view: it gains the events that hold
+        where it lacks them, and loses those that hold no more where it has them.
+
+        number: as of `ChangeState.schedule_expiry`.
+        """
+        (tiles,) = self.tiles
+        merged = self.folded
+        changed = np.flatnonzero(merged.changed & (merged.before >= 0))
+        lost = changed[self._stand(tiles, merged.before, changed)]
+        holding = np.flatnonzero(merged.after >= 0)
+        lacks = ~self._stand(tiles, merged.after, holding)
+        outcome = self._exchange(lost, holding[lacks | np.isin(holding, lost)])
+        self._write(self._written(), number, outcome)
+        return outcome
+
+    def _stand(self, tiles: ViewTiles, images: I64, numbers: I64) -> Bool:
+        """Whether a view has some events as its image of each says them, bool (numbers)."""
+        tokens = [self.token_of[n] for n in numbers.tolist()]
+        places = self.kept.places(tiles, self.both[images[numbers]], tokens)
+        stored = zip(places, self.values.get(places), strict=True)
+        standing = {place[-kept.TOKEN :] for place, value in stored if value is not None}
+        return np.array([token in standing for token in tokens], np.bool_)
+
+    def _exchange(self, lost: I64, won: I64) -> MergedChanges:
+        """Have the views lose and win events, given by number."""
+        removed, added = (
+            self.both[self.folded.before[lost]],
+            self.both[self.folded.after[won]],
+        )
         self._move(removed, lost, None)
         self._move(added, won, b"")
         added, removed = (
             pl.concat([self.kept.none, events.filter(pl.col(TIME).is_not_null())])
             for events in (added, removed)
         )
-        outcome = MergedChanges(added, removed)
-        outcome.counts["corrected"] = int(
-            (merged.changed & (merged.before >= 0) & (merged.after >= 0)).sum()
-        )
-        outcome.counts["deleted"] = int((merged.changed & (merged.after < 0)).sum())
-        self._settle_records(outcome)
-        written = self._written()
+        return MergedChanges(added, removed)
+
+    def _write(
+        self, written: Mapping[bytes, kept.EventImages], number: int, outcome: MergedChanges
+    ) -> None:
+        """Store entries, and the events where they moved to."""
         most = max((entry.latest for entry in written.values()), default=0)
-        outcome.changes |= self.kept.expired(self.values, self.now, written, number << 8)
         outcome.changes |= self.kept.entry(written.items())
-        outcome.changes |= self.kept.schedule_expiry(list(written), most, number << 8 | 255)
+        outcome.changes |= self.kept.schedule_expiry(list(written), most, number)
         for moved in self.moved.values():
             outcome.changes |= moved
-        return outcome
 
     def renewed(
         self, outcome: MergedChanges, sequence: int, views: Collection[str]
     ) -> dict[bytes, bytes | None]:
-        """The records of every view, complete through `sequence`, with the added events and without
+        """The records of the views, complete through `sequence`, with the added events and without
         the removed ones.
 
         views: as of `WriterState.views`.
         """
         grouped = GroupedRecords(self.values.get, self.kept.partition)
-        for tiles in self.kept.acceptance.tiles:
+        for tiles in self.tiles:
             name, of_view = tiles.view.tiles_fingerprint, grouped.of_view(tiles.view)
             standing = partial(self.standing, tiles)
             of_view.put(
@@ -348,13 +391,13 @@ class ImageMerge:
 
     def _move(self, events: pl.DataFrame, numbers: NDArray[np.int64], value: bytes | None) -> None:
         tokens = [self.token_of[n] for n in numbers.tolist()]
-        for tiles in self.kept.acceptance.tiles:
+        for tiles in self.tiles:
             stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
             self.moved.setdefault(stem, {}).update(
                 dict.fromkeys(self.kept.places(tiles, events, tokens), value)
             )
 
-    def _settle_records(self, outcome: MergedChanges) -> None:
+    def _settle_records(self, images: Sequence[ImageBatch], outcome: MergedChanges) -> None:
         """Set the outcome of each image, and archive at most one image of an event, so that it is
         certain which one holds.
         """
@@ -363,7 +406,7 @@ class ImageMerge:
             mask[held:] for mask in _classified(merged, self.both[BEFORE].to_numpy(), held)
         )
         first_row = 0
-        for batch in self.images:
+        for batch in images:
             rows = batch.arrived.events[ROW].to_numpy()
             batch_rows = slice(first_row, first_row := first_row + len(rows))
             batch.record_outcomes[batch.arrived.kept[rows]] = np.where(

@@ -76,7 +76,7 @@ from headwater.ingestion.validate import (
 )
 from headwater.state import record
 from headwater.state.record import GroupedRecords
-from headwater.state.view_state import Progress, read_progress
+from headwater.state.view_state import Progress, ViewTiles, read_progress
 from headwater.stores import Changes, OnlineStore, keyspace
 
 MoreChanges = Callable[[Committed], Changes]
@@ -184,7 +184,7 @@ class PartitionWriter:
 
     def hold_back(self, names: Collection[str]) -> None:
         """Have commits not maintain these views, by tiles fingerprint, and keep their sections of
-        records, until each is `filled`.
+        records, until they are to `maintain` each.
         """
         self._state = replace(
             self.state,
@@ -192,9 +192,21 @@ class PartitionWriter:
             unfilled=self.state.unfilled | set(names),
         )
 
-    def filled(self, name: str) -> None:
+    def maintain(self, name: str) -> None:
         """Have commits maintain a view, from the next one on."""
-        self._state = replace(self.state, unfilled=self.state.unfilled - {name})
+        self._state = replace(
+            self.state,
+            views=self.state.views | {name},
+            unfilled=self.state.unfilled - {name},
+        )
+
+    def fill(self, changes: Changes) -> None:
+        """Commit changes of records that are filled, and of what the store has of their events;
+        raises as `apply` does.
+        """
+        self.store.commit(changes, self.unmoved())
+        if self.corrections is not None:
+            self._state = replace(self.state, changes=self.corrections.after(changes))
 
     def retire(self, names: Collection[str]) -> None:
         """Have commits no longer maintain some views, by tiles fingerprint, and say so; their
@@ -426,11 +438,19 @@ def _records_of_views(
     events = pl.concat(records.events)
     _count_outside(state, records, events[TIME])
     grouped = GroupedRecords(state.stored.get, state.rules.partition)
-    for tiles in state.rules.acceptance.tiles:
+    for tiles in _maintained(state):
         name, of_view = tiles.view.tiles_fingerprint, grouped.of_view(tiles.view)
-        if name not in state.unfilled:
-            of_view.put(name, tiles.update(events, records.now, sequence, of_view.fetcher(name)))
+        of_view.put(name, tiles.update(events, records.now, sequence, of_view.fetcher(name)))
     return grouped.changes(sequence, state.views)
+
+
+def _maintained(state: WriterState) -> list[ViewTiles]:
+    """The views whose records commits maintain."""
+    return [
+        tiles
+        for tiles in state.rules.acceptance.tiles
+        if tiles.view.tiles_fingerprint not in state.unfilled
+    ]
 
 
 def _merged_images(
@@ -442,9 +462,11 @@ def _merged_images(
     assert state.changes is not None
     if not records.images and not state.changes.is_due(records.now):
         return {}
-    until = max([records.held.latest, *(int(rows[DUE].max()) for rows in records.to_hold)])  # type: ignore[arg-type]
-    merge = ImageMerge(state.changes, state.stored, records.images, records.now, until)
-    merged = merge.settle(state.progress.sequence + 1)
+    held = [int(rows[DUE].max()) for rows in records.to_hold]  # type: ignore[arg-type]
+    until = max([records.now, records.held.latest, *held])
+    came, tiles = state.changes.came(records.images), _maintained(state)
+    merge = ImageMerge(state.changes, state.stored, came, tiles, records.now, until)
+    merged = merge.settle(records.images, state.progress.sequence + 1)
     records.counts += merged.counts
     records.rows += [rows for rows in merged.rows if rows.height]
     records.dead_letters += merged.dead
@@ -819,7 +841,7 @@ class WriterState:
     writer although events have ids.
     views: the tiles fingerprints of all streaming views that the store has a state of; the sections
     of others are dropped from records.
-    unfilled: those of views that are being filled; commits do not maintain them yet.
+    unfilled: those of views whose records commits do not maintain.
     """
 
     rules: WriterRules

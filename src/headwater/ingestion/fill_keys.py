@@ -105,8 +105,9 @@ class _Sections:
         def fetch(keys: list[bytes]) -> list[bytes]:
             return [sections[key] for key in keys]
 
-        for events, _ in parts.read():
-            keyed, number, keys = self.tiles.keyed(events.filter(pl.col(TIME) < parts.T))
+        for part in parts.read():
+            events = self.past.events_of(part).filter(pl.col(TIME) < parts.T)
+            keyed, number, keys = self.tiles.keyed(events)
             is_wanted = pl.Series([key in sections for key in keys], dtype=pl.Boolean)
             added = keyed.filter(is_wanted.gather(number))
             if added.height:

@@ -21,17 +21,18 @@ import secrets
 import time
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from functools import partial
 from itertools import islice
+from typing import cast
 
 import msgspec
 import polars as pl
 
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import FencedError, LostError
-from headwater.events.read_events import TIME
+from headwater.events.read_events import IDENT, KNOWN, TIME
 from headwater.ingestion.archive import Roller
-from headwater.ingestion.change_state import ChangeState
+from headwater.ingestion.change_state import ChangeState, ImageMerge, tokens_of
 from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.judge_again import judge_again
 from headwater.ingestion.past_events import FillParts, Logs, Past, overlap, stream_start
@@ -39,7 +40,7 @@ from headwater.ingestion.tombstones import read_erased
 from headwater.ingestion.validate import (
     rules_of,
 )
-from headwater.state import change_codec as kept_images
+from headwater.state.change_codec import EventImages
 from headwater.state.record import KeyRecords, stored_sections, with_section
 from headwater.state.view_state import (
     Filling,
@@ -89,9 +90,16 @@ def _is_kept(writer: PartitionWriter, tiles: ViewTiles) -> bool:
 
 
 def _can_go_on(writer: PartitionWriter, tiles: ViewTiles) -> bool:
-    """Whether events can be added to the records of a view, although these lack some."""
+    """Whether events can be added to the records of a view, although these lack some. Where events
+    can be taken back, it is not certain which ones they hold.
+    """
     state = read_part(writer.store, tiles.view.tiles_fingerprint, writer.partition)
-    return state is not None and state.seeded is not None and tiles.reads_alike(state.dtypes)
+    return (
+        writer.corrections is None
+        and state is not None
+        and state.seeded is not None
+        and tiles.reads_alike(state.dtypes)
+    )
 
 
 def judge(writer: PartitionWriter, logs: Logs, now: int) -> None:
@@ -162,19 +170,26 @@ class Fill:
             tiles for tiles in missing if tiles.view.tiles_fingerprint not in replaced_names
         ]
         read = [tiles for tiles in missing if tiles not in self.views]
-        _keep(writer, [tiles for tiles in writer.acceptance.tiles if tiles not in missing], read)
+        kept = [tiles for tiles in writer.acceptance.tiles if tiles not in missing]
+        followed = [tiles for tiles in self.views if _is_followed(writer, tiles)]
+        _keep(writer, [*kept, *followed], read)
         writer.hold_back(
             [tiles.view.tiles_fingerprint for tiles in read if not _can_go_on(writer, tiles)]
         )
-        corrections = writer.corrections
-        self.goes_on = corrections is None or _has_images(writer, corrections, missing, self.views)
+        # what is committed meanwhile is found in the archive; images in the store, where some view
+        # is whole: otherwise those of the archive may be others, and decide what is a copy
+        self.goes_on = (
+            writer.archive
+            if writer.corrections is None
+            else len(missing) < len(writer.acceptance.tiles)
+        )
         if not self.views:
             return
         if not writer.progress.sequence:
             shared = overlap(writer.source, now, read_erased(writer.store, writer.source))
             if shared is not None:
                 writer.begin(*shared, now)
-        _take_over(writer, self.views)
+        _take_over(writer, self.views, followed)
         self._past = Past(writer, logs, _begun(writer, logs.archive, self.T), replayed)
 
     def run(self, alone: AbstractContextManager[object] | None = None) -> dict[str, int]:
@@ -184,90 +199,73 @@ class Fill:
         it too.
         """
         self.alone, self.turn = (nullcontext(), 0.0) if alone is None else (alone, _TURN)
-        with_images = self.writer.corrections is not None
         for tiles in self.views:
-            fill = self._fill_from_images if with_images and alone is not None else self._fill
-            self.counts[tiles.view.tiles_fingerprint] = fill(tiles)
-        if self.views and with_images and alone is None:
-            self.writer.load()
+            self.counts[tiles.view.tiles_fingerprint] = self._fill(tiles)
         return self.counts
 
     def begin_next_to_stream(self) -> None:
-        """Before the stream is committed: have commits keep the sections of the views. Of change
-        images, commits maintain the views already, so nothing may be there of them.
-        """
-        writer = self.writer
-        if writer.corrections is not None:
-            for tiles in self.views:
-                begun = encoded(State(tiles.view.name, schema_bytes(tiles.schema)))
-                state_key = keyspace.stream_state(tiles.view.tiles_fingerprint, writer.partition)
-                writer.store.commit({state_key: begun}, writer.unmoved())
-                _clear(writer, tiles.view, nullcontext())
-        writer.hold_back([tiles.view.tiles_fingerprint for tiles in self.views])
-
-    def _fill_from_images(self, tiles: ViewTiles) -> int:
-        """Make the records of a view from the stored events that hold. Commits of the stream add
-        and remove events of the view meanwhile; so an event is added here only where the view lacks
-        it.
-        """
-        writer, name = self.writer, tiles.view.tiles_fingerprint
-        state_key = keyspace.stream_state(name, writer.partition)
-        prefix = keyspace.IMAGE + keyspace.name(writer.name)
-        # later events are added by commits
-        tokens = [key[len(prefix) :] for key, _ in writer.store.sizes(prefix)]
-        begun, part = State(tiles.view.name, schema_bytes(tiles.schema)), self._past.logs.part
-        progress, parts = writer.progress, -(-len(tokens) // part)
-        filling = Filling(writer.filling, b"", progress.at, -1, progress.sequence, parts)
-        for first in range(0, len(tokens), part):
-            with self.alone:
-                corrections = writer.corrections
-                assert corrections is not None
-                events, changes = _not_standing(
-                    writer, corrections, tiles, tokens[first : first + part]
-                )
-                filling = msgspec.structs.replace(
-                    filling, done=filling.done + 1, events=filling.events + events.height
-                )
-                state = encoded(msgspec.structs.replace(begun, filling=filling))
-                records = _added(writer, tiles, events, writer.progress.at)
-                writer.store.commit({**records, **changes, state_key: state}, writer.unmoved())
-            time.sleep(self.turn)
-        with self.alone:
-            self._make_whole(tiles, writer.progress.at, filling.events, {})
-        return filling.events
+        """Before the stream is committed: have commits keep the sections of the views."""
+        writer, names = self.writer, [tiles.view.tiles_fingerprint for tiles in self.views]
+        states = {name: read_part(writer.store, name, writer.partition) for name in names}
+        followed = {name for name, state in states.items() if state is not None and state.coverage}
+        writer.hold_back(states.keys() - followed)
+        for name in followed:
+            writer.maintain(name)
 
     def _fill(self, tiles: ViewTiles) -> int:
         """Make the records of a view, part by part, until the events that arrived meanwhile are one
         part at most: its commit makes the view whole.
+
+        Of change images, commits of the stream maintain the view meanwhile, so that none are left
+        after the parts. An image of the past counts here only if no later one has come.
         """
         writer, name, past = self.writer, tiles.view.tiles_fingerprint, self._past
         state_key = keyspace.stream_state(name, writer.partition)
-        begun = State(tiles.view.name, schema_bytes(tiles.schema))
-        parts, filling = self._begin(tiles, state_key, begun)
+        parts, state, filling = self._begin(tiles, state_key)
         while True:
-            for events, also in islice(parts.read(), filling.done, None):
+            for part in islice(parts.read(), filling.done, None):
                 with self.alone:
-                    filling, records = _with_part(writer, tiles, events, filling)
-                    state = msgspec.structs.replace(begun, filling=filling)
-                    writer.store.commit(
-                        {**records, **also, state_key: encoded(state)}, writer.unmoved()
-                    )
+                    filling, records = _with_part(writer, tiles, part, filling)
+                    begun = msgspec.structs.replace(state, filling=filling)
+                    writer.fill({**records, state_key: encoded(begun)})
                 time.sleep(self.turn)
+            if writer.corrections is not None:
+                filling = self._add_stored(tiles, filling)
             with self.alone:
                 parts = past.parts(
                     tiles,
                     max(filling.T, writer.progress.at),
-                    filling.upto,
+                    filling.upto if writer.corrections is None else writer.progress.sequence,
                     writer.progress.sequence,
                 )
                 filling = parts.begun(writer.filling, filling.events)
                 if parts.count <= 1:
                     changes: dict[bytes, bytes | None] = {}
-                    for events, also in parts.read():
-                        filling, records = _with_part(writer, tiles, events, filling)
-                        changes |= {**records, **also}
+                    for part in parts.read():
+                        filling, records = _with_part(writer, tiles, part, filling)
+                        changes |= records
                     self._make_whole(tiles, filling.T, filling.events, changes)
                     return filling.events
+
+    def _add_stored(self, tiles: ViewTiles, filling: Filling) -> Filling:
+        """Add the events of stored images that the archive lacks."""
+        writer, corrections = self.writer, self.writer.corrections
+        if corrections is None or not self._past.is_missing:
+            return filling
+        tokens = [key[len(corrections.image) :] for key, _ in writer.store.sizes(corrections.image)]
+        for first in range(0, len(tokens), self._past.logs.part):
+            with self.alone:
+                filling, records = _with_images(
+                    writer,
+                    corrections,
+                    tiles,
+                    corrections.none,
+                    filling,
+                    tokens[first : first + self._past.logs.part],
+                )
+                writer.fill(records)
+            time.sleep(self.turn)
+        return filling
 
     def _make_whole(self, tiles: ViewTiles, T: int, events: int, changes: Changes) -> None:
         """Commit that a view's records are whole, with the last changes of them."""
@@ -278,80 +276,52 @@ class Fill:
             writer.progress, views={**writer.progress.views, name: whole.coverage}
         )
         writer.note(progress, {**changes, state_key: encoded(whole)}, writer.unmoved())
-        writer.filled(name)
+        writer.maintain(name)
 
-    def _begin(self, tiles: ViewTiles, state_key: bytes, begun: State) -> tuple[FillParts, Filling]:
+    def _begin(self, tiles: ViewTiles, state_key: bytes) -> tuple[FillParts, State, Filling]:
         """The work to do: the remaining parts of a stopped fill; or all parts, after the view's
         records are removed.
         """
-        writer = self.writer
-        state = read_part(writer.store, tiles.view.tiles_fingerprint, writer.partition)
+        writer, name, past = self.writer, tiles.view.tiles_fingerprint, self._past
+        state = read_part(writer.store, name, writer.partition)
         filling = None if state is None else state.filling
-        if filling is not None and filling.token == writer.filling:
-            parts = self._past.parts(tiles, filling.T, filling.since, filling.upto)
+        if state is not None and filling is not None and filling.token == writer.filling:
+            parts = past.parts(tiles, filling.T, filling.since, filling.upto)
             if filling.made_of == parts.digest:
-                return parts, filling
+                return parts, state, filling
+        state = State(tiles.view.name, schema_bytes(tiles.schema))
         with self.alone:
-            writer.store.commit({state_key: encoded(begun)}, writer.unmoved())
+            writer.fill({state_key: encoded(state)})
+            writer.hold_back([name])
         _clear(writer, tiles.view, self.alone)
         with self.alone:
-            parts = self._past.parts(
-                tiles, max(self.T, writer.progress.at), -1, writer.progress.sequence
-            )
-        return parts, parts.begun(writer.filling)
+            T, upto = max(self.T, writer.progress.at), writer.progress.sequence
+            if writer.corrections is not None:
+                state = self._follow(tiles, state_key, state)
+        parts = past.parts(tiles, T, -1, upto)
+        return parts, state, parts.begun(writer.filling)
+
+    def _follow(self, tiles: ViewTiles, state_key: bytes, state: State) -> State:
+        """Have commits maintain a view that holds nothing yet, and say so."""
+        writer, name = self.writer, tiles.view.tiles_fingerprint
+        coverage = f"{writer.progress.sequence}-{secrets.token_hex(4)}"
+        state = msgspec.structs.replace(state, coverage=coverage)
+        views = {**writer.progress.views, name: coverage}
+        progress = msgspec.structs.replace(writer.progress, views=views)
+        writer.note(progress, {state_key: encoded(state)}, writer.unmoved())
+        writer.maintain(name)
+        return state
 
 
-def _has_images(
-    writer: PartitionWriter,
-    corrections: ChangeState,
-    missing: Sequence[ViewTiles],
-    views: Sequence[ViewTiles],
-) -> bool:
-    """Whether the store holds the images of all events that new views count: another view has
-    counted them since its records were whole, for as long and by the same columns.
+def _is_followed(writer: PartitionWriter, tiles: ViewTiles) -> bool:
+    """Whether a fill of change images may go on: every commit since it began has maintained the
+    view.
     """
-    maintained = [tiles for tiles in writer.acceptance.tiles if tiles not in missing]
-    names = [tiles.view.tiles_fingerprint for tiles in maintained]
-    states = [read_part(writer.store, name, writer.partition) for name in names]
-    # a requested fill needs events that the stored images lack
-    new = all(tiles.view.tiles_fingerprint == tiles.view.first_generation for tiles in views)
-    if (
-        not maintained
-        or not views
-        or not new
-        or any(state is None or state.complete_from for state in states)
-    ):
+    state = read_part(writer.store, tiles.view.tiles_fingerprint, writer.partition)
+    if state is None or state.seeded is not None or not state.coverage:
         return False
-
-    def needs(some: Sequence[ViewTiles]) -> tuple[float, frozenset[str]]:
-        acceptance = replace(writer.acceptance, views=tuple(tiles.view for tiles in some))
-        lasting = replace(corrections, acceptance=acceptance).lasting
-        columns = frozenset[str]().union(*({*t.view.keys, *t.view.read_columns} for t in some))
-        return math.inf if lasting is None else lasting, columns
-
-    (had, columns), (needed, read) = needs(maintained), needs(views)
-    return needed <= had and read <= columns
-
-
-def _not_standing(
-    writer: PartitionWriter, corrections: ChangeState, tiles: ViewTiles, tokens: Sequence[bytes]
-) -> tuple[pl.DataFrame, Changes]:
-    """The events, of some tokens, that hold and are missing from a view; and the changes of the
-    store that add them.
-    """
-    entries = corrections.entries(writer.store, tokens)
-    holding = {
-        token: entry.images[entry.holds] for token, entry in entries.items() if entry.holds >= 0
-    }
-    events = kept_images.frame_of(list(holding.values()), corrections.schema)
-    places = corrections.places(tiles, events, list(holding))
-    missing = {
-        key[-kept_images.TOKEN :]: key
-        for key, value in zip(places, writer.store.get(places), strict=True)
-        if value is None
-    }
-    mask = pl.Series([token in missing for token in holding], dtype=pl.Boolean)
-    return events.filter(mask), dict.fromkeys(missing.values(), b"")
+    views, sequence = writer.progress.views, writer.progress.sequence
+    return not sequence or views.get(tiles.view.tiles_fingerprint) == state.coverage
 
 
 def _check_whole(writer: PartitionWriter, archive: Roller) -> None:
@@ -383,9 +353,11 @@ def _keep(
         writer.note(msgspec.structs.replace(writer.progress, views=views), {}, writer.unmoved())
 
 
-def _take_over(writer: PartitionWriter, fresh: Sequence[ViewTiles]) -> None:
+def _take_over(
+    writer: PartitionWriter, fresh: Sequence[ViewTiles], followed: Sequence[ViewTiles]
+) -> None:
     """Become the one process that fills views of the partition; the work of the process before
-    stays, unless something was erased since.
+    stays, unless something was erased since, or it is of change images and is not `followed`.
     """
     key, token = keyspace.filling(writer.source.name, writer.partition), secrets.token_bytes(16)
     before = writer.store.get([key])[0]
@@ -396,7 +368,8 @@ def _take_over(writer: PartitionWriter, fresh: Sequence[ViewTiles]) -> None:
             read_part(writer.store, name, writer.partition),
             State(tiles.view.name, schema_bytes(tiles.schema)),
         )
-        if state is not None and state.filling is not None and state.filling.token == before:
+        goes_on = writer.corrections is None or tiles in followed
+        if goes_on and state and state.filling is not None and state.filling.token == before:
             begun = msgspec.structs.replace(
                 state, filling=msgspec.structs.replace(state.filling, token=token)
             )
@@ -431,11 +404,70 @@ def _begun(writer: PartitionWriter, archive: Roller, T: int) -> StreamStart | No
 def _with_part(
     writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, filling: Filling
 ) -> tuple[Filling, Changes]:
-    """How far a fill is with the events of one more part, and the records with these."""
+    """How far a fill is with one more part, and the changes of the store."""
+    if writer.corrections is not None:
+        return _with_images(writer, writer.corrections, tiles, events, filling)
     added = events.filter(pl.col(TIME) < filling.T)
     return msgspec.structs.replace(
         filling, done=filling.done + 1, events=filling.events + added.height
     ), _added(writer, tiles, added, filling.T)
+
+
+def _with_images(
+    writer: PartitionWriter,
+    corrections: ChangeState,
+    tiles: ViewTiles,
+    images: pl.DataFrame,
+    filling: Filling,
+    tokens: Sequence[bytes] = (),
+) -> tuple[Filling, Changes]:
+    """As `_with_part`, of change images: those of some events, which are merged with what the store
+    has of these and of other events.
+    """
+    view, sequence, T = tiles.view, writer.progress.sequence, max(filling.T, writer.progress.at)
+    images, stored = _readable(writer, corrections, images, tokens)
+    merge = ImageMerge(corrections, writer.store, images, [tiles], T, 0, stored)
+    merged = merge.fill(secrets.randbits(63))
+    added = merged.added.filter(pl.col(TIME) < filling.T)
+    filling = msgspec.structs.replace(
+        filling, done=filling.done + 1, events=filling.events + added.height
+    )
+    if not added.height and not merged.removed.height:
+        return filling, merged.changes
+    records = KeyRecords(writer.store.get, view.record_group, writer.partition)
+    fetch = records.fetcher(view.tiles_fingerprint)
+    standing = partial(merge.standing, tiles)
+    records.put(
+        view.tiles_fingerprint, tiles.renew(added, merged.removed, T, sequence, fetch, standing)
+    )
+    return filling, {**merged.changes, **records.changes(sequence)}
+
+
+def _readable(
+    writer: PartitionWriter,
+    corrections: ChangeState,
+    images: pl.DataFrame,
+    tokens: Sequence[bytes],
+) -> tuple[pl.DataFrame, dict[bytes, EventImages]]:
+    """Images of the past, and the stored entries of their events and of others, that have all
+    columns. An entry from before a view read some of them is made again of the past, unless the
+    past lacks its images.
+    """
+    of_images = tokens_of(images[IDENT])
+    entries = corrections.entries(writer.store, list(dict.fromkeys([*of_images, *tokens])))
+    narrow = {
+        token: cast("int", entry.images[0][KNOWN])
+        for token, entry in entries.items()
+        if any(corrections.schema.keys() - image.keys() for image in entry.images)
+    }
+    known = dict[bytes, int]()
+    for token, at in zip(of_images, images[KNOWN].to_list(), strict=True):
+        known[token] = max(at, known.get(token, at))
+    lost = {token for token, at in narrow.items() if known.get(token, -math.inf) < at}
+    is_kept = pl.Series([token not in lost for token in of_images], dtype=pl.Boolean)
+    return images.filter(is_kept), {
+        token: entry for token, entry in entries.items() if token not in narrow
+    }
 
 
 def _added(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int) -> Changes:

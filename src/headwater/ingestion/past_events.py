@@ -11,8 +11,8 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import chain
+from functools import cached_property
+from itertools import chain, pairwise
 
 import msgspec
 import numpy as np
@@ -25,10 +25,10 @@ from headwater.definitions.source import Source
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery
 from headwater.errors import DataError
-from headwater.events.change_images import folded
+from headwater.events.change_images import folded, in_force
 from headwater.events.read_events import BEFORE, IDENT, KNOWN, ROW, TIME, Reach
 from headwater.ingestion.archive import KNOWN_AT, Roller
-from headwater.ingestion.change_state import ChangeState, entries_of, latest_of, tokens_of
+from headwater.ingestion.change_state import ChangeState, latest_of
 from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.ids import WIDTH, DedupIndex
 from headwater.ingestion.partition_count import partition_count
@@ -52,11 +52,9 @@ from headwater.state.view_state import (
     reach,
     schema_bytes,
 )
-from headwater.stores import Changes, OnlineStore, keyspace
+from headwater.stores import OnlineStore, keyspace
 
 ROWS = 500_000  # of the archive that are read together
-
-_EVENTS = 100_000  # with their images
 
 _WRITER, _LEFT_ROW, _MORE = "headwater_writer", "headwater_left_row", "headwater_more"  # columns
 
@@ -69,8 +67,8 @@ class FillParts:
     """The events that the commits after `since` up to `upto` accepted, as of T; for the first
     commits, with the history before them.
 
-    digest: of all that decides what the parts hold. read: gives each part: events, and what else
-    its commit changes.
+    digest: of all that decides what the parts hold. read: gives each part: its events; of change
+    images, all those of some events.
     """
 
     T: int
@@ -78,7 +76,7 @@ class FillParts:
     upto: int
     count: int
     digest: bytes
-    read: Callable[[], Iterator[tuple[pl.DataFrame, Changes]]]
+    read: Callable[[], Iterator[pl.DataFrame]]
 
     def begun(self, token: bytes, events: int = 0) -> Filling:
         """None of them is done; events: of the parts before these."""
@@ -109,11 +107,17 @@ class Past:
         if corrections is None:
             return self._events(tiles, T, since, upto)
         images = self._images(corrections, since, upto)
-        past = ChangeHistory(corrections, images, T)
         digest = self._digest(tiles, T, since, upto, images)
+        parts = _by_events(corrections, images, T, self.logs.part)
         return FillParts(
-            T, since, upto, -(-len(past) // _EVENTS), digest, partial(past.parts, tiles, _EVENTS)
+            T, since, upto, len(parts), digest, lambda: (images[rows] for rows in parts)
         )
+
+    def events_of(self, part: pl.DataFrame) -> pl.DataFrame:
+        """The events of a part, of change images those that hold."""
+        if self.writer.corrections is None:
+            return part
+        return part.filter(pl.Series(in_force(part, self.writer.source), dtype=pl.Boolean))
 
     def _events(self, tiles: ViewTiles, T: int, since: int, upto: int) -> FillParts:
         """The events of the history, then the events of the archive."""
@@ -122,10 +126,10 @@ class Past:
             self.logs.count(self.logs.archive, since, upto),
         )
 
-        def read() -> Iterator[tuple[pl.DataFrame, Changes]]:
+        def read() -> Iterator[pl.DataFrame]:
             for events, rows in chain([(history, history.height)], self._archived(since, upto)):
                 for first in range(0, rows, self.logs.part):
-                    yield events.slice(first, self.logs.part), {}
+                    yield events.slice(first, self.logs.part)
 
         chunks, rest = divmod(archived, ROWS)
         count = sum(-(-rows // self.logs.part) for rows in [history.height, rest, *chunks * [ROWS]])
@@ -143,7 +147,6 @@ class Past:
         fixed = [
             ROWS,
             self.logs.part,
-            _EVENTS,
             T,
             since,
             upto,
@@ -262,51 +265,19 @@ def _without(copies: pl.DataFrame, events: pl.DataFrame, rows: pl.DataFrame) -> 
     )
 
 
-class ChangeHistory:
-    """All images of the past, and the events that they state.
-
-    T: events that no window reaches as of then are left out.
+def _by_events(corrections: ChangeState, images: pl.DataFrame, T: int, most: int) -> list[I64]:
+    """The rows of all images in parts, those of `most` events in one; without events that no window
+    reaches as of T.
     """
-
-    def __init__(self, corrections: ChangeState, images: pl.DataFrame, T: int) -> None:
-        self.corrections, self.images = corrections, images
-        source = corrections.acceptance.source
-        self.merged = folded(images[:0], np.empty(0, np.bool_), images, source)
-        self.tokens = dict(zip(self.merged.event.tolist(), tokens_of(images[IDENT]), strict=True))
-        self.latest, lasting = latest_of(images, self.merged), corrections.lasting
-        self.events = (
-            np.flatnonzero(self.latest + lasting > T)
-            if lasting is not None
-            else np.arange(len(self.latest))
-        )
-
-    def __len__(self) -> int:
-        return len(self.events)
-
-    def parts(self, tiles: ViewTiles, most: int) -> Iterator[tuple[pl.DataFrame, Changes]]:
-        """The events that hold, `most` in a part, and the store's changes for their entries and
-        places in a view.
-        """
-        for first in range(0, len(self.events), most):
-            chunk = self.events[first : first + most]
-            entries = entries_of(self.images, self.merged, chunk, self.latest)
-            changes = self.corrections.entry(
-                (self.tokens[event], entry) for event, entry in entries.items()
-            )
-            changes |= self.corrections.schedule_expiry(
-                [self.tokens[event] for event in chunk.tolist()],
-                int(self.latest[chunk].max()),
-                first,
-            )
-            live = chunk[self.merged.after[chunk] >= 0]
-            events = self.images[self.merged.after[live]]
-            changes |= dict.fromkeys(
-                self.corrections.places(
-                    tiles, events, [self.tokens[event] for event in live.tolist()]
-                ),
-                b"",
-            )
-            yield events, changes
+    merged = folded(images[:0], np.empty(0, np.bool_), images, corrections.acceptance.source)
+    latest, lasting = latest_of(images, merged), corrections.lasting
+    reached = np.arange(len(latest)) if lasting is None else np.flatnonzero(latest + lasting > T)
+    part_of = np.full(len(latest), -1)
+    part_of[reached] = np.arange(len(reached)) // most
+    part, count = part_of[merged.event], -(-len(reached) // most)
+    order = np.argsort(part, kind="stable")
+    bounds = np.searchsorted(part[order], np.arange(count + 1))
+    return [order[first:last] for first, last in pairwise(bounds.tolist())]
 
 
 def history_before(

@@ -59,8 +59,8 @@ from headwater.stores import OnlineStore, keyspace
 from headwater.stores.keyspace import opened_for, placed, placed_generations, placed_source, scoped
 
 STREAM_WAITS = (
-    "; its stream waits, since a correction that came meanwhile would be overwritten by what is "
-    "read of the archive"
+    "; where no view of its source is whole the stream waits, since the stored images are made "
+    "again too"
 )
 
 
@@ -309,7 +309,8 @@ def _view(store: OnlineStore, stored_view: StoredView, at_micros: int | None) ->
     if replacing is not None:
         parts = read_parts(store, replacing.tiles_fingerprint)
         note = f"filling again: {_filled(parts.values()) or 'waits for ingestion'}"
-        note += STREAM_WAITS if view.source.changes is not None else ""
+        waits = view.source.changes is not None and state == "incomplete"
+        note += STREAM_WAITS if waits else ""
     return ViewStatus(stored_view.name, str(view.freshness), state, age, T, keys, size, note)
 
 
