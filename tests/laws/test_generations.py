@@ -341,6 +341,9 @@ def test_a_view_that_needs_more_is_filled_while_events_are_taken_back(places, ar
         while shop.values(place, views[1:]) is None and not running.done():
             if read(place, views[:1]) == [changes.holds] and changes.steps < 18:
                 followed += changes.steps > begun
+                # a copy of an image that has not been read again
+                again = [shop.image(place, EVENTS - 1, 0)] if changes.steps < begun + 2 else []
+                shop.append(place, again)
                 changes.step()
             time.sleep(0.01)
     assert followed > 0 or not archive

@@ -18,9 +18,11 @@ import struct
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
+from itertools import compress
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -127,6 +129,48 @@ class ChangeState:
         columns = self.none.columns
         return pl.concat([self.none, *(b.arrived.events.select(columns) for b in batches)])
 
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """The names of the columns of an image."""
+        return frozenset(self.none.columns)
+
+    def is_narrow(self, entry: kept.EventImages) -> bool:
+        """Whether stored images lack columns that a view reads, which they had before it did."""
+        return any(not self.columns <= image.keys() for image in entry.images)
+
+    def completed(
+        self,
+        entries: Mapping[bytes, kept.EventImages],
+        images: pl.DataFrame,
+        tokens: Sequence[bytes],
+    ) -> dict[bytes, kept.EventImages]:
+        """Narrow entries with all columns, those of the same ones of these images of these
+        tokens.
+        """
+        narrow = {token for token, entry in entries.items() if self.is_narrow(entry)}
+        chosen = [token in narrow for token in tokens]
+        plain = kept.plain(images.filter(pl.Series(chosen, dtype=pl.Boolean))) if narrow else []
+        whole = {
+            (token, image[KNOWN], image[BEFORE]): image
+            for token, image in zip(compress(tokens, chosen), plain, strict=True)
+        }
+
+        def with_columns(token: bytes, image: kept.Plain) -> kept.Plain:
+            same = whole.get((token, image[KNOWN], image[BEFORE]), {})
+            values = [same.get(name, value) for name, value in image.items()]
+            # as bytes, since NaN is not equal to itself
+            alike = msgspec.msgpack.encode(values) == msgspec.msgpack.encode(list(image.values()))
+            return {**image, **same} if alike else image
+
+        made = {
+            token: msgspec.structs.replace(
+                entries[token],
+                images=[with_columns(token, image) for image in entries[token].images],
+            )
+            for token in narrow
+        }
+        return {token: entry for token, entry in made.items() if not self.is_narrow(entry)}
+
     def entry(self, events: Iterable[tuple[bytes, kept.EventImages]]) -> dict[bytes, bytes | None]:
         """The stored entries of events, by their tokens."""
         return {self.image + token: kept.encoded(entry) for token, entry in events}
@@ -220,8 +264,7 @@ class ImageMerge:
     """Images, of one commit or of the past, merged with the stored ones at `now`.
 
     came: the images. tiles: the views that count their events. until: until when their events can
-    matter at least, as of `EventImages.latest`. stored: the entries to merge with; None is those of
-    the store.
+    matter at least, as of `EventImages.latest`. others: tokens of other stored events.
     """
 
     def __init__(
@@ -232,7 +275,7 @@ class ImageMerge:
         tiles: Sequence[ViewTiles],
         now: int,
         until: int,
-        stored: Mapping[bytes, kept.EventImages] | None = None,
+        others: Sequence[bytes] = (),
     ) -> None:
         self.kept, self.values, self.tiles, self.now, self.until = (
             corrections,
@@ -242,9 +285,9 @@ class ImageMerge:
             until,
         )
         self.came, tokens = came, tokens_of(came[IDENT])
-        self.stored = (
-            corrections.entries(values, list(dict.fromkeys(tokens))) if stored is None else stored
-        )
+        entries = corrections.entries(values, list(dict.fromkeys([*tokens, *others])))
+        completed = corrections.completed(entries, came, tokens)
+        self.stored = entries | completed
         rows = [
             (token, image, n == entry.holds)
             for token, entry in self.stored.items()
@@ -272,6 +315,8 @@ class ImageMerge:
         self.fresh[self.folded.event[self.held.height :][self.folded.last[self.held.height :]]] = (
             True
         )
+        # or whose stored images have further columns now
+        self.fresh[[self.event_of[token] for token in completed]] = True
 
     def settle(self, images: Sequence[ImageBatch], number: int) -> MergedChanges:
         """Merge the images, which are of these batches, for the commit with this number."""
@@ -302,6 +347,10 @@ class ImageMerge:
         changed = np.flatnonzero(merged.changed & (merged.before >= 0))
         lost = changed[self._stand(tiles, merged.before, changed)]
         holding = np.flatnonzero(merged.after >= 0)
+        narrow = [
+            self.kept.is_narrow(entry) for entry in self.stored.values() for _ in entry.images
+        ]
+        holding = holding[~np.isin(merged.after[holding], np.flatnonzero(narrow))]
         lacks = ~self._stand(tiles, merged.after, holding)
         outcome = self._exchange(lost, holding[lacks | np.isin(holding, lost)])
         self._write(self._written(), number, outcome)
@@ -317,10 +366,7 @@ class ImageMerge:
 
     def _exchange(self, lost: I64, won: I64) -> MergedChanges:
         """Have the views lose and win events, given by number."""
-        removed, added = (
-            self.both[self.folded.before[lost]],
-            self.both[self.folded.after[won]],
-        )
+        removed, added = self.both[self.folded.before[lost]], self.both[self.folded.after[won]]
         self._move(removed, lost, None)
         self._move(added, won, b"")
         added, removed = (

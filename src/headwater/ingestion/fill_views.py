@@ -16,23 +16,21 @@ archive too, and is filled in as well, until the commit that makes the view whol
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import time
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
-from typing import cast
 
 import msgspec
 import polars as pl
 
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import FencedError, LostError
-from headwater.events.read_events import IDENT, KNOWN, TIME
+from headwater.events.read_events import TIME
 from headwater.ingestion.archive import Roller
-from headwater.ingestion.change_state import ChangeState, ImageMerge, tokens_of
+from headwater.ingestion.change_state import ChangeState, ImageMerge
 from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.judge_again import judge_again
 from headwater.ingestion.past_events import FillParts, Logs, Past, overlap, stream_start
@@ -40,7 +38,6 @@ from headwater.ingestion.tombstones import read_erased
 from headwater.ingestion.validate import (
     rules_of,
 )
-from headwater.state.change_codec import EventImages
 from headwater.state.record import KeyRecords, stored_sections, with_section
 from headwater.state.view_state import (
     Filling,
@@ -425,8 +422,7 @@ def _with_images(
     has of these and of other events.
     """
     view, sequence, T = tiles.view, writer.progress.sequence, max(filling.T, writer.progress.at)
-    images, stored = _readable(writer, corrections, images, tokens)
-    merge = ImageMerge(corrections, writer.store, images, [tiles], T, 0, stored)
+    merge = ImageMerge(corrections, writer.store, images, [tiles], T, 0, tokens)
     merged = merge.fill(secrets.randbits(63))
     added = merged.added.filter(pl.col(TIME) < filling.T)
     filling = msgspec.structs.replace(
@@ -441,33 +437,6 @@ def _with_images(
         view.tiles_fingerprint, tiles.renew(added, merged.removed, T, sequence, fetch, standing)
     )
     return filling, {**merged.changes, **records.changes(sequence)}
-
-
-def _readable(
-    writer: PartitionWriter,
-    corrections: ChangeState,
-    images: pl.DataFrame,
-    tokens: Sequence[bytes],
-) -> tuple[pl.DataFrame, dict[bytes, EventImages]]:
-    """Images of the past, and the stored entries of their events and of others, that have all
-    columns. An entry from before a view read some of them is made again of the past, unless the
-    past lacks its images.
-    """
-    of_images = tokens_of(images[IDENT])
-    entries = corrections.entries(writer.store, list(dict.fromkeys([*of_images, *tokens])))
-    narrow = {
-        token: cast("int", entry.images[0][KNOWN])
-        for token, entry in entries.items()
-        if any(corrections.schema.keys() - image.keys() for image in entry.images)
-    }
-    known = dict[bytes, int]()
-    for token, at in zip(of_images, images[KNOWN].to_list(), strict=True):
-        known[token] = max(at, known.get(token, at))
-    lost = {token for token, at in narrow.items() if known.get(token, -math.inf) < at}
-    is_kept = pl.Series([token not in lost for token in of_images], dtype=pl.Boolean)
-    return images.filter(is_kept), {
-        token: entry for token, entry in entries.items() if token not in narrow
-    }
 
 
 def _added(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int) -> Changes:
