@@ -124,7 +124,7 @@ class ChangeState:
             [tokens[row] for row in keyed["_token"].to_list()],
         )
 
-    def came(self, batches: Sequence[ImageBatch]) -> pl.DataFrame:
+    def images_of(self, batches: Sequence[ImageBatch]) -> pl.DataFrame:
         """The images of some batches."""
         columns = self.none.columns
         return pl.concat([self.none, *(b.arrived.events.select(columns) for b in batches)])

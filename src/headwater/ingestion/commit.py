@@ -464,7 +464,7 @@ def _merged_images(
         return {}
     held = [int(rows[DUE].max()) for rows in records.to_hold]  # type: ignore[arg-type]
     until = max([records.now, records.held.latest, *held])
-    came, tiles = state.changes.came(records.images), _maintained(state)
+    came, tiles = state.changes.images_of(records.images), _maintained(state)
     merge = ImageMerge(state.changes, state.stored, came, tiles, records.now, until)
     merged = merge.settle(records.images, state.progress.sequence + 1)
     records.counts += merged.counts
