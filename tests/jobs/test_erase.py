@@ -32,6 +32,7 @@ from headwater.serving.third_party.response_log import AnswerLog
 from headwater.state import change_codec as kept
 from headwater.state import record
 from headwater.stores import keyspace
+from headwater.stores.keyspace import opened_for
 from headwater.testing.examples import churn, precomputed_variant
 from tests.flow import Flow, at, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
 from tests.journal.disks import stuck_disk
@@ -610,6 +611,25 @@ def test_batch_records_and_predictions(store, tmp_path):
     assert before[1] > 0
     assert made.cut.keys > 1
     assert hw.operations.erase(shop, {"user": 1}, store=store, data_dir=tmp_path).rows == {}
+
+
+def test_predictions_in_a_store_of_another_project(store, tmp_path):
+    model, day = churn(), hw.batch("1d")
+    variant, fitted = precomputed_variant(model, hw.precomputed(keys=["user"], freshness=day))
+    levels = {"ahead": variant.level}
+    for name in ("first", "second"):
+        with opened_for(name, store, write=True, shared=name == "second") as opened:
+            given = {"store": opened, "fitted": fitted}
+            made = hw.operations.materialize_model(variant, at=at(86_400 * 3), **given)
+            receipt = hw.operations.erase(
+                hw.Project(name, [model], levels=levels),
+                {"user": 1},
+                store=store,
+                data_dir=tmp_path,
+            )
+            assert receipt.rows == {"predictions of churn": 1}
+            again = hw.operations.materialize_model(variant, at=at(86_400 * 4), **given)
+            assert again.cut.keys == made.cut.keys - 1
 
 
 def test_training_sets_are_marked_and_the_cache_is_cleared(home, store, tmp_path):

@@ -76,6 +76,24 @@ class RequestSet:
         )
 
 
+class Erased(Protocol):
+    """Which events of a source were erased; it can be pickled."""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that the erased keys are in."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """The name of work without the erased events."""
+        ...
+
+    def of_events(self, events: pl.DataFrame, source: Source) -> Bool:
+        """Which of some events were erased, bool (events); they have `columns`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Query:
     """Features of one source and set of keys.
@@ -85,6 +103,7 @@ class Query:
     none of them holds an event.
     known: whether to say when the last event that counts became known.
     events: the events, as `Engine.events` gives them; None: those of the source's table.
+    erased: which events of the table were erased, and count nowhere; None for none.
     """
 
     source: Source
@@ -95,6 +114,7 @@ class Query:
     retained: Sequence[Window] = ()
     known: bool = False
     events: pl.DataFrame | None = None
+    erased: Erased | None = None
 
     @property
     def windows(self) -> list[Window]:
@@ -110,6 +130,19 @@ class Query:
                 *(c for f in self.features for c in (*f.columns, *f.aggregation.extra_columns)),
             }
         )
+
+    @property
+    def read_columns(self) -> list[str]:
+        """The columns that are read of the table: `columns`, and those of the erased keys."""
+        erased = frozenset[str]() if self.erased is None else self.erased.columns
+        return sorted({*self.columns, *(erased - set(self.keys))})
+
+    def without_erased(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Events as they were read, without the erased ones, by keys and `columns`."""
+        if self.erased is None:
+            return events
+        more = set(self.read_columns) - set(self.columns)
+        return _without_erased(events, self.source, self.erased).drop(more)
 
 
 @dataclass(frozen=True)
@@ -175,8 +208,7 @@ class StateQuery(Generic[States]):
     make: makes states of events that count, as many keys at a time as a commit should have. Each
         event that counts is given to it once, with all others of its key, where the engine has
         them; states can be pickled.
-    erased: which of some events of a source were erased, bool (events): they are in no state. None
-        for none; can be pickled.
+    erased: which events were erased: they are in no state. None for none.
     """
 
     name: str
@@ -187,13 +219,11 @@ class StateQuery(Generic[States]):
     before: Head | None
     first: int | None
     make: Callable[[pl.DataFrame], Iterable[States]]
-    erased: Callable[[pl.DataFrame, Source], Bool] | None = None
+    erased: Erased | None = None
 
     def without_erased(self, events: pl.DataFrame) -> pl.DataFrame:
         """Events without the erased ones."""
-        if self.erased is None or not events.height:
-            return events
-        return events.filter(pl.Series(~self.erased(events, self.source), dtype=pl.Boolean))
+        return events if self.erased is None else _without_erased(events, self.source, self.erased)
 
 
 @dataclass(frozen=True)
@@ -276,6 +306,15 @@ class Engine(Protocol):
         Raises:
             DataError: the source cannot be read.
         """
+        ...
+
+
+@runtime_checkable
+class EngineWithoutErased(Protocol):
+    """An engine that leaves erased events out of features."""
+
+    def erased_columns(self, source: str) -> frozenset[str]:
+        """The columns of a source, by its name, that say which of its events were erased."""
         ...
 
 
@@ -427,6 +466,10 @@ def wanted_of(feature: Feature) -> FeatureSpec:
 def hashed_columns(features: Sequence[Feature]) -> set[str]:
     """The columns whose distinct strings are hashed."""
     return {c for f in features if TABLE[f.aggregation.function].hashes for c in f.columns}
+
+
+def _without_erased(events: pl.DataFrame, source: Source, erased: Erased) -> pl.DataFrame:
+    return events.filter(pl.Series(~erased.of_events(events, source), dtype=pl.Boolean))
 
 
 def _numbers(answers: Answers) -> I64:

@@ -158,6 +158,16 @@ class ErasedRows:
             known = events[TIME].to_numpy() + late
         return self._among(events, known, source)
 
+    def of_keys(self, keys: pl.DataFrame) -> Bool:
+        """Which keys were erased, bool (keys), whether or not they came again later; they have
+        `columns`.
+        """
+        return self._by_key(keys, np.zeros(keys.height, np.int64))
+
+    def within(self, columns: Collection[str]) -> ErasedRows:
+        """The erased rows by keys of these columns alone."""
+        return ErasedRows(tuple(t for t in self.tombstones if set(t.columns) <= set(columns)))
+
     def of_rows(self, acceptance: Acceptance, rows: pl.DataFrame) -> Bool:
         """Which rows of an archive, or the like, were erased, bool (rows)."""
         mask = np.zeros(rows.height, np.bool_)
@@ -184,7 +194,7 @@ class ErasedRows:
             if not present.isdisjoint({tombstone.digest, *_split(tombstone.events)})
         ]
 
-    def _among(self, rows: pl.DataFrame, known: I64, source: Source) -> Bool:
+    def _by_key(self, rows: pl.DataFrame, known: I64) -> Bool:
         mask = np.zeros(rows.height, np.bool_)
         until = {tombstone.digest: tombstone.until for tombstone in self.tombstones}
         for numbers, digests in self._digests(rows):
@@ -192,6 +202,10 @@ class ErasedRows:
             row, number = numbers["__row"].to_numpy(), numbers["__key"].to_numpy()
             erased = known[row] <= last[number]
             mask[row[erased & (last[number] >= 0)]] = True
+        return mask
+
+    def _among(self, rows: pl.DataFrame, known: I64, source: Source) -> Bool:
+        mask = self._by_key(rows, known)
         named = {event for tombstone in self.tombstones for event in _split(tombstone.events)}
         if named and source.changes is not None:
             salt, last_of_all = self.tombstones[0].salt, self.until

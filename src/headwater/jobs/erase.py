@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
@@ -22,11 +22,12 @@ import polars as pl
 from headwater import clock, settings
 from headwater.definitions.connectors import BrokerStream
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.model import precomputed_views
 from headwater.definitions.project import Project, StoredView, fingerprint, served, stored
 from headwater.definitions.source import Source
 from headwater.engine.checkpoint import lock
 from headwater.errors import DataError, UsageError, nearest
-from headwater.events.read_events import IDENT, arrived
+from headwater.events.read_events import IDENT, Notes, arrived
 from headwater.ingestion.archive import FOLDERS, Roller, every_part, repeatable
 from headwater.ingestion.change_state import tokens_of
 from headwater.ingestion.commit import PartitionWriter
@@ -72,6 +73,7 @@ from headwater.stores.keyspace import (
     placed_source,
 )
 from headwater.training.feature_cache import Cache
+from headwater.training.feature_frames import tables
 
 
 def erase(
@@ -135,6 +137,15 @@ def erase(
     return journal.receipt
 
 
+def _readable(source: Source, columns: Collection[str], until: int) -> Source:
+    """A source whose table can be read, also where its events are enriched: these columns of what
+    was known by `until`, microseconds.
+    """
+    made = tables(until, until, Notes())
+    made.read(source, columns, None)
+    return made.readable(source)
+
+
 def _stored_as(store: OnlineStore, view: FeatureView) -> tuple[FeatureView, ...]:
     """A view with all records that the store has of it."""
     if not view.freshness.streamed:
@@ -171,11 +182,16 @@ class _Erasure:
         self.requests = request_keys(project, key)
         self.streams = streamed([stored_view.view for stored_view in self.views])
         streams = {source.name for source in self.streams}
-        scheduled = [
-            stored_view.view
-            for stored_view in self.views
-            if stored_view.view.freshness.scheduled and stored_view.view.source.name not in streams
+        read_by_jobs = [
+            *(each.view for each in self.views if each.view.freshness.scheduled),
+            *(
+                view
+                for variant in served(project)
+                if variant.precomputed is not None
+                for view in precomputed_views(variant.model, variant.precomputed)
+            ),
         ]
+        jobs = [placed_source(store, view.source) for view in read_by_jobs]
         # names of sources, by those that the store has for them
         self.declared = {
             name: declared.name
@@ -183,7 +199,11 @@ class _Erasure:
             for name in (declared.name, placed_source(store, declared).name)
         }
         # sources that jobs alone read
-        self.histories = {view.source.name: view.source for view in scheduled}.values()
+        self.histories = {
+            source.name: source
+            for source in jobs
+            if source.name not in streams and source.history is not None
+        }.values()
         if not journal.receipt.until:
             journal.receipt.until = max(self._committed(), default=clock.now_micros())
             journal.save()
@@ -199,6 +219,9 @@ class _Erasure:
             for kind in CONVERTED:
                 self._step(PLACES[kind], lambda kind=kind: self._requests(kind))  # type: ignore[misc]
             self._step(PLACES[EXPOSURES], self._exposures)
+            for source in self.streams:
+                self._source(source)
+            # after all tombstones: a job that begins now leaves the key out
             for stored_view in self.views:
                 if stored_view.view.freshness.scheduled:
                     self._step(
@@ -206,8 +229,6 @@ class _Erasure:
                         lambda stored_view=stored_view: self._batch_view(stored_view),  # type: ignore[misc]
                     )
             self._step("precomputed predictions", self._scores)
-            for source in self.streams:
-                self._source(source)
             for source in self.histories:
                 self._forget(source)
             self._step("caches", self._caches)
@@ -316,7 +337,8 @@ class _Erasure:
         for variant in served(self.project):
             if variant.precomputed is None:
                 continue
-            stored_predictions = read_precomputed(self.store, fingerprint(variant))
+            name = fingerprint(variant, self.store.namespace)
+            stored_predictions = read_precomputed(self.store, name)
             if stored_predictions is None:
                 continue
             dtypes = stored_predictions.dtypes
@@ -325,16 +347,12 @@ class _Erasure:
                     f"lists of {variant.model.name}",
                     "lists of other keys may hold it as an item until the next cut is made",
                 )
-            with self.store.lease(f"score-{fingerprint(variant)}", wait=self.wait):
-                self._mend(state_key(fingerprint(variant)))
+            with self.store.lease(f"score-{name}", wait=self.wait):
+                self._mend(state_key(name))
                 for key in self.requests:
                     if key.columns <= set(dtypes):
                         erased_keys = self._by_key(
-                            keyspace.records(fingerprint(variant)),
-                            list(dtypes),
-                            dtypes,
-                            len(SLOTS[0]),
-                            key,
+                            keyspace.records(name), list(dtypes), dtypes, len(SLOTS[0]), key
                         )
                         self._drop(erased_keys)
                         rows[f"predictions of {variant.model.name}"] += len(
@@ -464,7 +482,8 @@ class _Erasure:
         if source.columns is not None and not self.key.columns <= set(source.columns):
             return
         try:
-            values = self.key.values(arrived(source, columns, [], []).collect_schema())
+            readable = _readable(source, columns, 0)
+            values = self.key.values(arrived(readable, columns, [], []).collect_schema())
         except DataError as error:
             self.journal.not_searched(f"views of source {source.name!r} by other keys", str(error))
             return
@@ -484,7 +503,7 @@ class _Erasure:
         """The history of a source, as far as it was known by `until`, microseconds."""
         if source.changes is not None and source in self.streams:
             return images_before(Acceptance(source, self.streams[source], 0), until, ErasedRows())
-        return known_by(source, [], columns, None, until, ErasedRows())
+        return known_by(_readable(source, columns, until), [], columns, None, until, ErasedRows())
 
     def _forget(self, source: Source) -> None:
         """Drop the tombstones of keys that the source's history does not have any more."""

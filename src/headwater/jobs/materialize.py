@@ -46,7 +46,7 @@ from headwater.state.view_state import (
     schema_bytes,
 )
 from headwater.stores import Changes, OnlineStore, keyspace
-from headwater.stores.keyspace import opened_for, own_views, placed
+from headwater.stores.keyspace import opened_for, own_views, placed, placed_source
 from headwater.training.feature_frames import tables
 from headwater.training.history_expectations import warn_of_broken
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
@@ -165,7 +165,7 @@ class _MaterializeRun:
         # what was merged cannot be taken back: every cut is made of all events
         self.full_refresh = view.source.changes is not None
         self.columns = sorted(view.read_columns - set(view.keys))
-        self.erased = read_erased(store, view.source)
+        self.erased = read_erased(store, placed_source(store, view.source))
         self.source = self._readable()
         schema = arrived(self.source, view.keys, self.columns, []).collect_schema()
         self.tiles = ViewTiles(view, dict(schema))
@@ -191,7 +191,7 @@ class _MaterializeRun:
             before,
             self.first,
             partial(self.tiles.states, T=self.T, most=_KEYS),
-            self.erased.of_events if self.erased.tombstones else None,
+            self.erased if self.erased.tombstones else None,
         )
         with open_engine(self.resources.engine).states(
             query,

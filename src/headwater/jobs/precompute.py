@@ -4,7 +4,8 @@ A run scores the keys in parts, each a file of the work folder, so that a killed
 only missing parts are scored. When all are there, they are written into the online store next to
 the current scores, and published by one commit; and, if asked, into a PostgreSQL table by one
 transaction, and into a folder of parquet files by one rename. What a key is scored with is decided
-by `training.precomputed_rows`, as in a backtest.
+by `training.precomputed_rows`, as in a backtest; but erased rows that the history still has count
+nothing, and a key without others has no score.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from headwater import clock, disk
 from headwater.definitions.checks import DAY, Duration
 from headwater.definitions.definition import Readable
 from headwater.definitions.level import ModelVariant
-from headwater.definitions.model import Precomputed
+from headwater.definitions.model import Precomputed, precomputed_views
 from headwater.definitions.project import fingerprint, precomputed_of
 from headwater.engine.checkpoint import renamed, workplace
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
+from headwater.ingestion.tombstones import ErasedRows
 from headwater.jobs.entity_keys import SEEN, known_keys
+from headwater.jobs.erased_events import erased_events, without_erased
 from headwater.kernel.as_of import computable
 from headwater.models.fit import Fitted
 from headwater.state import prediction_codec
@@ -101,7 +104,7 @@ class PrecomputeResult(Readable):
     before: the last one before it. unknown: listed keys that no event was known of by the cut.
     inactive: scored keys without an event in the last `window` microseconds before the cut.
     skipped: known keys that were left out as such. parts: how many were made by this run, and of
-    how many. left_out: rows by reason.
+    how many. left_out: rows by reason, and erased keys, which have no score.
     """
 
     model: str
@@ -229,6 +232,8 @@ class _ScoringRun:
         self.notes = Notes()
         self.model, self.level = job.variant.model, job.variant.level
         self.window = _RECENT if job.selection.active is None else job.selection.active
+        self.views = precomputed_views(self.model, job.precomputed)
+        self.erased = erased_events(job.store, [view.source for view in self.views])
 
     def publish(
         self, before: PrecomputedCut | None, held: PrecomputedCut | None
@@ -245,7 +250,8 @@ class _ScoringRun:
         size = self._size()
         digest = hashlib.sha256(keys.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()[:16]
         version = hashlib.sha256(self.job.version.encode()).hexdigest()[:8]
-        state = f"{self.T}-{self.K}-{size}-{digest}-{version}"
+        without = "".join(erased.digest for erased in self.erased.values())
+        state = f"{self.T}-{self.K}-{size}-{digest}-{version}{without}"
         with workplace(f"score-{self.job.fingerprint}", state) as folder:
             files, newly_made = self._parts(keys, size, folder)
             scored = pl.scan_parquet(files) if files else pl.LazyFrame(schema={SEEN: pl.Int64})
@@ -254,6 +260,7 @@ class _ScoringRun:
                 .collect()
                 .row(0)
             )
+            erased_keys = self._erased_keys(keys, scored)
             cut = self._store(files, keys.drop(SEEN), count) if held is None else held
             for sink in self.job.sinks:
                 if not sink.holds(cut):
@@ -263,13 +270,37 @@ class _ScoringRun:
             level=self.job.variant.name,
             cut=cut,
             before=before,
-            unknown=keys.height - count,
+            unknown=keys.height - count - erased_keys,
             inactive=idle,
             skipped=every.height - keys.height,
             window=self.window,
             parts=(newly_made, len(files)),
-            left_out=dict(self.notes.left_out),
+            left_out={
+                **self.notes.left_out,
+                **({"erased keys": erased_keys} if erased_keys else {}),
+            },
         )
+
+    def _erased_keys(self, keys: pl.DataFrame, scored: pl.LazyFrame) -> int:
+        """How many keys have no score since they were erased."""
+        mask = np.zeros(keys.height, np.bool_)
+        for view in self.views:
+            of_view = keys.select(
+                pl.col(column).alias(key)
+                for key, column in ((key, view.request_key(key)) for key in view.keys)
+                if isinstance(column, str) and column in keys.columns
+            )
+            erased = self.erased.get(view.source.name, ErasedRows()).within(of_view.columns)
+            if erased.tombstones:
+                mask |= erased.of_keys(of_view)
+        if not mask.any():
+            return 0
+        lacking = (
+            keys.lazy()
+            .filter(pl.Series(mask))
+            .join(scored, on=list(self.job.precomputed.keys), how="anti")
+        )
+        return lacking.collect().height
 
     def _size(self) -> int:
         """Keys in a part."""
@@ -299,7 +330,7 @@ class _ScoringRun:
     def _scores(self, keys: pl.DataFrame) -> pl.DataFrame:
         """The keys that have a score, SEEN, and their scores or lists."""
         requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
-        resources = replace(self.job.resources, progress=False)
+        resources = without_erased(replace(self.job.resources, progress=False), self.erased)
         if not self.job.names:
             return self._lists(
                 keys.filter(

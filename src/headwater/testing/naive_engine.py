@@ -52,12 +52,16 @@ class NaiveEngine:
     ) -> list[list[FeatureValues]]:
         """As `Engine`."""
         if query.events is None:
-            rows = _rows(query.source, [*query.keys, *query.columns])
+            rows = _rows(query.source, [*query.keys, *query.read_columns])
             _refuse(query, rows, requests)
             schema, events = (
                 rows.schema,
                 _accepted(query.source, {*query.keys, *query.columns}, rows, run.notes),
             )
+            if query.erased is not None:
+                frame = _frame(query.source, schema, query.keys, query.read_columns, events)
+                erased = query.erased.of_events(frame, query.source)
+                events = [event for event, left in zip(events, ~erased, strict=True) if left]
             run.notes.events[query.source.name] += len(events)
         else:
             schema, events = (
@@ -131,7 +135,7 @@ class NaiveEngine:
         fresh = [
             e for e in count if before is None or not (e.time < before.T and e.known <= before.K)
         ]
-        frame = _frame(source, rows.schema, query.keys, query.columns, fresh)
+        frame = query.without_erased(_frame(source, rows.schema, query.keys, query.columns, fresh))
         yield StateParts("whole", [lambda: StatePart(frame.height, query.make(frame))])
 
 

@@ -18,7 +18,15 @@ from headwater.definitions.list_keys import ListKey
 from headwater.definitions.source import Source
 from headwater.definitions.windows import Window
 from headwater.engine.engines import open_engine
-from headwater.engine.query import AsOf, EngineRun, FeatureValues, ListRows, Query, RequestSet
+from headwater.engine.query import (
+    AsOf,
+    EngineRun,
+    EngineWithoutErased,
+    FeatureValues,
+    ListRows,
+    Query,
+    RequestSet,
+)
 from headwater.errors import DataError, UsageError, listed, nearest
 from headwater.events.columns import status_name, status_series
 from headwater.events.key_lists import KeyLists, key_lists
@@ -95,11 +103,13 @@ def tables_for(
 ) -> Tables:
     """The tables of the service's enriched sources, for requests at these levels."""
     last = int(requests.t.max()) if len(requests.t) else 0  # neither T nor K is ever later than t
-    made = tables(last, last, notes, resources)
+    made, engine = tables(last, last, notes, resources), open_engine(resources.engine)
     for level, view in itertools.product(levels.values(), service.views_in_history):
         if isinstance(view.source.history, Enriched):
             windows = retained(view) if statuses else [f.window for f in service.needed[view.name]]
             columns = {*view.keys, *(c for f in service.needed[view.name] for c in f.reads)}
+            if isinstance(engine, EngineWithoutErased):
+                columns |= engine.erased_columns(view.source.name)
             made.read(
                 made.at(level, view), columns, first_read(level.freshness(view), requests, windows)
             )

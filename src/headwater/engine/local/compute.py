@@ -190,8 +190,9 @@ def _events(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> pl.
     reach = reach_of(requests, query.windows)
     if reach is None:
         return no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
-    return read_events(
-        query.source, query.keys, query.columns, reach, [r.keys for r in requests], run.notes
+    keys = [r.keys for r in requests]
+    return query.without_erased(
+        read_events(query.source, query.keys, query.read_columns, reach, keys, run.notes)
     )
 
 

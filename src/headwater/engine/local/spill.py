@@ -88,7 +88,8 @@ def compute(
     before = state(query.source.table) or [
         uuid.uuid4().hex
     ]  # of a URL nothing says that it has not changed, so no run goes on with another's
-    scan = scan_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests])
+    keys = [r.keys for r in requests]
+    scan = scan_events(query.source, query.keys, query.read_columns, reach, keys)
     job = _planned(query, requests, scan, run, memory)
     if job.plan.buckets == 1:
         return local.compute(query, requests, run)
@@ -117,7 +118,8 @@ def answer_files(
         job = _planned(query, requests, scan, run, run.memory)
         if job.plan.buckets > 1:
             return job.split(folder, None).answers()
-    return local.answer(query, contiguous(collect(frame, scan.subject)), requests, run)
+    events = query.without_erased(contiguous(collect(frame, scan.subject)))
+    return local.answer(query, events, requests, run)
 
 
 def _planned(
@@ -312,7 +314,8 @@ class _SpillJob:
     def _events(self, unit: _WorkUnit) -> pl.DataFrame:
         events = _read(self._files(unit.bucket), None, unit.reach)
         if events is None:
-            return self.scan.frame.collect_schema().to_frame()
+            return self.query.without_erased(self.scan.frame.collect_schema().to_frame())
+        events = self.query.without_erased(events)
         self.run.notes.events[self.query.source.name] += events.height
         return events
 
@@ -411,6 +414,7 @@ def _query_print(query: Query, requests: Sequence[RequestSet]) -> str:
         query.also,
         query.retained,
         query.known,
+        None if query.erased is None else query.erased.digest,
     ]
     return fingerprint_of([*definition, shapes, digest.hexdigest()])
 

@@ -94,11 +94,12 @@ class SparkEngine:
             return LocalEngine().features(query, requests, run)
         keys, request_keys = query.keys, [r.keys for r in requests]
         job = SparkJob.for_source(
-            self.session, query.source, keys, query.columns, reach, request_keys, run
+            self.session, query.source, keys, query.read_columns, reach, request_keys, run
         )
         light = replace(query, source=job.reading.source)
+        nothing = light.without_erased(job.nothing)
         # raises the errors of the query before Spark works
-        none = answer(light, job.nothing, [r.take(NOTHING) for r in requests], EngineRun())
+        none = answer(light, nothing, [r.take(NOTHING) for r in requests], EngineRun())
         types = compared_as(job.nothing.schema, keys, request_keys, job.subject) if keys else {}
         hashes = pl.concat(
             [r.keys.drop_nulls(keys or None).with_columns(h=hash_of(types))["h"] for r in requests]
