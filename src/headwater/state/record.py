@@ -684,9 +684,11 @@ def _nanos(value: time) -> int:
 
 
 def frame_bytes(frame: pl.DataFrame) -> bytes:
-    """A frame as bytes."""
+    """A frame as bytes, which have nothing but its rows: a view of a text, as polars has it, would
+    take the texts of rows along that a filter has left out.
+    """
     out = io.BytesIO()
-    frame.write_ipc_stream(out, compression="lz4")
+    frame.write_ipc_stream(out, compression="lz4", compat_level=pl.CompatLevel.oldest())
     return out.getvalue()
 
 
