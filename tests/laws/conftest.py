@@ -11,12 +11,20 @@ from tests.laws.shop import Place
 
 _NUMBERS = itertools.count()
 _SERVERS = {"redis": "redis_url", "postgres": "postgres_url", "cluster": "cluster_url"}
-_USUAL = ("redis", "postgres")
+_ON_A_CLUSTER = ("test_erasure.py", "test_faults_of_an_erasure.py")
+"""Files of laws that are tried on a Redis cluster too."""
 
 
-@pytest.fixture(
-    params=["lmdb", *(pytest.param(name, marks=pytest.mark.services) for name in _USUAL)]
-)
+def _stores(servers):
+    return ["lmdb", *(pytest.param(name, marks=pytest.mark.services) for name in servers)]
+
+
+def pytest_generate_tests(metafunc):
+    if "places" in metafunc.fixturenames and metafunc.definition.path.name in _ON_A_CLUSTER:
+        metafunc.parametrize("places", _stores(_SERVERS), indirect=True)
+
+
+@pytest.fixture(params=_stores(["redis", "postgres"]))
 def places(request, tmp_path):
     """Makes places, each with a store of its own; also on a cluster of Redis, where a test asks for
     it.

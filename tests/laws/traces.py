@@ -59,10 +59,14 @@ def holds(data, text):
 def _on_the_server(place):
     """Keys and values as they are there, also those that no scan shows."""
     kind, options = place.url.partition(":")[0], parse_qs(urlsplit(place.url).query)
-    if kind == "redis":
-        with closing(redis.Redis.from_url(place.url.partition("?")[0])) as client:
-            for key in client.scan_iter(match=f"*{options['prefix'][0]}*", count=10_000):
-                yield key, _of_redis(client, key)
+    if kind in {"redis", "redis+cluster"}:
+        found = [
+            pair
+            for url in _masters(place.url.partition("?")[0])
+            for pair in _on_redis(url, options["prefix"][0])
+        ]
+        assert found
+        yield from found
     elif kind in {"postgres", "postgresql"}:
         with psycopg.connect(place.url.partition("?")[0]) as client:
             tables = client.execute(
@@ -77,6 +81,21 @@ def _on_the_server(place):
                         f"{table} {number}".encode(),
                         b"".join(v if isinstance(v, bytes) else str(v).encode() for v in row),
                     )
+
+
+def _masters(url):
+    """The servers that hold the keys: of a cluster, all that are no copies."""
+    if not url.startswith("redis+cluster:"):
+        return [url]
+    address = urlsplit(url)
+    with closing(redis.RedisCluster(host=address.hostname, port=address.port)) as cluster:
+        return [f"redis://{node.host}:{node.port}" for node in cluster.get_primaries()]
+
+
+def _on_redis(url, prefix):
+    with closing(redis.Redis.from_url(url)) as client:
+        for key in client.scan_iter(match=f"*{prefix}*", count=10_000):
+            yield key, _of_redis(client, key)
 
 
 def _of_redis(client, key):
