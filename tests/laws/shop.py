@@ -265,8 +265,11 @@ def values(place, views, *, at=None):
     return [frame.select(pl.exclude("^.*__(age|stale)$")).to_dicts() for frame in found]
 
 
-def files(place):
-    """The rows of archive, filtered rows and dead letters, without when they were committed."""
+def files(place, *, besides=()):
+    """The rows of archive, filtered rows and dead letters, without when they were committed, and
+    without more columns.
+    """
+    of_commits = ["headwater_known_at", "headwater_sequence", "headwater_received_at"]
     found = {}
     for name in ("archive", "filtered", "dead_letters"):
         frames = [
@@ -276,9 +279,7 @@ def files(place):
         rows = [
             str(row)
             for frame in frames
-            for row in frame.select(
-                pl.exclude("headwater_known_at", "headwater_sequence", "headwater_received_at")
-            ).rows()
+            for row in frame.select(pl.exclude(*of_commits, *besides)).rows()
         ]
         found[name] = sorted(row.replace(str(place.folder), "") for row in rows)
     return found

@@ -90,7 +90,7 @@ def erase(place, *more, **rules):
 def counts(place, name, *more, **rules):
     """Which events a view by number counts."""
     (view,) = [view for view in project(place, *more, **rules)[1] if view.name == name]
-    asked = pl.DataFrame({"n": [1 << number for number in range(STREAM + 4)]})
+    asked = pl.DataFrame({"n": [1 << number for number in range(60)]})
     with shop.readable(place) as store:
         served = hw.get_online_features(view, asked, store=store, details=True)
     return {n for n, count in enumerate(served[f"{name}__count_30d"].to_list()) if count}
