@@ -15,16 +15,17 @@ _ON_A_CLUSTER = ("test_erasure.py", "test_faults_of_an_erasure.py")
 """Files of laws that are tried on a Redis cluster too."""
 
 
-def _stores(servers):
-    return ["lmdb", *(pytest.param(name, marks=pytest.mark.services) for name in servers)]
-
-
 def pytest_generate_tests(metafunc):
-    if "places" in metafunc.fixturenames and metafunc.definition.path.name in _ON_A_CLUSTER:
-        metafunc.parametrize("places", _stores(_SERVERS), indirect=True)
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "places" not in metafunc.fixturenames or any(mark.args[0] == "places" for mark in marks):
+        return
+    on_a_cluster = metafunc.definition.path.name in _ON_A_CLUSTER
+    servers = [name for name in _SERVERS if on_a_cluster or name != "cluster"]
+    marked = [pytest.param(name, marks=pytest.mark.services) for name in servers]
+    metafunc.parametrize("places", ["lmdb", *marked], indirect=True)
 
 
-@pytest.fixture(params=_stores(["redis", "postgres"]))
+@pytest.fixture
 def places(request, tmp_path):
     """Makes places, each with a store of its own; also on a cluster of Redis, where a test asks for
     it.
