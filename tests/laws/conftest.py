@@ -45,6 +45,13 @@ def places(request, tmp_path):
     return place
 
 
+_LONG_THERE = {
+    ("cluster", "test_erasure.py"),
+    ("cluster", "test_faults_of_an_erasure.py"),
+    ("postgres", "test_erasure_among_processes.py"),
+}
+"""Laws that are for `make trust` on some servers."""
+
 _ONLY_LONG = ("test_faults_of_", "test_rewind.py", "test_fill.py")
 """Laws that try every fault: on servers they are for `make trust`, but those of a commit."""
 
@@ -53,6 +60,8 @@ _ONLY_LONG = ("test_faults_of_", "test_rewind.py", "test_fill.py")
 def pytest_collection_modifyitems(items):
     for item in items:
         place = getattr(item, "callspec", None) and item.callspec.params.get("places")
+        if (place, item.path.name) in _LONG_THERE:
+            item.add_marker("long")
         if (
             place in _SERVERS
             and item.path.name.startswith(_ONLY_LONG)

@@ -27,7 +27,13 @@ from tests.laws.test_generations import Corrections, filled, size, status
 FIRST = 30  # events before the fill
 PATIENCE = 180
 NUMBERS = 200  # bytes by which numbers in a store may grow
-SERVERS = ["redis", "postgres", "cluster"]
+SERVERS = [
+    pytest.param("redis", marks=pytest.mark.services),
+    *(
+        pytest.param(name, marks=[pytest.mark.services, pytest.mark.long])
+        for name in ("postgres", "cluster")
+    ),
+]
 
 pytestmark = pytest.mark.slow
 
@@ -221,7 +227,7 @@ def prepared(place, make):
 @pytest.mark.parametrize("make", ["events", "corrected"])
 @pytest.mark.parametrize(
     "places",
-    ["lmdb", *(pytest.param(name, marks=pytest.mark.services) for name in SERVERS)],
+    ["lmdb", *SERVERS],
     indirect=True,
 )
 def test_ingestion_is_stopped_while_a_view_is_filled_again(places, make):
