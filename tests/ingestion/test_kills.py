@@ -12,7 +12,7 @@ SMALL_FILES = Path(__file__).with_name("small_files.py")
 SPLIT = Path(__file__).with_name("split_commits.py")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # tests/laws/test_events.py kills, too
 def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)')
     writers = [
@@ -81,7 +81,7 @@ def test_rows_that_the_filter_leaves_out_are_kept_once(world, tmp_path, kills, r
     report(f"{kills // 4} kills, {len(left_out):,} rows that the filter leaves out: kept once each")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # tests/laws/test_events.py kills, too
 def test_pushed_events_count_once(world, kills, report):
     here = world("hw.push(schema=schema)")
     senders = [here.sender(number) for number in range(4)]

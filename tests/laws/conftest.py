@@ -49,6 +49,7 @@ _LONG_THERE = {
     ("cluster", "test_erasure.py"),
     ("cluster", "test_faults_of_an_erasure.py"),
     ("postgres", "test_erasure_among_processes.py"),
+    ("postgres", "test_generations.py"),
 }
 """Laws that are for `make trust` on some servers."""
 

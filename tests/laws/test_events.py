@@ -23,7 +23,7 @@ from tests.effort import FULL, LONG, SERVICES
 from tests.laws.streams import HOUR, START, World, moment
 
 ROOT = Path(__file__).resolve().parents[2]
-MORE = 1 if not FULL else 10 if LONG else 3
+MORE = 10 if LONG else 1
 
 
 @contextmanager

@@ -398,7 +398,8 @@ def seen(place):
 @pytest.mark.parametrize(
     "prepare",
     [
-        *(pytest.param(each, marks=pytest.mark.slow) for each in (narrow, narrow_and_rewound)),
+        pytest.param(narrow, marks=pytest.mark.slow),
+        pytest.param(narrow_and_rewound, marks=pytest.mark.long),
         left_out,
     ],
 )

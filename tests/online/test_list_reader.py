@@ -250,7 +250,9 @@ def test_an_element_is_as_a_lookup_of_it_alone(seed, lists, kind):
     scalar = ingested(type(drawn)(view, drawn.events, drawn.rows), t, random, kind)
     listed = view_of(scalar).alias("view", keys={"key": hw.each("keys")})
     online = hw.operations.OnlineFeatures(hw.FeatureService("service", [listed]), scalar.store)
-    given_lists = [None if keys is None else [kind.of(key) for key in keys] for keys in lists]
+    given_lists = [
+        None if keys is None else [kind.key_value(key) for key in keys] for keys in lists
+    ]
     read = online.rows({"keys": given_lists}, t=t)
     ones = [online.row({"keys": keys}, t=t) for keys in given_lists]
     for number, keys in enumerate(given_lists):

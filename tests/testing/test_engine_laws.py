@@ -7,7 +7,7 @@ import pytest
 from headwater.engine.engines import ENGINES, open_engine
 from headwater.engine.local import compute
 from headwater.testing import engine_laws
-from tests.effort import FULL
+from tests.effort import FULL, LONG
 
 pytestmark = [
     # cases have windows shorter than a delay
@@ -20,7 +20,7 @@ def _home(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
 
 
-@pytest.mark.parametrize("seed", range(8 if FULL else 1))
+@pytest.mark.parametrize("seed", range(8 if LONG else 3 if FULL else 1))
 @pytest.mark.parametrize("law", engine_laws.LAWS)
 # which tests/engine/spark does, with servers
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "spark"])
