@@ -809,3 +809,22 @@ def test_rows_whose_keys_are_written_otherwise_are_warned_of():
     assert "'U1'" in warned
     assert "'u1'" in warned or "'u2'" in warned
     assert said(["U1"] * 29 + ["u2"]) == []
+
+
+def test_a_plan_says_which_levels_nothing_feeds(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
+    levels = {"live": hw.Level(hw.streaming("2s")), "nightly": hw.Level(hw.batch("1d"))}
+    features = hw.FeatureService("f", [view(freshness=hw.batch("1d"))])
+    said = str(hw.apply(hw.Project("p", [model(features=features)], levels=levels)))
+    (line,) = (line for line in said.splitlines() if "backtests" in line)
+    assert all(word in line for word in ("live", "card", "pay", "stream"))
+
+
+def test_a_variant_at_a_level_by_name_is_refused():
+    assert_refused(
+        lambda: hw.operations.ModelVariant("live", model(), "daily"), DefinitionError, ["daily"]
+    )
+
+
+def test_a_definition_shows_its_expressions():
+    assert "filter=price > 2" in repr(source(filter=pl.col("price") > 2))
