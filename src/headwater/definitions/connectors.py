@@ -324,8 +324,8 @@ def checked_location(path: str) -> str:
     Raises:
         DefinitionError: an unknown scheme, no host or bucket, or a URL that holds a credential.
 
-    >>> place("file:///data/a%20b.csv"), place("S3://bucket/a b.parquet"), place("events.parquet")
-    ('/data/a b.csv', 's3://bucket/a b.parquet', 'events.parquet')
+    >>> checked_location("file:///data/a%20b.csv"), checked_location("S3://bucket/a b.parquet")
+    ('/data/a b.csv', 's3://bucket/a b.parquet')
     """
     if (folded := _FOLDED.match(path)) is not None:
         raise DefinitionError(
