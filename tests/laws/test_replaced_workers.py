@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from tests.serving.operated import Operated
+from tests.laws.operated import Operated
 
 
 @pytest.fixture

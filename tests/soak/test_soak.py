@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.figures import figure
-from tests.serving.operated import Operated
+from tests.laws.operated import Operated
 from tests.soak.load import Load
 from tests.stores.servers import serving
 

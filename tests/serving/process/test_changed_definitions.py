@@ -12,7 +12,7 @@ import sys
 import httpx
 import pytest
 
-from tests.serving.operated import Operated
+from tests.laws.operated import Operated
 from tests.serving.world import free_port
 from tests.warm_commands import run_command
 

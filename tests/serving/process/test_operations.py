@@ -18,7 +18,7 @@ import pytest
 import headwater as hw
 from headwater.errors import HeadwaterError
 from tests.figures import figure
-from tests.serving.operated import Operated, alive
+from tests.laws.operated import Operated, alive
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@ pushed to, and a model of both.
 """
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -14,8 +15,7 @@ import httpx
 import polars as pl
 
 import headwater as hw
-from headwater.cli.projects import load
-from tests.serving.world import free_port
+from tests.laws.test_writers import free_port
 
 PROJECT = """
 from datetime import datetime
@@ -67,7 +67,7 @@ class Operated:
         here = Path.cwd()
         os.chdir(self.folder)  # as its project names files
         try:
-            project = load("features.py").project
+            project = runpy.run_path("features.py")["project"]
             trained = hw.train(project.model("churn"), as_of=datetime.now(UTC))
         finally:
             os.chdir(here)
