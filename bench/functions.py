@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from bench.measure import ROOT, clean, peak_mb
 
@@ -46,6 +46,13 @@ def functions() -> Mapping[str, object]:
     grouped = {"sum by": hw.sum("amount").by("shop", max_keys=5)}
     grouped["count by"] = hw.count().by("shop", max_keys=5)
     return {feature.function: feature for feature in named} | grouped
+
+
+def _public(name: str) -> Any:
+    """A name for operators, which a former version may have in `hw` itself."""
+    import headwater as hw
+
+    return getattr(hw.operations, name, None) or getattr(hw, name)
 
 
 def events(count: int, end: int = BEGIN + DAYS * DAY):
@@ -115,14 +122,14 @@ def online(count: int, rows: int, folder: Path) -> dict[str, Callable[[], object
     service = hw.FeatureService("all", list(views.values()))
     project = hw.Project("bench", [hw.Model("m", task="binary", features=service, labels=labels)])
     url = f"lmdb:{folder}/online?size=4GB"
-    options = hw.operations.IngestOptions(allow_unapplied=True)
+    options = _public("IngestOptions")(allow_unapplied=True)
     hw.ingest(project, url, data_dir=folder / "home", listen=None, once=True, options=options)
-    store = hw.operations.open_store(url, readonly=True)
+    store = _public("open_store")(url, readonly=True)
     users = frame["user"].unique().sort().head(min(READS, rows)).to_list()
     now = int(time.time() * 1e6)
 
     def work(view) -> Callable[[], object]:
-        reader = hw.operations.OnlineFeatures(hw.FeatureService("one", [view]), store)
+        reader = _public("OnlineFeatures")(hw.FeatureService("one", [view]), store)
         found = reader.read([{"user": user} for user in users], details=True)
         statuses = found.select(pl.selectors.ends_with("__status")).to_dict(as_series=False)
         if not any("present" in values for values in statuses.values()):
