@@ -10,8 +10,9 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 
 import httpx
@@ -35,8 +36,9 @@ from tests.laws.test_writers import free_port, shop_root
 from tests.laws.traces import traces
 
 PATIENCE = 300
-MOST = 24  # events; an erasure looks again after each commit, and gives up after 20
+MOST = 24  # events
 IDLE = 0.5  # seconds between two events
+BUSY = 0.005  # seconds between two copies of an event
 SEEDS = range(20 if LONG else 1)
 MOMENTS = 1.0  # seconds from the first step of an erasure on, in which a process is killed
 PROJECT = """
@@ -132,13 +134,39 @@ def lines(place, first, last):
     return shop.visits(first, last, since=place.since)
 
 
+def copied(place, times):
+    """Lines of an event that counts before anything is erased."""
+    return times * lines(place, STREAM + 1, STREAM + 2)
+
+
+@contextmanager
+def busy(place):
+    """Send copies of an event all the time; yields a list, which has their number at the end."""
+    told, stop = [], threading.Event()
+
+    def send():
+        copies = 0
+        while not stop.wait(BUSY):
+            shop.append(place, copied(place, 1))
+            copies += 1
+        told.append(copies)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield told
+    finally:
+        stop.set()
+        thread.join()
+
+
 def without(every):
     return [line for line in every if ERASED not in line]
 
 
 def disturbed(place, seed):
-    """Erase while another process is killed; which one it was, how often the command was given, and
-    which events were sent meanwhile.
+    """Erase while another process is killed; which one it was, how often the command was given,
+    which events were sent meanwhile, and how many copies of one.
     """
     chance, several = random.Random(seed), not place.url.startswith("lmdb:")
     write_history(place, range(HISTORY))
@@ -190,7 +218,8 @@ def disturbed(place, seed):
                 times += 1
             return code == 0
 
-        here.until(ended, "that the erasure ends")
+        with busy(place) if several else nullcontext([]) as copies:
+            here.until(ended, "that the erasure ends")
         del here.running["erase"]
         found = traces(place, ERASED, besides=given)
         assert found == [], (seed, victim, found)
@@ -201,7 +230,7 @@ def disturbed(place, seed):
         if not several:
             here.running.clear()
             assert here.ingest("--once").wait(PATIENCE) == 0
-    return victim, times, sent
+    return victim, times, sent, sum(copies)
 
 
 def ingested(place):
@@ -216,9 +245,9 @@ def test_a_key_is_erased_among_processes_that_are_killed(places):
     told = []
     for seed in SEEDS:
         place, other = places(), places()
-        victim, times, sent = disturbed(place, seed)
+        victim, times, sent, copies = disturbed(place, seed)
         write_history(other, others(range(HISTORY)))
-        shop.append(other, without(lines(other, HISTORY, sent)))
+        shop.append(other, without(lines(other, HISTORY, sent)) + copied(other, copies))
         shop.ingest(faults.Watch(), other, project(other)[0])
         at = datetime.now(UTC)
         for each in (place, other):

@@ -34,7 +34,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -45,7 +45,7 @@ from headwater import clock
 from headwater.definitions.checks import micros
 from headwater.definitions.connectors import Pushed
 from headwater.definitions.source import Source
-from headwater.errors import FencedError
+from headwater.errors import FencedError, LostError
 from headwater.events.read_events import BEFORE, IDENT, ROW, TIME
 from headwater.ingestion.archive import FOLDERS, SEQUENCE, stamped
 from headwater.ingestion.change_state import (
@@ -78,6 +78,14 @@ from headwater.state import record
 from headwater.state.record import GroupedRecords
 from headwater.state.view_state import Progress, ViewTiles, read_progress
 from headwater.stores import Changes, OnlineStore, keyspace
+
+_ATTEMPTS: Final = 20
+
+_PAUSE: Final = 60.0  # seconds that a stream waits for a repair at most
+
+_LOOK: Final = 0.05  # seconds between two looks whether it is done
+
+_T = TypeVar("_T")
 
 MoreChanges = Callable[[Committed], Changes]
 """What else a commit changes, by its result."""
@@ -207,6 +215,68 @@ class PartitionWriter:
         self.store.commit(changes, self.unmoved())
         if self.corrections is not None:
             self._state = replace(self.state, changes=self.corrections.after(changes))
+
+    def repair(self, step: Callable[[], _T]) -> _T:
+        """Do a step of a repair, which commits what it makes of the state, next to the process that
+        commits the stream. Where that was first, the step is done again while the stream waits.
+
+        Raises:
+            FencedError: the stream was committed in the middle of each attempt.
+        """
+        for left in reversed(range(_ATTEMPTS)):
+            began = clock.stopwatch()
+            try:
+                done = step()
+            except LostError:
+                raise
+            except FencedError:
+                if not left:
+                    raise
+                # the next attempt also reads the state, and the machine may be busier
+                self._pause(min(1.0 + 4 * (clock.stopwatch() - began), _PAUSE))
+            else:
+                break
+        if self.progress.paused:
+            self._pause(0.0)
+        return done
+
+    def _pause(self, seconds: float) -> None:
+        """Have the process that commits the stream wait so long at most, and read the state; with
+        0.0, have it go on.
+        """
+        paused = clock.now_micros() + int(seconds * 1e6) if seconds else 0
+        for left in reversed(range(_ATTEMPTS)):
+            (encoded,) = self.store.get([self.progress_key])
+            if encoded is None:
+                break  # the stream was not committed yet
+            progress = msgspec.structs.replace(read_progress(encoded), paused=paused)
+            try:
+                self.store.commit(
+                    {self.progress_key: msgspec.msgpack.encode(progress)},
+                    {self.progress_key: encoded},
+                )
+            except LostError:
+                raise
+            except FencedError:
+                if not left:
+                    raise
+            else:
+                break
+        self.load()
+
+    def wait_for_repair(self) -> None:
+        """Wait while the stream is paused, and read the state that the repair has left.
+
+        Raises:
+            FencedError: the partition was given to another process, or ingestion is to end.
+        """
+        while self.progress.paused > clock.now_micros():
+            progress = self.progress
+            while (rest := progress.paused - clock.now_micros()) > 0:
+                self.abandoned.wait(min(rest / 1e6, _LOOK))
+                self.check_mine()
+                progress = read_progress(self.store.get([self.progress_key])[0])
+            self.load()
 
     def retire(self, names: Collection[str]) -> None:
         """Have commits no longer maintain some views, by tiles fingerprint, and say so; their
@@ -499,6 +569,7 @@ def _progress(records: SortedRecords, known_by: int, gap: int) -> Progress:
         ),
         lost=max(old.lost, gap),
         gap=gap,
+        paused=0,
     )
 
 

@@ -1,20 +1,20 @@
 """Fill the records of some keys: they are made again of the past, while the stream goes on.
 
 Each commit expects the progress of the source and the records as they were read. Where the stream
-was committed meanwhile, its new events are added from the archive, and the commit is tried again:
-each try reads less than the one before.
+was committed meanwhile, it is paused, its new events are added from the archive, and the commit is
+tried again: each try reads less than the one before.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 import polars as pl
 
-from headwater.errors import FencedError, LostError
 from headwater.events.read_events import TIME
 from headwater.ingestion.commit import PartitionWriter
 from headwater.ingestion.past_events import FillParts, Logs, Past, stream_start
@@ -30,8 +30,6 @@ from headwater.stores import Changes, keyspace
 _KEYS: Final = 100_000  # of one reading of the past
 
 _FILLED_AT_ONCE: Final = 10_000  # of one commit
-
-_ATTEMPTS: Final = 20
 
 
 def fill_keys(
@@ -69,23 +67,11 @@ class _Sections:
         """Make them, and write them."""
         keys = list(self.sections)
         for first in range(0, len(keys), _FILLED_AT_ONCE):
-            self._write(keys[first : first + _FILLED_AT_ONCE])
+            self.writer.repair(partial(self._write, keys[first : first + _FILLED_AT_ONCE]))
 
     def _write(self, keys: Sequence[bytes]) -> None:
-        for _ in range(_ATTEMPTS):
-            self._catch_up()
-            try:
-                self._commit(keys)
-            except LostError:
-                raise
-            except FencedError:
-                self.writer.load()
-                continue
-            return
-        raise FencedError(
-            f"the stream of source {self.writer.source.name!r} is written too often to be filled; "
-            "stop `headwater ingest`, and run the same command again"
-        )
+        self._catch_up()
+        self._commit(keys)
 
     def _catch_up(self) -> None:
         """Add the events accepted since. Images take back earlier images, so their sections are

@@ -513,6 +513,7 @@ class SourceIngestor:
             if before is not None:
                 before.check_mine()
             self._filling[name] = writer
+        writer.wait_for_repair()
         return writer
 
     def _has_changed(self, writer: PartitionWriter) -> bool:

@@ -3,7 +3,7 @@ rows that wait for their files.
 
 Records by the key are removed, and those by other keys that counted its events are filled again.
 Each commit expects the progress of the partition and changes it: a writer that runs elsewhere is
-fenced by it, reads what the store holds, and goes on.
+fenced by it, reads what the store holds, and goes on. Where it was faster, it is paused meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.errors import FencedError, LostError
 from headwater.events.read_events import IDENT
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, Roller
 from headwater.ingestion.change_state import tokens_of
@@ -51,7 +50,6 @@ from headwater.state.view_state import FAR, ViewTiles, progresses, read_part
 from headwater.stores import OnlineStore, keyspace
 
 _BYTES = 1 << 26  # of one commit
-_ATTEMPTS = 20  # each finds again what to remove
 
 
 @dataclass(frozen=True)
@@ -106,21 +104,14 @@ class StreamState:
         return _together(records, self._settle(self._others))
 
     def _settle(self, find: Callable[[], StreamMatches]) -> StreamMatches:
-        """Find, and write the changes; again, where the writer of the partition was first."""
-        for _ in range(_ATTEMPTS):
-            try:
-                matches = find()
-                self._commit(matches)
-            except LostError:
-                raise
-            except FencedError:
-                self.writer.load()
-                continue
+        """Find, and write the changes."""
+
+        def step() -> StreamMatches:
+            matches = find()
+            self._commit(matches)
             return matches
-        raise FencedError(
-            f"the stream of source {self.writer.source.name!r} is written too often to be erased "
-            "from; stop `headwater ingest`"
-        )
+
+        return self.writer.repair(step)
 
     def _commit(self, matches: StreamMatches) -> None:
         """Write the changes in their order, some at a time, each time with the progress, so that

@@ -183,6 +183,8 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     gap: by when events have happened that were lost before they were read, microseconds; 0 where
     none were. Every view lacks them. growth: by when events have happened that may count twice,
     since the stream has more partitions than before; 0 where they count once.
+    paused: until when the process that commits the stream waits for a repair, microseconds; 0 where
+    it need not.
     """
 
     sequence: int = 0
@@ -197,6 +199,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     lost: int = 0
     gap: int = 0
     growth: int = 0
+    paused: int = 0
 
     @property
     def doubtful(self) -> int:
