@@ -14,7 +14,7 @@ from headwater.cli.command import Arguments, Command
 from headwater.cli.parser import complete, parse
 from headwater.cli.screen import Ended, Screen
 from headwater.cli.signals import interruptible
-from headwater.errors import HeadwaterError, UsageError
+from headwater.errors import DefinitionError, HeadwaterError, UsageError
 from headwater.settings import completing, has_home, project_folder, share_processors
 from headwater.terminal.standard_streams import STDERR, STDOUT, open_closed
 
@@ -73,7 +73,9 @@ def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None
         if debug:
             raise
         screen.error(_message(error, command))
-        return 2 if isinstance(error, UsageError) else 1
+        # a supervisor need not start a command again that fails the same way
+        final = UsageError if supervised is None else (UsageError, DefinitionError)
+        return 2 if isinstance(error, final) else 1
     finally:
         STDOUT.finish()
         STDERR.finish()

@@ -144,7 +144,7 @@ def _supervise(args: Arguments, screen: Screen) -> None:
             specs, listener=listener, say=screen.say, timeouts=timeouts, notifier=notifier
         ).run()
     if code:
-        raise UsageError("a child process exited with a usage error; see its output above")
+        raise UsageError("a process of the service cannot start; its output above says why")
     screen.next("headwater", "status", "--project", args.project, *options.same_store(args))
 
 

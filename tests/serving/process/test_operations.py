@@ -297,10 +297,12 @@ def test_no_process_is_orphaned_when_the_supervisor_is_killed(shop):
         (["--workers", "1", "--listen", "0.0.0.0:8399"], "without tokens"),
         (["--workers", "1", "--project", "feature.py"], "features.py"),
         (["--workers", "1", "--materialize", "--memry 4GB"], "did you mean '--memory'"),
+        (["--workers", "2", "--project", "broken.py"], "broken.py:2: AttributeError"),
     ],
 )
 def test_a_wrong_call_is_not_tried_again(tmp_path, arguments, says):
     made = Operated(tmp_path)
+    (tmp_path / "broken.py").write_text("import headwater as hw\nhw.nothing\n", encoding="utf-8")
     begin = time.monotonic()
     done = made.start(*arguments)
     try:

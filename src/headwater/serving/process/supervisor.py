@@ -90,7 +90,9 @@ class Supervisor:
         self._rolling: deque[_ProcessSlot] = deque()
 
     def run(self) -> int:
-        """Run until a signal; the exit code: 0, or that of a child with a usage error."""
+        """Run until a signal; the exit code: 0, or that of a child whose command or project is
+        wrong.
+        """
         with self._signals():
             while not self._stop_signals:
                 code = self._turn()
@@ -165,7 +167,9 @@ class Supervisor:
         return [up, deaths]
 
     def _look_at(self, slot: _ProcessSlot) -> int | None:
-        """Check a slot: start or restart its child; an exit code for a usage error."""
+        """Check a slot: start or restart its child; an exit code where a restart would fail
+        the same way.
+        """
         self._look_at_next(slot)
         child, now = slot.child, clock.stopwatch()
         if child is None:
