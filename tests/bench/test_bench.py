@@ -155,6 +155,7 @@ def test_definitions_has_every_function_and_every_type_of_integer():
     assert measured >= {pl.Boolean(), pl.Date(), pl.String(), pl.Decimal(12, 2)}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_streams_are_measured_beside_a_program_of_their_own(tmp_path):
     found = _bench(tmp_path / "results.json", "--only", "tiles", "--only", "reads")

@@ -148,7 +148,7 @@ def test_it_shows_everything_whole(shop, command, columns, encoding):
         assert len(written(shown).split("\n")) <= 25
 
 
-@pytest.mark.parametrize("columns", [20, 40, 80] if FULL else [40])
+@pytest.mark.parametrize("columns", [20, 40, 80] if LONG else [40])
 @pytest.mark.parametrize(
     "command",
     [
@@ -192,7 +192,7 @@ def test_every_verb_is_here():
     )
 
 
-@pytest.mark.parametrize("columns", [40, 80] if FULL else [80])
+@pytest.mark.parametrize("columns", [40, 80] if LONG else [80])
 @pytest.mark.parametrize("command", list(SERVING) if FULL else ["ingest"])
 def test_two_signals_leave_a_usable_terminal(shop, command, columns):
     terminal = Terminal(shop, "-m", "headwater", *command.split(), columns=columns)

@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from tests.effort import FULL
+from tests.effort import FULL, LONG
 from tests.pseudo_terminal import Terminal
 
 RAW = re.compile(r"\b(Traceback|\w+Error|Exception ignored)\b")
@@ -62,6 +62,8 @@ CLOSED = {
 @pytest.mark.parametrize(
     "line",
     list(CLOSED)
+    if LONG
+    else list(CLOSED)[::2]
     if FULL
     else [
         "headwater erase --key user_id=u03 <&-",
@@ -120,7 +122,7 @@ def test_a_full_standard_error_ends_nothing(shop):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"] if FULL else ["ascii"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"] if LONG else ["ascii"])
 @pytest.mark.parametrize(
     "command",
     [

@@ -48,6 +48,7 @@ def week(tmp_path_factory):
     return folder, found
 
 
+@pytest.mark.long
 def test_what_is_served_is_what_training_computes(week):
     folder, found = week
     assert found.outcomes > 20
@@ -73,6 +74,7 @@ def test_what_is_served_is_what_training_computes(week):
     assert (folder / "experiment" / "query.sql").is_file()
 
 
+@pytest.mark.long
 def test_the_experiment_has_the_recommended_level_as_an_arm(week):
     folder, found = week
     assert (
@@ -82,6 +84,7 @@ def test_the_experiment_has_the_recommended_level_as_an_arm(week):
     assert kept().verdict in (folder / "experiment.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_the_console_that_the_demo_ends_with_shows_what_was_measured(week):
     folder, found = week
     with socket.create_server(("127.0.0.1", 0)) as free:

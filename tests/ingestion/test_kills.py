@@ -32,6 +32,7 @@ def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["ministack", "moto_and_postgres"], indirect=True)
 def test_on_dynamodb_lines_of_a_file_count_once(world, tmp_path, report):
@@ -48,6 +49,7 @@ def test_on_dynamodb_lines_of_a_file_count_once(world, tmp_path, report):
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_while_the_archive_is_rolled_into_files(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)', script=SMALL_FILES)
@@ -61,6 +63,7 @@ def test_killed_while_the_archive_is_rolled_into_files(world, tmp_path, kills, r
     report(f"{kills // 2} kills, {files:,} files of an archive, {len(here.good):,} rows: exact")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_rows_that_the_filter_leaves_out_are_kept_once(world, tmp_path, kills, report):
     """As the archive is; and nothing of them is in the archive or counted."""

@@ -134,6 +134,7 @@ class Corrected(World):
         return dict(zip(names(), found, strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_changes_count_once(url, tmp_path, kills, report):
     here = Corrected(tmp_path, url)

@@ -47,8 +47,8 @@ def test_a_disk_that_takes_no_more(tmp_path, world_at):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["archive", "dead_letters", "filtered"])
-def test_an_archive_that_cannot_be_written(what, world, tmp_path):
-    here = world(FILE, ", filter=pl.col('n') % 10 != 3")
+def test_an_archive_that_cannot_be_written(what, world_at, tmp_path):
+    here = world_at(f"lmdb:{tmp_path / 'online'}", FILE, ", filter=pl.col('n') % 10 != 3")
     write(here, 2_000)
     (tmp_path / ".headwater").mkdir()
     (tmp_path / ".headwater" / what).write_text("in the way")

@@ -41,6 +41,7 @@ def test_a_view_that_comes_later_has_the_past_of_every_partition(world, tmp_path
     assert here.found("more") == here.expected()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_while_a_view_is_filled(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)')
@@ -68,7 +69,10 @@ def test_killed_while_a_view_is_filled(world, tmp_path, kills, report):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ids", [True, False], ids=["ids", "no ids"])
+@pytest.mark.parametrize(
+    "ids",
+    [pytest.param(True, id="ids"), pytest.param(False, id="no ids", marks=pytest.mark.long)],
+)
 def test_history_and_stream_that_overlap(world, tmp_path, ids):
     more = ', history=hw.parquet("past.parquet")' + (', id_field="n"' if ids else "")
     here = world('hw.appended("log-*.ndjson", schema=schema)', more)
@@ -95,6 +99,7 @@ def test_history_and_stream_that_overlap(world, tmp_path, ids):
     assert here.found() == here.expected()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_stop_loses_nothing(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)')

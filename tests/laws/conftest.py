@@ -53,6 +53,12 @@ _LONG_THERE = {
 }
 """Laws that are for `make trust` on some servers."""
 
+_LONG_TESTS_THERE = {
+    ("postgres", "test_pushed_events_go_to_the_one_that_writes"),
+    ("postgres", "test_one_whose_clock_is_wrong_lets_another_one_write"),
+    ("postgres", "test_old_values_are_served_as_incomplete_while_a_view_is_repaired"),
+}
+
 _ONLY_LONG = ("test_faults_of_", "test_rewind.py", "test_fill.py")
 """Laws that try every fault: on servers they are for `make trust`, but those of a commit."""
 
@@ -61,7 +67,10 @@ _ONLY_LONG = ("test_faults_of_", "test_rewind.py", "test_fill.py")
 def pytest_collection_modifyitems(items):
     for item in items:
         place = getattr(item, "callspec", None) and item.callspec.params.get("places")
-        if (place, item.path.name) in _LONG_THERE:
+        if (place, item.path.name) in _LONG_THERE or (
+            place,
+            item.originalname,
+        ) in _LONG_TESTS_THERE:
             item.add_marker("long")
         if (
             place in _SERVERS

@@ -140,6 +140,7 @@ def shop(tmp_path):
         child.wait()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_kills(shop):
     begun, store = time.monotonic(), started(shop.folder / "models")

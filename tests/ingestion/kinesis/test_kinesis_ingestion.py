@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.effort import FULL
+from tests.effort import LONG
 from tests.ingestion.world import World
 from tests.stores.durable_stores import durable_store
 
@@ -17,12 +17,12 @@ IDS = ', id_field="n", id_horizon="1h"'
     params=[
         ("moto", "lmdb"),
         ("ministack", "redis"),
-        *([("moto", "redis"), ("ministack", "lmdb")] if FULL else []),
+        *([("moto", "redis"), ("ministack", "lmdb")] if LONG else []),
     ],
     ids="-".join,
 )
 def emulator_and_store(request):
-    """In the short form each emulator and each store once."""
+    """Each emulator and each store once, but in the longest form."""
     return request.param
 
 

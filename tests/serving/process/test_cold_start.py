@@ -66,6 +66,7 @@ def folder(tmp_path_factory):
     return made
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_first_requests_of_a_cold_service_answer_within_the_timeout(folder, tmp_path):
     port = free_port()
