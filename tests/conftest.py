@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import services
+from tests import kernels_once, services
 from tests.alone import turn
 from tests.effort import (
     CLUSTER,
@@ -167,10 +167,15 @@ _STARTED = time.monotonic()
 
 
 def pytest_configure(config):
-    if hasattr(config, "workerinput"):
-        from tests.kernels_once import share_compilation  # numba is for workers alone
+    if hasattr(config, "workerinput"):  # numba is for workers alone
+        kernels_once.share_compilation(config.rootpath / "build" / "tests.kernels")
+    else:
+        kernels_once.take_compiled(config.rootpath)
 
-        share_compilation(config.rootpath / "build" / "tests.kernels")
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        kernels_once.keep_compiled(config.rootpath)
 
 
 @pytest.hookimpl(wrapper=True)

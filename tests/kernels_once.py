@@ -1,12 +1,62 @@
-"""The workers of one run compile each kernel once: who comes second waits for the first, and loads
-what it compiled.
+"""A machine compiles each kernel once: runs of the tests take what earlier ones have compiled, of
+the same sources and the same numba; and of the workers of one run, who comes second waits for the
+first, and loads what it compiled.
+
+numba keeps what it compiled beside the sources.
 """
 
 import fcntl
 import hashlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
 
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.dispatcher import Dispatcher
+
+def take_compiled(root):
+    """Put what earlier runs on this machine have compiled beside the sources, where there is less."""
+    kept = _kept(root)
+    if _number(kept) > _number(root / "src"):
+        for path in kept.rglob("*.nb[ic]"):
+            caches = root / path.relative_to(kept).parent / "__pycache__"
+            caches.mkdir(exist_ok=True)
+            shutil.copy(path, caches)
+
+
+def keep_compiled(root):
+    """Keep what is compiled for later runs, where it is more than was kept."""
+    kept = _kept(root)
+    if _number(root / "src") <= _number(kept):
+        return
+    kept.parent.mkdir(mode=0o700, exist_ok=True)
+    if kept.parent.is_symlink() or kept.parent.stat().st_uid != os.getuid():
+        return  # somebody else's
+    made = Path(tempfile.mkdtemp(dir=kept.parent))
+    for path in root.glob("src/**/*.nb[ic]"):
+        folder = made / "made" / path.parents[1].relative_to(root)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder)
+    if kept.exists():
+        kept.rename(made / "before")
+    (made / "made").rename(kept)
+    shutil.rmtree(made)
+
+
+def _number(folder):
+    return sum(1 for _ in folder.rglob("*.nb[ic]"))
+
+
+def _kept(root):
+    """Where compiled kernels of these sources are kept."""
+    digest = hashlib.sha256()
+    for source in sorted(root.glob("src/**/*.py")):  # numba does not look at what a kernel calls
+        digest.update(f"{source.relative_to(root)}\n".encode() + source.read_bytes())
+    made_by = f"numba{version('numba')}-{sys.implementation.cache_tag}-{platform.machine()}"
+    folder = Path(tempfile.gettempdir(), f"headwater-kernels-{os.getuid()}")
+    return folder / f"{made_by}-{digest.hexdigest()[:16]}"
 
 
 def share_compilation(folder):
@@ -16,6 +66,9 @@ def share_compilation(folder):
     A function is compiled while those that call it are, and never the other way round, so no two
     processes wait for each other.
     """
+    from numba.core.compiler_lock import global_compiler_lock
+    from numba.core.dispatcher import Dispatcher
+
     folder.mkdir(parents=True, exist_ok=True)
     compiled, held = Dispatcher.compile, set()
 

@@ -11,7 +11,14 @@ import pytest
 
 SHARED_BY_ALL = [
     Path(__file__).resolve().parents[0] / name
-    for name in ("alone.py", "conftest.py", "effort.py", "figures.py", "services.py")
+    for name in (
+        "alone.py",
+        "conftest.py",
+        "effort.py",
+        "figures.py",
+        "kernels_once.py",
+        "services.py",
+    )
 ]
 
 TESTS = """

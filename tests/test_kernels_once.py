@@ -1,9 +1,14 @@
-"""Workers that need one kernel at the same time compile it once."""
+"""Workers that need one kernel at the same time compile it once, and a later checkout of the same
+sources takes it.
+"""
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from textwrap import dedent
+
+from tests.kernels_once import keep_compiled, take_compiled
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,3 +60,23 @@ def test_two_workers_compile_a_kernel_once(tmp_path):
     assert [
         sum(int(missed) for missed in column) for column in list(zip(*answers, strict=True))[1:]
     ] == [1, 1]
+
+
+def missed(root):
+    """How often the kernels of a checkout were compiled by a process that calls one."""
+    code = "import loops; loops.outer(3); print(sum(loops.outer.stats.cache_misses.values()))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=root / "src", capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def test_another_checkout_takes_what_was_compiled_of_the_same_sources(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    compiled = []
+    for name, text in (("first", LOOPS), ("second", LOOPS), ("changed", LOOPS + "# more\n")):
+        (tmp_path / name / "src").mkdir(parents=True)
+        (tmp_path / name / "src" / "loops.py").write_text(text, encoding="utf-8")
+        take_compiled(tmp_path / name)
+        compiled.append(missed(tmp_path / name))
+        keep_compiled(tmp_path / name)
+    assert compiled == [1, 0, 1]
