@@ -12,6 +12,7 @@ import pytest
 import headwater as hw
 import headwater_spark
 from headwater.errors import UsageError
+from tests.laws import shop, test_erasure
 from tests.laws.streams import TIME, project
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -137,3 +138,14 @@ def test_batches_are_committed_where_the_store_is_named(tmp_path):
         headwater_spark.commit_batches(made, "visit", store=url, allow_unapplied=True)
     with pytest.raises(UsageError, match="URL"):
         headwater_spark.commit_batches(made, "visits", store=tmp_path, allow_unapplied=True)
+
+
+@pytest.mark.services
+@pytest.mark.filterwarnings(
+    "ignore::headwater.errors.HeadwaterWarning", "ignore:PySpark does not yet fully support pandas"
+)
+@pytest.mark.parametrize("rules", test_erasure.TABLES.values(), ids=test_erasure.TABLES)
+def test_jobs_on_spark_leave_out_an_erased_key(session, tmp_path, monkeypatch, rules):
+    place = shop.Place(tmp_path, f"lmdb:{tmp_path}/store?size=64MB")
+    resources = hw.Resources(engine=headwater_spark.spark(session))
+    test_erasure.check_jobs(place, monkeypatch, resources, rules)
