@@ -270,12 +270,15 @@ class PartitionWriter:
         Raises:
             FencedError: the partition was given to another process, or ingestion is to end.
         """
-        while self.progress.paused > clock.now_micros():
-            progress = self.progress
-            while (rest := progress.paused - clock.now_micros()) > 0:
-                self.abandoned.wait(min(rest / 1e6, _LOOK))
-                self.check_mine()
-                progress = read_progress(self.store.get([self.progress_key])[0])
+        progress, since = self.progress, clock.stopwatch()
+        # whatever the clock of the other machine says
+        while progress.paused > clock.now_micros() and clock.stopwatch() - since < _PAUSE:
+            self.abandoned.wait(_LOOK)
+            self.check_mine()
+            before, progress = progress, read_progress(self.store.get([self.progress_key])[0])
+            if progress != before:
+                since = clock.stopwatch()
+        if progress != self.progress:
             self.load()
 
     def retire(self, names: Collection[str]) -> None:
