@@ -6,7 +6,7 @@ import gc
 import itertools
 import os
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
 
@@ -110,6 +110,21 @@ def cluster_url(tmp_path_factory):
         return
     with clustered(tmp_path_factory.mktemp("cluster")) as servers:
         yield f"redis+cluster://127.0.0.1:{servers[0].port}"
+
+
+@pytest.fixture(scope="session")
+def sentinel_url(tmp_path_factory):
+    """A primary with a replica, that a Sentinel names; a slow machine is no failure of it."""
+    from tests.stores.servers import SentinelServer, Server
+
+    folder = tmp_path_factory.mktemp("sentinel")
+    with ExitStack() as stack:
+        primary = stack.enter_context(closing(Server(folder / "primary")))
+        stack.enter_context(closing(primary.replica(folder / "replica")))
+        patient = "sentinel down-after-milliseconds shop 600000"
+        sentinel = SentinelServer(folder / "sentinel", "shop", primary, patient)
+        stack.enter_context(closing(sentinel))
+        yield f"redis+sentinel://127.0.0.1:{sentinel.port}/shop"
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ STARTED_BY = {
     "redis_url": "Redis",
     "s3": "S3",
     "sail": "Spark",
+    "sentinel_url": "Redis",
     "valkey_url": "Redis",
 }
 """Fixtures that start one."""

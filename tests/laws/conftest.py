@@ -7,10 +7,16 @@ import os
 import httpx
 import pytest
 
+from tests.effort import LONG
 from tests.laws.shop import Place
 
 _NUMBERS = itertools.count()
-_SERVERS = {"redis": "redis_url", "postgres": "postgres_url", "cluster": "cluster_url"}
+_SERVERS = {
+    "redis": "redis_url",
+    "postgres": "postgres_url",
+    "cluster": "cluster_url",
+    "sentinel": "sentinel_url",
+}
 _ON_A_CLUSTER = ("test_erasure.py", "test_faults_of_an_erasure.py")
 """Files of laws that are tried on a Redis cluster too."""
 
@@ -20,7 +26,7 @@ def pytest_generate_tests(metafunc):
     if "places" not in metafunc.fixturenames or any(mark.args[0] == "places" for mark in marks):
         return
     on_a_cluster = metafunc.definition.path.name in _ON_A_CLUSTER
-    servers = [name for name in _SERVERS if on_a_cluster or name != "cluster"]
+    servers = ["redis", "postgres"] + on_a_cluster * ["cluster"] + LONG * ["sentinel"]
     marked = [pytest.param(name, marks=pytest.mark.services) for name in servers]
     metafunc.parametrize("places", ["lmdb", *marked], indirect=True)
 
