@@ -63,6 +63,8 @@ _LONG_TESTS_THERE = {
     ("postgres", "test_pushed_events_go_to_the_one_that_writes"),
     ("postgres", "test_one_whose_clock_is_wrong_lets_another_one_write"),
     ("postgres", "test_old_values_are_served_as_incomplete_while_a_view_is_repaired"),
+    ("redis", "test_old_values_are_served_as_incomplete_while_a_view_is_repaired"),
+    ("redis", "test_ingestion_makes_a_generation_in_parts"),
 }
 
 _ONLY_LONG = ("test_faults_of_", "test_rewind.py", "test_fill.py")
