@@ -127,3 +127,74 @@ def test_a_filter_leaves_the_rows_of_a_frame(visits, condition):
     )
     assert_frame_equal(in_database, in_memory)
     assert in_memory["v__count_lifetime"].n_unique() > 1
+
+
+ARRAYS = pl.DataFrame(
+    {
+        "user": ["ann", "bob", "ann", "ann"],
+        "at": [NOON - timedelta(minutes=n) for n in range(1, 5)],
+        "prices": [[1.25, 2.5], [], None, [10.0, None]],
+        "ids": [
+            ["6ba7b810-9dad-11d1-80b4-00c04fd430c8"],
+            None,
+            ["00000000-0000-0000-0000-00000000000a", "6ba7b814-9dad-11d1-80b4-00c04fd430c8"],
+            [],
+        ],
+    },
+    schema_overrides={"prices": pl.List(pl.Float64), "ids": pl.List(pl.String)},
+)
+
+
+@pytest.fixture
+def arrays(request):
+    """The URL of a PostgreSQL whose table `baskets` has the rows of ARRAYS, and lists of what no
+    column can have.
+    """
+    pytest.importorskip("adbc_driver_postgresql", reason="needs the extra sql")
+    psycopg = pytest.importorskip("psycopg")
+    url = request.getfixturevalue("postgres_url")
+    declared = '"user" text, at timestamptz, prices numeric(8,2)[], ids uuid[], hosts inet[]'
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS baskets")
+        connection.execute(f"CREATE TABLE baskets ({declared})")
+        with closing(connection.cursor()) as cursor:
+            cursor.executemany(
+                "INSERT INTO baskets VALUES (%s, %s, %s, %s::uuid[], ARRAY[inet '10.0.0.1'])",
+                ARRAYS.rows(),
+            )
+    yield url
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE baskets")
+
+
+def of_arrays(table, *more):
+    source = hw.Source(
+        "baskets",
+        history=table,
+        timestamp_field="at",
+        select=[
+            "user",
+            pl.col("prices").list.sum().cast(pl.Float64).alias("paid"),
+            pl.col("ids").list.last().alias("item"),
+            *more,
+        ],
+    )
+    view = hw.FeatureView(
+        "v",
+        source=source,
+        keys=["user"],
+        windows=["1h"],
+        features=[hw.count(), hw.sum("paid"), hw.last("item"), *(hw.sum("hosts") for _ in more)],
+        freshness=hw.on_request(),
+    )
+    return hw.get_historical_features(
+        view, pl.DataFrame({"user": ["ann", "bob"], "timestamp": [NOON] * 2})
+    )
+
+
+@pytest.mark.services
+def test_arrays_are_lists_of_what_they_hold(arrays):
+    table = hw.sql("baskets", url=arrays)
+    assert_frame_equal(of_arrays(table), of_arrays(ARRAYS))
+    with pytest.raises(hw.errors.DataError, match=r"hosts.*inet"):
+        of_arrays(table, pl.col("hosts").list.len())
