@@ -24,6 +24,7 @@ def shop(tmp_path):
         made.stop()
 
 
+@pytest.mark.slow
 def test_every_worker_is_replaced_once_and_ingestion_goes_on(shop):
     workers, seen = set(shop.children(" serve ")), set()
     others = set(shop.children()) - workers
