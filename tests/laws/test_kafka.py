@@ -3,6 +3,7 @@ records that are gone.
 """
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -26,11 +27,17 @@ class Counted:
     sum.
     """
 
-    def __init__(self, broker, folder, *, partitions=2, **given):
+    def __init__(self, broker, folder, *, partitions=2, url=None, id_field=None, **given):
         self.broker, self.folder, self.sent = broker, folder, 0
         self.topic = broker.topic(partitions=partitions)
         stream = hw.kafka(self.topic, servers=broker.servers, schema=SCHEMA, **given)
-        source = hw.Source("visits", stream=stream, timestamp_field="at", select=["user", "n"])
+        source = hw.Source(
+            "visits",
+            stream=stream,
+            timestamp_field="at",
+            select=["user", "n"],
+            id_field=id_field,
+        )
         self.view = hw.FeatureView(
             "user",
             source=source,
@@ -40,7 +47,7 @@ class Counted:
             freshness=hw.streaming("2s"),
             on_incomplete="value",
         )
-        self.url = f"lmdb:{folder}/store?size=64MB"
+        self.url = url or f"lmdb:{folder}/store?size=64MB"
 
     def send(self, count, partition=0):
         """Write records; their numbers."""
@@ -65,14 +72,18 @@ class Counted:
 
     def counted(self):
         """Which records counted; each once."""
-        with closing(hw.operations.open_store(self.url, readonly=True)) as store:
-            row = hw.get_online_features(
-                self.view, pl.DataFrame({"user": ["a"]}), store=store, details=True
-            ).row(0, named=True)
+        row = self.served()
         total = row["user__sum_n_7d"] or 0
         found = {n for n in range(62) if total >> n & 1}
         assert len(found) == row["user__count_7d"]
         return found
+
+    def served(self):
+        """The values of the one key, and what is said of them."""
+        with closing(hw.operations.open_store(self.url, readonly=True)) as store:
+            return hw.get_online_features(
+                self.view, pl.DataFrame({"user": ["a"]}), store=store, details=True
+            ).row(0, named=True)
 
 
 @pytest.fixture
@@ -98,6 +109,24 @@ def test_reading_begins_where_it_is_told_and_goes_on_where_it_ended(broker, home
     for _ in range(2):
         here.ingest()
         assert here.counted() == expected
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(("store", "id_field"), [("lmdb", "n"), ("redis", None), ("redis", "n")])
+def test_a_topic_that_grows_leaves_views_whole_where_no_copy_can_count(
+    broker, home, store, id_field, request
+):
+    """One writer knows the ids of all partitions; events without ids are no copies of another."""
+    server = request.getfixturevalue("redis_url") if store == "redis" else None
+    url = server and f"{server}?prefix=grown{os.getpid()}{id_field}"
+    here = Counted(broker, home, url=url, id_field=id_field)
+    expected = here.send(3, 0) | here.send(2, 1)
+    here.ingest()
+    here.broker.grow(here.topic, 3)
+    expected |= here.send(2, 2) | here.send(1, 0)
+    here.ingest()
+    assert here.counted() == expected
+    assert here.served()["user__count_7d__incomplete"] is False
 
 
 @pytest.mark.services
