@@ -308,14 +308,23 @@ def counted_of_images(place, *more):
     return {n for n, count in enumerate(served[f"{view.name}__count_30d"].to_list()) if count}
 
 
+def dropped_later(place):
+    """The bytes of the store's notes when the images of events are dropped; each as many."""
+    held = shop.contents(place).items()
+    return sum(len(value) for key, value in held if key.startswith(b"e"))
+
+
 def test_an_event_that_had_the_key_in_any_image_is_left_out(of_images):
     place = of_images
     everyone = set(range(HISTORY + 2))
     assert counted_of_images(place) == everyone
     erased = {0, 1, 3, HISTORY}
+    before = dropped_later(place)
     receipt = hw.operations.erase(
         changed(place)[0], {"user": ERASED}, store=place.url, data_dir=place.home
     )
+    noted = before // (len(everyone) + 2)  # for two events at two times
+    assert dropped_later(place) == noted * (len(everyone) - len(erased)) > 0
     assert receipt.left_out == ["visits"]
     assert counted_of_images(place) == everyone - erased
     shop.ingest(faults.Watch(), place, changed(place, later)[0])

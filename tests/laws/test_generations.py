@@ -465,12 +465,15 @@ def test_a_reader_goes_on_while_an_incomplete_view_is_repaired(places):
 
 @pytest.mark.parametrize("times", [3])
 def test_a_view_is_filled_again_any_number_of_times(places, times):
-    place, sizes = prepared(places), []
+    place, sizes, generations = prepared(places), [], []
     for _ in range(times):
         assert filled(faults.Watch(), place) == {"spent": EVENTS}
         assert served(place) == NEW
         sizes.append(size(place))
+        noted = [value for key, value in shop.contents(place).items() if key.startswith(b"g")]
+        generations.append(list(map(len, noted)))
     assert max(sizes) <= min(sizes) + NUMBERS
+    assert generations == generations[:1] * times  # none is noted that is removed
     shop.append(place, shop.visits(EVENTS, EVENTS + 4, since=place.since))
     ingested(place)
     assert served(place) == set(range(EVENTS + 4))
