@@ -2,6 +2,7 @@
 still has it, and what it does later counts as new.
 """
 
+import dataclasses
 import json
 import shutil
 import time
@@ -306,6 +307,25 @@ def counted_of_images(place, *more):
     with shop.readable(place) as store:
         served = hw.get_online_features(view, asked, store=store, details=True)
     return {n for n, count in enumerate(served[f"{view.name}__count_30d"].to_list()) if count}
+
+
+def incomplete(source):
+    """`later`, whose values are served although it is incomplete."""
+    return dataclasses.replace(later(source), on_incomplete="value")
+
+
+def test_a_new_view_has_the_events_of_stored_images_where_the_archive_is_gone(of_images):
+    """Whose images are not erased; and says that it may lack others."""
+    place = of_images
+    hw.operations.erase(changed(place)[0], {"user": ERASED}, store=place.url, data_dir=place.home)
+    expected = set(range(HISTORY + 2)) - {0, 1, 3, HISTORY}
+    shutil.rmtree(place.home / "archive")
+    shop.ingest(faults.Watch(), place, changed(place, incomplete)[0])
+    assert counted_of_images(place, incomplete) == expected
+    view = changed(place, incomplete)[1][-1]
+    with shop.readable(place) as store:
+        read = hw.get_online_features(view, pl.DataFrame({"n": [1]}), store=store, details=True)
+    assert read["later__count_30d__incomplete"].to_list() == [True]
 
 
 def dropped_later(place):
