@@ -687,3 +687,24 @@ def test_a_column_of_a_file_has_the_type_that_holds_all_its_values(form, tmp_pat
         view_of(events, hw.sum("x"), hw.count("x")), asked_at(NOON + MINUTE)
     )
     assert got.row(0)[2:] == (605.5, 203)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("ids", [True, False], ids=["ids", "no ids"])
+def test_events_that_are_crowded_in_a_moment_are_in_order(ids, threads):
+    """Thousands within a millisecond, in no order and several at a time; and one long before."""
+    chance = random.Random(0)
+    at = [NOON - timedelta(microseconds=chance.randrange(500)) for _ in range(3_000)]
+    at[7] = NOON - timedelta(days=7)
+    names, n = [f"e{i}" for i in range(len(at))], [chance.randrange(1_000) for _ in at]
+    rules = {"select": ["k", "n"]} | ({"id_field": "id"} if ids else {})
+    source = source_of(k=[1] * len(at), id=names, n=n, at=at, rules=rules)
+    view = view_of(source, hw.count(), hw.last("n"), hw.first("n"), windows=("1h", "30d"))
+    got = hw.get_historical_features(
+        view, asked_at(NOON + MINUTE), resources=hw.Resources(threads=threads)
+    ).row(0, named=True)
+    # of one time, the larger id is later; without ids, the larger value
+    rows = sorted(zip(at, names if ids else n, n, strict=True))
+    assert (got["v__count_1h"], got["v__count_30d"]) == (len(at) - 1, len(at))
+    assert (got["v__last_n_1h"], got["v__last_n_30d"]) == (rows[-1][-1],) * 2
+    assert (got["v__first_n_1h"], got["v__first_n_30d"]) == (rows[1][-1], rows[0][-1])

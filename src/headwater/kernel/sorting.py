@@ -129,7 +129,7 @@ def _ordered(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I64, I64 
         .with_row_index("row")
         .sort("code", "t", maintain_order=True)["row"]
     )
-    return compared.cast(pl.Int64).to_numpy(), starts, None
+    return compared.cast(pl.Int64).to_numpy(writable=True), starts, None
 
 
 def _by_span(code: I64, t: I64, low: int, bits: int, keys: int, threads: int) -> tuple[I64, I64]:
