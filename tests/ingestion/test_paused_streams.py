@@ -46,7 +46,7 @@ def test_a_step_that_was_fenced_is_done_while_the_stream_waits(writers):
     assert before + 1 < repair.repair(fenced(3, repair)) / 1e6 < before + 60
     stream.load()
     assert stream.progress.paused == 0  # it may go on at once
-    with pytest.raises(FencedError):
+    with pytest.raises(FencedError, match="stop `headwater ingest`"):
         repair.repair(fenced(100, repair))
 
 

@@ -229,9 +229,12 @@ class PartitionWriter:
                 done = step()
             except LostError:
                 raise
-            except FencedError:
+            except FencedError as error:
                 if not left:
-                    raise
+                    raise FencedError(
+                        f"the stream of source {self.source.name!r} is written too often for a "
+                        "repair; stop `headwater ingest`, and run the same command again"
+                    ) from error
                 # the next attempt also reads the state, and the machine may be busier
                 self._pause(min(1.0 + 4 * (clock.stopwatch() - began), _PAUSE))
             else:
