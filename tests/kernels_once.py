@@ -19,7 +19,7 @@ from pathlib import Path
 def take_compiled(root):
     """Put what earlier runs on this machine have compiled beside the sources, where there is less."""
     kept = _kept(root)
-    if _number(kept) > _number(root / "src"):
+    if _is_ours(kept.parent) and _number(kept) > _number(root / "src"):
         for path in kept.rglob("*.nb[ic]"):
             caches = root / path.relative_to(kept).parent / "__pycache__"
             caches.mkdir(exist_ok=True)
@@ -32,8 +32,8 @@ def keep_compiled(root):
     if _number(root / "src") <= _number(kept):
         return
     kept.parent.mkdir(mode=0o700, exist_ok=True)
-    if kept.parent.is_symlink() or kept.parent.stat().st_uid != os.getuid():
-        return  # somebody else's
+    if not _is_ours(kept.parent):
+        return
     made = Path(tempfile.mkdtemp(dir=kept.parent))
     for path in root.glob("src/**/*.nb[ic]"):
         folder = made / "made" / path.parents[1].relative_to(root)
@@ -43,6 +43,14 @@ def keep_compiled(root):
         kept.rename(made / "before")
     (made / "made").rename(kept)
     shutil.rmtree(made)
+
+
+def _is_ours(folder):
+    """Whether nobody else can have put code there, which loading would run."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    there = folder.stat()
+    return there.st_uid == os.getuid() and not there.st_mode & 0o022
 
 
 def _number(folder):

@@ -80,3 +80,16 @@ def test_another_checkout_takes_what_was_compiled_of_the_same_sources(tmp_path, 
         compiled.append(missed(tmp_path / name))
         keep_compiled(tmp_path / name)
     assert compiled == [1, 0, 1]
+
+
+def test_a_folder_that_others_can_write_to_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("first", "second"):
+        (tmp_path / name / "src").mkdir(parents=True)
+        (tmp_path / name / "src" / "loops.py").write_text(LOOPS, encoding="utf-8")
+    missed(tmp_path / "first")
+    keep_compiled(tmp_path / "first")
+    (folder,) = tmp_path.glob("headwater-kernels-*")
+    folder.chmod(0o777)
+    take_compiled(tmp_path / "second")
+    assert missed(tmp_path / "second") == 1
