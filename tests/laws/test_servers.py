@@ -4,7 +4,10 @@ nothing is left as it is.
 
 import os
 import re
+import signal
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -54,6 +57,42 @@ def test_a_connection_that_is_cut_is_made_again(shopped):
         assert dict(store.scan(b"")) == held
     place.store = None
     assert shop.values(place, views) == before
+
+
+def test_a_connection_that_is_cut_while_a_call_waits_is_made_again(shopped):
+    """The server takes the call and goes away without an answer: it is asked once more."""
+    place, _, ports = shopped
+    with closing(hw.operations.open_store(place.url)) as store, ThreadPoolExecutor(1) as thread:
+        held = dict(store.scan(b""))
+        for port in ports:
+            process = int(re.search(r"process_id:(\d+)", said(port, "INFO server"))[1])
+            with socket.create_connection(("127.0.0.1", port)) as line:
+                os.kill(process, signal.SIGSTOP)
+                try:
+                    line.sendall(b"CLIENT KILL TYPE normal\r\n")  # read before what is sent later
+                    values = thread.submit(store.get, list(held))
+                    time.sleep(0.3)
+                finally:
+                    os.kill(process, signal.SIGCONT)
+                assert values.result() == list(held.values())
+                assert int(line.recv(100)[1:]) >= 1
+
+
+def test_connections_are_kept(shopped):
+    place, _, ports = shopped
+
+    def connected():
+        stats = (said(port, "INFO stats") for port in ports)
+        return sum(int(re.search(r"connections_received:(\d+)", text)[1]) for text in stats)
+
+    with closing(hw.operations.open_store(place.url)) as store:
+        held = dict(store.scan(b""))
+        store.get(list(held))
+        before = connected()
+        for _ in range(50):
+            store.get(list(held))
+        # what asks for the count connects, too
+        assert connected() - before == len(ports)
 
 
 def test_a_store_that_has_lost_nothing_is_left_as_it_is(shopped):
