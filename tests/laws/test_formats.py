@@ -11,7 +11,7 @@ import struct
 import threading
 import warnings
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fastavro
@@ -272,11 +272,12 @@ INTEGERS = {
 }
 
 
-def refused_and_read(folder, source, features, lines):
-    """Why lines are refused, and the values of the rest."""
-    (folder / "lines.jsonl").write_text(
-        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
-    )
+def refused_and_read(folder, source, features, lines, asked=None):
+    """Why lines are refused, and the values of the rest: of user a, or in a row for each that is
+    asked for.
+    """
+    written = (line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
+    (folder / "lines.jsonl").write_bytes(b"".join(line + b"\n" for line in written))
     view = hw.FeatureView(
         "v",
         source=source,
@@ -290,9 +291,9 @@ def refused_and_read(folder, source, features, lines):
         options = hw.operations.IngestOptions(allow_unapplied=True)
         hw.ingest(made, store, data_dir=folder / "home", once=True, options=options)
         with closing(hw.operations.open_store(store, readonly=True)) as opened:
-            found = hw.get_online_features(view, pl.DataFrame({"user": ["a"]}), store=opened).row(
-                0, named=True
-            )
+            users = pl.DataFrame({"user": ["a"]}) if asked is None else asked
+            found = hw.get_online_features(view, users, store=opened)
+            found = found if asked is not None else found.row(0, named=True)
         refused = hw.operations.dead_letters(
             made, source.name, store=store, data_dir=folder / "home"
         )
@@ -319,6 +320,92 @@ def test_integers_of_records_lie_in_their_type(tmp_path):
             found[f"v__count_{name}_1d"],
         ) == (low, high, 2), name
     assert len(refused) == 2 * len(INTEGERS)
+
+
+def is_text(encoded):
+    try:
+        encoded.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def characters():
+    """Each first byte of a character with the least and the greatest of the others, and one less and
+    one more.
+    """
+    return [
+        bytes([first, second, *rest])
+        for first in (0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEF, 0xF0, 0xF1, 0xF4, 0xF5)
+        for second in (0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0)
+        for rest in ((), (0x7F,), (0x80,), (0xBF,), (0x80, 0x80), (0xBF, 0xC0), (0xBF, 0xBF))
+    ]
+
+
+VALUES = {
+    "n": [
+        *("0", "-0", "01", "-1", "1.0", "1e2", "1 ", "", "9223372036854775807"),
+        *("9223372036854775808", "true", "null", "nul", '"1"', "[1]", "- 1"),
+    ],
+    "share": [
+        *("1", "-0.0", "1.5", "1.", ".5", "1e309", "0.1234567890123456789"),
+        *("9007199254740993", "1E-2", "nan", "Infinity", "null", "12.50"),
+    ],
+    "good": ["true", "false", "null", "tru", "falsey", "True", "1", '"true"'],
+    "text": [r'"\""', r'"\u00e9"', r'"\ud800"', r'"a\nb"', '"a\tb"', '"x', "null"],
+    "more": ["1", "-1.5e3", "null", '"x"', "[1, {}]", '{"a": [2]}', "tru", ""],
+    "at": [
+        *('"2024-05-01T11:00:00"', '"2024-02-30T11:00:00Z"', '"2024-05-01"', '"noon"', '""'),
+        *('"2024-05-01 11:00:00Z"', '"2024-05-01T11:00:00.123456789Z"'),
+        *('"2024-05-01T13:00:00+02:00"', '"0000-01-01T00:00:00Z"'),
+    ],
+    "day": ['"2024-02-29"', '"2023-02-29"', '"2024-2-9"', '"2024-02-29T00:00:00"', "1"],
+}
+ODD = [
+    *(f'"{name}": {value}' for name, values in VALUES.items() for value in values),
+    *('"n": 1, "n": 2', '"n": 1, "n": null', '"n": 1 , "share" :2', '"n": 1,', '"n": 1} {'),
+    *('"n": 1}x{"n": 2', '"n" 1', '"n: 1', "n: 1", ""),
+]
+"""What a record may have within its braces, sound or not."""
+
+
+def test_a_record_says_the_same_among_thousands_and_among_few(tmp_path):
+    """Large batches are read by compiled loops, and what those are not sure of otherwise."""
+    kinds = {"n": int, "share": float, "good": bool, "text": str, "day": date}
+    schema = {"user": str, "at": datetime} | kinds
+    base = b'{"user": "%d", "at": "2024-05-01T11:59:00Z", %b}'
+    within = [b'"text": "%b"' % text for text in characters()] + [odd.encode() for odd in ODD]
+    lines = [base % (n, odd) for n, odd in enumerate(within)]
+    lines += [  # the time last, and only once
+        b'{"user": "%d", "at": %b}' % (len(lines) + n, at.encode())
+        for n, at in enumerate(VALUES["at"])
+    ]
+    lines += [b'{"user": "0", "text": "' + text for text in characters()[::7]]  # ends too early
+    lines += [b"}", b",", b"[]", b"null", b"{}", b' { "user" : "x", "at":"2024-05-01T11:59:00Z" } ']
+    lines += [base % (len(lines) + n, b'"n": %d' % n) for n in range(1_000)]
+    read = {}
+    for at_once in (len(lines), 400):
+        folder = tmp_path / str(at_once)
+        folder.mkdir()
+        stream = hw.appended(folder / "lines.jsonl", schema=schema)
+        source = hw.Source("s", stream=stream, timestamp_field="at", select=["user", *kinds])
+        features = [hw.count(), hw.last("at", *kinds)]
+        for first in range(0, len(lines), at_once):
+            refused, found = refused_and_read(
+                folder,
+                source,
+                features,
+                lines[: first + at_once],
+                pl.DataFrame({"user": [*map(str, range(len(lines))), "x"]}),
+            )
+        read[at_once] = sorted(refused), found
+    refused, found = read[400]
+    assert read[len(lines)][0] == refused
+    assert read[len(lines)][1].equals(found)
+    counts = found["v__count_1d"].to_list()
+    assert counts[: len(characters())] == [int(is_text(text)) for text in characters()]
+    assert sum(counts) + len(refused) == len(lines)
+    assert counts[-1] == 1
 
 
 def test_a_column_that_nothing_reads_refuses_no_change(tmp_path):
@@ -472,6 +559,19 @@ def test_aggregates_of_kinesis(aws, tmp_path, expected, written, kind):
         ),
     )
     assert found.equals(expected)
+
+
+@pytest.mark.services
+def test_a_record_of_nothing_among_thousands_of_kinesis(aws, tmp_path):
+    """It is refused, and the others are read."""
+    stream, sent = aws.stream(1), rows(1_200)
+    payloads = [shown(row) for row in sent]
+    aws.put(stream, [aggregated([*payloads[:700], b"", *payloads[700:]])])
+    source = headwater_aws.kinesis(stream, region=aws.region, endpoint_url=aws.url, schema=SCHEMA)
+    found = served(tmp_path, source)
+    by_user = [[row["at"] for row in sent if row["user"] == user] for user in "abc"]
+    assert found["user__count_1h"].to_list() == [len(times) for times in by_user]
+    assert found["user__last_at_1h"].to_list() == [max(times) for times in by_user]
 
 
 @pytest.mark.services
