@@ -68,7 +68,7 @@ class Records:
 
     stored: TileAggregator
     strings: frozenset[str]
-    ids: bool = False
+    ids: bool
 
     @cached_property
     def columns(self) -> tuple[tuple[int, ...], ...]:
