@@ -23,10 +23,10 @@ FULL = LONG or CLUSTER or REST or os.environ.get("HEADWATER_TESTS") == "full"
 
 
 def tries(full: int) -> int:
-    """How many examples Hypothesis tries of a law: all in the longest form, a third in the full, a
+    """How many examples Hypothesis tries of a law: all in the longest form, a fifth in the full, a
     tenth in the short one, at least 5.
     """
-    return full if LONG else min(full, max(5, full // 3 if FULL else full // 10))
+    return full if LONG else min(full, max(5, full // 5 if FULL else full // 10))
 
 
 IN_CLUSTERS = ("tests/cluster/", "tests/engine/spark/", "tests/ingestion/kinesis/")

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from textwrap import dedent
 
+import pytest
+
 from tests.kernels_once import keep_compiled, take_compiled
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,6 +72,7 @@ def missed(root):
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_another_checkout_takes_what_was_compiled_of_the_same_sources(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     compiled = []
@@ -82,6 +85,7 @@ def test_another_checkout_takes_what_was_compiled_of_the_same_sources(tmp_path, 
     assert compiled == [1, 0, 1]
 
 
+@pytest.mark.slow
 def test_a_folder_that_others_can_write_to_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in ("first", "second"):

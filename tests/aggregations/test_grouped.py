@@ -57,6 +57,7 @@ def test_the_latest_categories_are_kept_with_all_their_events_the_latest_last(
     assert list(found.items()) == list(answer.items())
 
 
+@pytest.mark.slow
 def test_an_evicted_category_returns_with_all_it_ever_had(planted):
     events = spent(("a", 1), ("b", 2), ("c", 4), ("a", 8))
     answers = planted(hw.sum("whole").by("word", max_keys=2), events, [-SECOND, 0])

@@ -141,7 +141,7 @@ def until_it_answers(folder, url, *command):
 @pytest.mark.parametrize(
     "shape",
     [
-        pytest.param(shape, marks=() if n % 4 == 1 else pytest.mark.long)
+        pytest.param(shape, marks=() if n % 8 == 1 else pytest.mark.long)
         for n, shape in enumerate(SHAPES)
     ],
 )

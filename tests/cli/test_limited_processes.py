@@ -116,9 +116,10 @@ def test_reading_needs_no_right_to_write(read_only, command):
 @pytest.mark.parametrize(
     ("command", "place"),
     [
-        (
+        pytest.param(
             ["models", "promote", "1"],
             r"models/churn/as defined/\.lock: Permission denied\. Give this user the right to read and write",
+            marks=pytest.mark.slow,
         ),
         (
             ["dataset", "--output", "/dev/null/rows.parquet"],
@@ -221,7 +222,8 @@ def test_little_memory_is_named_as_the_cause(project):
 @pytest.mark.parametrize(
     "command",
     [
-        *(pytest.param([verb], marks=pytest.mark.slow) for verb in ("train", "doctor")),
+        pytest.param(["train"], marks=pytest.mark.slow),
+        pytest.param(["doctor"], marks=pytest.mark.long),
         ["status", "--help"],
     ],
 )

@@ -121,9 +121,14 @@ print("equal:", values.equals(still))
             "the progress bar ended with TypeError",
         ),
         ("warnings.simplefilter('error')\ndef fails(*_): raise KeyError(4)", "progress=fails", ""),
-        ("sys.stderr = None", "progress=None", ""),
-        ("sys.stderr = open('/dev/full', 'w')", "progress=True", ""),
-        ("sys.stderr.close()", "progress=True", ""),
+        *(
+            pytest.param(body, shown, "", marks=pytest.mark.slow)
+            for body, shown in (
+                ("sys.stderr = None", "progress=None"),
+                ("sys.stderr = open('/dev/full', 'w')", "progress=True"),
+                ("sys.stderr.close()", "progress=True"),
+            )
+        ),
     ],
     ids=[
         "four threads",

@@ -23,7 +23,7 @@ _ON_A_CLUSTER = ("test_erasure.py", "test_faults_of_an_erasure.py")
 
 def pytest_generate_tests(metafunc):
     marks = metafunc.definition.iter_markers("parametrize")
-    if "places" not in metafunc.fixturenames or any(mark.args[0] == "places" for mark in marks):
+    if "places" not in metafunc.fixturenames or any("places" in mark.args[0] for mark in marks):
         return
     on_a_cluster = metafunc.definition.path.name in _ON_A_CLUSTER
     servers = ["redis", "postgres"] + on_a_cluster * ["cluster"] + LONG * ["sentinel"]
@@ -65,6 +65,10 @@ _LONG_TESTS_THERE = {
     ("postgres", "test_old_values_are_served_as_incomplete_while_a_view_is_repaired"),
     ("redis", "test_old_values_are_served_as_incomplete_while_a_view_is_repaired"),
     ("redis", "test_ingestion_makes_a_generation_in_parts"),
+    ("postgres", "test_one_that_stands_by_goes_on_for_one_that_was_killed"),
+    ("postgres", "test_one_that_was_stopped_for_a_while_writes_no_more"),
+    ("redis", "test_a_view_that_needs_more_is_filled_while_events_are_taken_back"),
+    ("redis", "test_an_erasure_counts_the_records_of_all_generations_once"),
 }
 
 _ONLY_LONG = ("test_faults_of_", "test_rewind.py", "test_fill.py")

@@ -34,6 +34,8 @@ SERVERS = [
         for name in ("postgres", "cluster")
     ),
 ]
+QUICK = [("lmdb", "corrected"), ("redis", "events")]
+"""Stores and sources of the full form; the others are of the long one."""
 
 pytestmark = pytest.mark.slow
 
@@ -224,11 +226,21 @@ def prepared(place, make):
     return here
 
 
-@pytest.mark.parametrize("make", ["events", "corrected"])
 @pytest.mark.parametrize(
-    "places",
-    ["lmdb", *SERVERS],
-    indirect=True,
+    ("places", "make"),
+    [
+        pytest.param(
+            place,
+            make,
+            marks=[
+                *([pytest.mark.services] if place != "lmdb" else []),
+                *([] if (place, make) in QUICK else [pytest.mark.long]),
+            ],
+        )
+        for place in ("lmdb", "redis", "postgres", "cluster")
+        for make in ("events", "corrected")
+    ],
+    indirect=["places"],
 )
 def test_ingestion_is_stopped_while_a_view_is_filled_again(places, make):
     """And while readers go over to the new generation: it goes on each time, and the stream too."""

@@ -25,10 +25,10 @@ BLOCK = 25  # worlds of one test
 
 
 def seeds(short: int) -> list[range]:
-    """Blocks of seeds, the same ones in each run; nine times as many in the full form, and
+    """Blocks of seeds, the same ones in each run; six times as many in the full form, and
     three times as many where mutants are looked for.
     """
-    count = short * (90 if LONG else 9 if FULL else 3 if SERVICES else 1)
+    count = short * (90 if LONG else 6 if FULL else 3 if SERVICES else 1)
     return [range(first, first + BLOCK) for first in range(0, count, BLOCK)]
 
 
@@ -94,7 +94,9 @@ def test_worlds_at_levels(block):
 
 
 @pytest.mark.parametrize(
-    "block", [range(first, first + 5) for first in range(0, 30 if FULL else 10, 5)], ids=str
+    "block",
+    [range(first, first + 5) for first in range(0, 30 if LONG else 20 if FULL else 10, 5)],
+    ids=str,
 )
 def test_spilled_worlds_are_those_in_memory_to_the_bit(block, tmp_path):
     """With too little memory for its events, a history is split by key on disk, under headwater's
@@ -340,7 +342,7 @@ PLAIN |= {name: worlds.VALUES[name][0] for name in "fibwsdu"}
 def test_files_say_what_frames_say(form, tmp_path):
     """The same history from a file and from a frame, and the same rows from a file, to the bit."""
     write, connect, text = READ[form]
-    for seed in range(30 if FULL else 12):
+    for seed in range(30 if LONG else 18 if FULL else 12):
         world = make_world(seed)
         own = {c for c in ("known", "id") if c in world.schema} | set(world.view.keys)
         schema = {

@@ -20,7 +20,7 @@ def _home(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
 
 
-@pytest.mark.parametrize("seed", range(8 if LONG else 3 if FULL else 1))
+@pytest.mark.parametrize("seed", range(8 if LONG else 2 if FULL else 1))
 @pytest.mark.parametrize("law", engine_laws.LAWS)
 # which tests/engine/spark does, with servers
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "spark"])

@@ -57,7 +57,7 @@ MARKS = dict.fromkeys(LONG, pytest.mark.slow) | {"null times": pytest.mark.smoke
     ],
 )
 def test_every_law_on_sail(law, sail):
-    for seed in range(3 if FULL and law not in LONG else 1):
+    for seed in range(2 if FULL and law not in LONG else 1):
         engine_laws.LAWS[law](headwater_spark.spark(sail), Random(seed))
 
 

@@ -30,6 +30,9 @@ PAIRS = (
 )
 
 in_each_store = pytest.mark.parametrize(("url", "fetching"), PAIRS, indirect=True)
+in_one_store = pytest.mark.parametrize(
+    ("url", "fetching"), PAIRS if LONG else PAIRS[:1], indirect=True
+)
 in_each_way = pytest.mark.parametrize("fetching", FETCHING if LONG else FETCHING[:1], indirect=True)
 
 
@@ -157,7 +160,7 @@ def test_a_broker_that_restarts(url, make, broker, topic):
 
 
 @pytest.mark.slow
-@in_each_store
+@in_one_store
 def test_killed_processes(url, make, broker, topic):
     here = make(url)
     with Stream(here, broker, topic):
@@ -239,7 +242,7 @@ def test_aborted_transactions_never_count(url, make, broker, topic):
 
 
 @pytest.mark.slow
-@in_each_store
+@in_one_store
 def test_records_that_were_deleted_before_they_were_read(url, make, broker, topic):
     here = make(url)
 
@@ -270,7 +273,7 @@ def test_records_that_were_deleted_before_they_were_read(url, make, broker, topi
 
 
 @pytest.mark.slow
-@in_each_store
+@in_one_store
 def test_a_topic_that_was_created_again(url, make, broker, topic):
     """With fewer records than the old one had, and with more."""
     here, more = make(url), 10 if url.startswith("lmdb") else 2000
