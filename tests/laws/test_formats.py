@@ -148,11 +148,16 @@ class Registry:
             "1": {"schema": json.dumps(AVRO)},
             "2": {"schema": encoded, "schemaType": "PROTOBUF"},
         }
+        self.asked = asked = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                body = json.dumps(known[self.path.partition("?")[0].rpartition("/")[2]]).encode()
-                self.send_response(200)
+                number = self.path.partition("?")[0].rpartition("/")[2]
+                asked.append(number)
+                missing = {"error_code": 40403, "message": f"no schema {number}"}
+                body = json.dumps(known.get(number, missing)).encode()
+                self.send_response(200 if number in known else 404)
+                self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -584,6 +589,20 @@ def test_a_record_that_claims_too_much_is_refused(broker, tmp_path, written):
     stream = hw.kafka(topic, servers=broker.servers, schema=SCHEMA, **more)
     found = served(tmp_path, stream)
     assert found["user__count_1h"].sum() == 3
+
+
+@pytest.mark.services
+def test_records_whose_schema_is_missing_hold_no_others_up(broker, tmp_path, registry):
+    """The first is waited for, as a replica of the registry may lag behind; the next ones are not."""
+    topic, sent = broker.topic(partitions=1), rows(3)
+    unknown = [b"\x00" + struct.pack(">I", 70 + n) + avro(row) for n, row in enumerate(sent)]
+    broker.produce(topic, [*unknown, b"\x00" + struct.pack(">I", 1) + avro(sent[0])], 0)
+    more = {"format": "avro", "registry": registry.url}
+    found = served(tmp_path, hw.kafka(topic, servers=broker.servers, schema=SCHEMA, **more))
+    assert found["user__count_1h"].sum() == 1
+    counts = [registry.asked.count(str(number)) for number in (70, 71, 72)]
+    assert counts[0] > 3
+    assert counts[1:] == [1, 1]
 
 
 # ---------------------------------------------------------------- numbers of a database
