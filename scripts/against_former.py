@@ -6,7 +6,8 @@ The wheel of the former commit (scripts/former/commit names one) is built into b
 versions read the same log of events by the same definitions (scripts/former/features.py), each in
 processes of its own: features of a table at five levels, `headwater ingest` with kill -9 and copies
 sent again, materialize, train, parity, and requests over HTTP. A difference is an error, unless
-scripts/former/meant.toml names it with a reason.
+scripts/former/meant.toml names it with a reason. Which events a commit has depends on the time, so
+that file also names what is rounded where the states of commits are merged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from itertools import groupby
 from pathlib import Path
 
 from scripts.former import environment
-from scripts.former.differences import MEANT, differences, judged, meant
+from scripts.former.differences import MEANT, differences, judged, meant, rounding
 from scripts.former.log import Log, now
 from scripts.former.roads import Side, all_roads, offline
 
@@ -29,7 +30,7 @@ SHOWN = 3  # differences of each file of answers
 
 def compare(former: Path, present: Path, meant_by: Path = MEANT) -> int:
     """Print what differs between two folders of answers; 1 if any of it is not meant."""
-    found = list(differences(former, present))
+    found = list(differences(former, present, rounding(meant_by)))
     reasons = meant(meant_by)
     rest, counts, unused = judged(found, reasons)
     for pattern, count in counts.items():

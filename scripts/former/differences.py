@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import isclose
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import polars as pl
 
 MEANT = Path(__file__).with_name("meant.toml")
 _NONE = object()
+_EXACT: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,15 @@ class Difference:
 
     answer: str
     text: str
+    former: object = None
+    present: object = None
+
+    def is_rounding(self, rounded: Mapping[str, float]) -> bool:
+        """Whether both are floats, and as near to each other as a pattern allows."""
+        if not isinstance(self.former, float) or not isinstance(self.present, float):
+            return False
+        shares = [share for pattern, share in rounded.items() if fnmatchcase(self.answer, pattern)]
+        return bool(shares) and isclose(self.former, self.present, rel_tol=max(shares))
 
 
 class Judged(NamedTuple):
@@ -34,8 +45,13 @@ class Judged(NamedTuple):
     unused: list[str]
 
 
-def differences(former: Path, present: Path) -> Iterator[Difference]:
-    """Every difference between two folders of parquet and JSON files."""
+def differences(
+    former: Path, present: Path, rounded: Mapping[str, float] = _EXACT
+) -> Iterator[Difference]:
+    """Every difference between two folders of parquet and JSON files.
+
+    rounded: by a pattern of answers, by how much of the larger one two floats may differ.
+    """
     names = sorted({path.name for folder in (former, present) for path in folder.iterdir()})
     for name in names:
         sides = [folder / name for folder in (former, present)]
@@ -43,12 +59,17 @@ def differences(former: Path, present: Path) -> Iterator[Difference]:
             which = "the former" if missing[0] == sides[0] else "this version"
             yield Difference(name, f"{which} has no such answer")
         elif name.endswith(".parquet"):
-            yield from _of_frames(name, *map(pl.read_parquet, sides))
+            yield from _of_frames(name, *map(pl.read_parquet, sides), rounded)
         else:
-            yield from _of_values(name, *(json.loads(path.read_text("utf-8")) for path in sides))
+            former_values, values = (json.loads(path.read_text("utf-8")) for path in sides)
+            for difference in _of_values(name, former_values, values):
+                if not difference.is_rounding(rounded):
+                    yield difference
 
 
-def _of_frames(name: str, former: pl.DataFrame, present: pl.DataFrame) -> Iterator[Difference]:
+def _of_frames(
+    name: str, former: pl.DataFrame, present: pl.DataFrame, rounded: Mapping[str, float]
+) -> Iterator[Difference]:
     if former.height != present.height:
         yield Difference(name, f"{former.height} rows, now {present.height}")
         return
@@ -64,6 +85,9 @@ def _of_frames(name: str, former: pl.DataFrame, present: pl.DataFrame) -> Iterat
             continue
         pairs = enumerate(zip(_bits(one), _bits(other), strict=True))
         unlike = [i for i, (left, right) in pairs if left != right]
+        unlike = [
+            i for i in unlike if not Difference(answer, "", one[i], other[i]).is_rounding(rounded)
+        ]
         if unlike:
             first = unlike[0]
             text = f"row {first}: {one[first]!r}, now {other[first]!r}"
@@ -85,7 +109,7 @@ def _of_values(name: str, former: object, present: object) -> Iterator[Differenc
             yield from _of_values(f"{name}/{index}", *sides)
     elif repr(former) != repr(present):
         told = ["nothing" if side is _NONE else repr(side) for side in (former, present)]
-        yield Difference(name, f"{told[0]}, now {told[1]}")
+        yield Difference(name, f"{told[0]}, now {told[1]}", former, present)
 
 
 def meant(path: Path = MEANT) -> dict[str, str]:
@@ -99,6 +123,12 @@ def meant(path: Path = MEANT) -> dict[str, str]:
     if silent := [answer for answer, reason in reasons.items() if not reason]:
         raise ValueError(f"{path} gives no reason for {', '.join(silent)}")
     return reasons
+
+
+def rounding(path: Path = MEANT) -> dict[str, float]:
+    """Patterns of answers whose floats are rounded, and by how much of them two may differ."""
+    listed = tomllib.loads(path.read_text(encoding="utf-8")).get("rounded", [])
+    return {entry["answer"]: entry["within"] for entry in listed}
 
 
 def judged(found: Sequence[Difference], reasons: Mapping[str, str]) -> Judged:

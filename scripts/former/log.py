@@ -33,7 +33,9 @@ SCHEMA = {
 
 
 class Log:
-    """Events up to `now`, by a seed: as tables, and in chunks as a stream brings them."""
+    """Events up to `now`, by a seed: as tables, and in chunks as a stream brings them. Amounts are
+    quarters, so that their sums are exact in whichever order a stream adds them.
+    """
 
     def __init__(self, folder: Path, seed: int, events: int, now: datetime) -> None:
         self.folder, self.now = folder, now
@@ -70,7 +72,7 @@ class Log:
                 f"{letter}{i}",
                 f"u{r.integers(USERS)}",
                 int(r.integers(SHOPS)),
-                None if r.random() < 0.05 else float(np.round(r.lognormal(3, 1), 2)),
+                None if r.random() < 0.05 else float(np.round(r.lognormal(3, 1) * 4)) / 4,
                 int(r.integers(-9, 50)),
                 None if r.random() < 0.05 else f"item-{r.integers(ITEMS)}",
                 bool(r.random() < 0.5),

@@ -67,6 +67,18 @@ def test_what_is_meant_is_named_and_a_name_without_a_difference_is_an_error(tmp_
         meant(_meant(named, {"a": " "}))
 
 
+def test_floats_that_are_rounded_may_differ_by_so_much_of_them(tmp_path):
+    former = folder(tmp_path / "f", FRAME, ANSWER)
+    answer = [200, ANSWER[1] | {"value": 0.3 + 1e-8}]
+    present = folder(tmp_path / "t", FRAME | {"a": [1.0, 0.3, float("nan")]}, answer)
+    rounded = {"*.parquet/a": 1e-9, "http.json/1/value": 1e-9}
+    found = [difference.answer for difference in differences(former, present, rounded)]
+    assert found == ["http.json/1/value"]
+    other = folder(tmp_path / "o", FRAME | {"a": [1.0, 0.3, None]}, ANSWER)
+    (found,) = differences(former, other, rounded)
+    assert found.text.startswith("1 of 3 rows; row 2")  # a null is no number that is rounded
+
+
 def _meant(path, reasons):
     entries = (f'[[change]]\nanswer = "{a}"\nreason = "{r}"\n' for a, r in reasons.items())
     path.write_text("".join(entries), encoding="utf-8")
