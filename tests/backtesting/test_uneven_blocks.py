@@ -11,7 +11,7 @@ from scipy.special import expit
 import headwater as hw
 from headwater.reports import to_html
 from tests.backtesting.world import LEVELS, START, World, day, judge, model, step, world
-from tests.effort import FULL
+from tests.effort import LONG
 
 SIZES = (6, 30, 200, 4952, 700, 90, 15, 1500)
 LARGE_AMONG_SMALL = (6, 9, 40, 25, 4952, 12, 60, 8)
@@ -73,7 +73,7 @@ def test_a_gain_that_eight_of_eight_blocks_show_is_a_lift(sizes, blocks):
 @pytest.mark.parametrize("sizes", [SIZES, (6, 20, 80, 300, 900, 2000, 4000, 4952)])
 def test_equal_levels_on_uneven_days_are_seldom_called_unequal(sizes):
     """With the error of a bootstrap of days, 12 to 14 % of such runs were."""
-    runs = 200 if FULL else 60
+    runs = 200 if LONG else 60
     claimed = sum(
         judged(scores(seed, sizes, stale=0.5, fresh=0.5))[1].verdict in ("LIFT", "harm")
         for seed in range(runs)

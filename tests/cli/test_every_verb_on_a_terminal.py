@@ -162,6 +162,8 @@ def test_it_shows_everything_whole(shop, command, columns, encoding):
         "help",
         "help init",
     ]
+    if LONG
+    else ["models", "status", "plan", "help init"]
     if FULL
     else ["models"],
 )

@@ -68,6 +68,7 @@ _LONG_TESTS_THERE = {
     ("postgres", "test_one_that_stands_by_goes_on_for_one_that_was_killed"),
     ("postgres", "test_one_that_was_stopped_for_a_while_writes_no_more"),
     ("redis", "test_a_view_that_needs_more_is_filled_while_events_are_taken_back"),
+    ("redis", "test_a_key_is_erased_among_processes_that_are_killed"),
     ("redis", "test_an_erasure_counts_the_records_of_all_generations_once"),
 }
 

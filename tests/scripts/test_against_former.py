@@ -85,7 +85,7 @@ def _meant(path, reasons):
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fault_that_is_planted_in_the_sources_is_reported(tmp_path):
     """Deviations of the population instead of the sample, in a copy of the sources."""
     shutil.copytree(ROOT / "src", tmp_path / "src")
