@@ -185,12 +185,12 @@ def pytest_configure(config):
     if hasattr(config, "workerinput"):  # numba is for workers alone
         kernels_once.share_compilation(config.rootpath / "build" / "tests.kernels")
     else:
-        kernels_once.take_compiled(config.rootpath)
+        config.sources = kernels_once.take_compiled(config.rootpath)
 
 
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
-        kernels_once.keep_compiled(config.rootpath)
+        kernels_once.keep_compiled(config.rootpath, config.sources)
 
 
 @pytest.hookimpl(wrapper=True)

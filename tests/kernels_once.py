@@ -17,19 +17,24 @@ from pathlib import Path
 
 
 def take_compiled(root):
-    """Put what earlier runs on this machine have compiled beside the sources, where there is less."""
+    """Put what earlier runs on this machine have compiled beside the sources, where there is less;
+    returns the state of the sources, for `keep_compiled`.
+    """
     kept = _kept(root)
     if _is_ours(kept.parent) and _number(kept) > _number(root / "src"):
         for path in kept.rglob("*.nb[ic]"):
             caches = root / path.relative_to(kept).parent / "__pycache__"
             caches.mkdir(exist_ok=True)
             shutil.copy(path, caches)
+    return _state(root)
 
 
-def keep_compiled(root):
-    """Keep what is compiled for later runs, where it is more than was kept."""
+def keep_compiled(root, began):
+    """Keep what is compiled for later runs, where it is more than was kept, and the sources are as
+    they were when the run began: else what was compiled may be of others.
+    """
     kept = _kept(root)
-    if _number(root / "src") <= _number(kept):
+    if _state(root) != began or _number(root / "src") <= _number(kept):
         return
     kept.parent.mkdir(mode=0o700, exist_ok=True)
     if not _is_ours(kept.parent):
@@ -51,6 +56,11 @@ def _is_ours(folder):
         return False
     there = folder.stat()
     return there.st_uid == os.getuid() and not there.st_mode & 0o022
+
+
+def _state(root):
+    """Which sources there are, and when each was written."""
+    return {path: path.stat().st_mtime_ns for path in root.glob("src/**/*.py")}
 
 
 def _number(folder):

@@ -79,10 +79,24 @@ def test_another_checkout_takes_what_was_compiled_of_the_same_sources(tmp_path, 
     for name, text in (("first", LOOPS), ("second", LOOPS), ("changed", LOOPS + "# more\n")):
         (tmp_path / name / "src").mkdir(parents=True)
         (tmp_path / name / "src" / "loops.py").write_text(text, encoding="utf-8")
-        take_compiled(tmp_path / name)
+        began = take_compiled(tmp_path / name)
         compiled.append(missed(tmp_path / name))
-        keep_compiled(tmp_path / name)
+        keep_compiled(tmp_path / name, began)
     assert compiled == [1, 0, 1]
+
+
+@pytest.mark.slow
+def test_what_was_compiled_while_sources_were_edited_is_not_kept(tmp_path, monkeypatch):
+    """Also where they are in the end what they were."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    source = tmp_path / "here" / "src" / "loops.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(LOOPS, encoding="utf-8")
+    began = take_compiled(tmp_path / "here")
+    missed(tmp_path / "here")
+    source.write_text(LOOPS, encoding="utf-8")
+    keep_compiled(tmp_path / "here", began)
+    assert not list(tmp_path.glob("headwater-kernels-*"))
 
 
 @pytest.mark.slow
@@ -91,8 +105,9 @@ def test_a_folder_that_others_can_write_to_is_left_alone(tmp_path, monkeypatch):
     for name in ("first", "second"):
         (tmp_path / name / "src").mkdir(parents=True)
         (tmp_path / name / "src" / "loops.py").write_text(LOOPS, encoding="utf-8")
+    began = take_compiled(tmp_path / "first")
     missed(tmp_path / "first")
-    keep_compiled(tmp_path / "first")
+    keep_compiled(tmp_path / "first", began)
     (folder,) = tmp_path.glob("headwater-kernels-*")
     folder.chmod(0o777)
     take_compiled(tmp_path / "second")
