@@ -108,7 +108,7 @@ def test_tried():
     ("environment", "tried", "expected"),
     [
         ({}, 20, {"passed": 2, "deselected": 2}),
-        ({"HEADWATER_TESTS": "full"}, 66, {"passed": 3, "deselected": 1}),
+        ({"HEADWATER_TESTS": "full"}, 40, {"passed": 3, "deselected": 1}),
         ({"HEADWATER_TRUST": "long"}, 200, {"passed": 4}),
     ],
 )
