@@ -27,13 +27,6 @@ class Difference:
     former: object = None
     present: object = None
 
-    def is_rounding(self, rounded: Mapping[str, float]) -> bool:
-        """Whether both are floats, and as near to each other as a pattern allows."""
-        if not isinstance(self.former, float) or not isinstance(self.present, float):
-            return False
-        shares = [share for pattern, share in rounded.items() if fnmatchcase(self.answer, pattern)]
-        return bool(shares) and isclose(self.former, self.present, rel_tol=max(shares))
-
 
 class Judged(NamedTuple):
     """Differences that were not intended, how many each pattern names, and patterns that name
@@ -63,7 +56,8 @@ def differences(
         else:
             former_values, values = (json.loads(path.read_text("utf-8")) for path in sides)
             for difference in _of_values(name, former_values, values):
-                if not difference.is_rounding(rounded):
+                sides = difference.former, difference.present
+                if not _is_rounding(difference.answer, *sides, rounded):
                     yield difference
 
 
@@ -85,13 +79,21 @@ def _of_frames(
             continue
         pairs = enumerate(zip(_bits(one), _bits(other), strict=True))
         unlike = [i for i, (left, right) in pairs if left != right]
-        unlike = [
-            i for i in unlike if not Difference(answer, "", one[i], other[i]).is_rounding(rounded)
-        ]
+        unlike = [i for i in unlike if not _is_rounding(answer, one[i], other[i], rounded)]
         if unlike:
             first = unlike[0]
             text = f"row {first}: {one[first]!r}, now {other[first]!r}"
             yield Difference(answer, f"{len(unlike)} of {len(one)} rows; {text}")
+
+
+def _is_rounding(
+    answer: str, former: object, present: object, rounded: Mapping[str, float]
+) -> bool:
+    """Whether both are floats, and as near to each other as a pattern allows."""
+    if not isinstance(former, float) or not isinstance(present, float):
+        return False
+    shares = [share for pattern, share in rounded.items() if fnmatchcase(answer, pattern)]
+    return bool(shares) and isclose(former, present, rel_tol=max(shares))
 
 
 def _bits(column: pl.Series) -> list[str]:

@@ -567,19 +567,6 @@ def test_aggregates_of_kinesis(aws, tmp_path, expected, written, kind):
 
 
 @pytest.mark.services
-def test_a_record_of_nothing_among_thousands_of_kinesis(aws, tmp_path):
-    """It is refused, and the others are read."""
-    stream, sent = aws.stream(1), rows(1_200)
-    payloads = [shown(row) for row in sent]
-    aws.put(stream, [aggregated([*payloads[:700], b"", *payloads[700:]])])
-    source = headwater_aws.kinesis(stream, region=aws.region, endpoint_url=aws.url, schema=SCHEMA)
-    found = served(tmp_path, source)
-    by_user = [[row["at"] for row in sent if row["user"] == user] for user in "abc"]
-    assert found["user__count_1h"].to_list() == [len(times) for times in by_user]
-    assert found["user__last_at_1h"].to_list() == [max(times) for times in by_user]
-
-
-@pytest.mark.services
 def test_a_record_that_claims_too_much_is_refused(broker, tmp_path, written):
     """An array of nothings takes no bytes, and may not take all memory either."""
     _, more = written["avro"]
