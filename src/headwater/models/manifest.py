@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -249,6 +250,12 @@ def plain(value: object) -> object:
 
 def library_versions() -> dict[str, str]:
     """The versions of the libraries that a result depends on."""
+    return dict(_installed())
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Once in a process: the descriptions of all packages are parsed for it."""
     versions = {}
     for name in _LIBRARIES:
         try:
