@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -25,6 +24,7 @@ from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, Re
 from headwater.kernel.distinct_requests import DistinctRequests, ResultBuffer
 from headwater.kernel.late_events import layers, reached
 from headwater.kernel.layers import KnownRanges, Layer, Spans, Use, seen
+from headwater.kernel.sorting import in_threads
 
 # events and requests of one chunk of a thread: its arrays fit into the processor's cache
 _CHUNK = 1 << 18
@@ -123,9 +123,7 @@ def aggregate(
                 )
             )
 
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, _shared(_tasks(events, times, everything), specs, threads)):
-            pass
+    in_threads(work, _shared(_tasks(events, times, everything), specs, threads), threads)
     return [buffer.whole() for buffer in out]
 
 

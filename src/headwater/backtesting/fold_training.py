@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from headwater.definitions.evaluations import Refits
 from headwater.definitions.level import Level
 from headwater.errors import DataError
 from headwater.kernel.arrays import F64, I64, Bool
+from headwater.kernel.sorting import in_threads
 from headwater.models.fit import Fitted, check_classes
 from headwater.training.candidate_lists import Lists
 from headwater.training.negatives import Negatives
@@ -107,8 +107,8 @@ class Trainer:
             return trained
 
         done(0)
-        with ThreadPoolExecutor(self.resources.threads or settings.threads()) as pool:
-            runs = dict(zip(jobs, pool.map(refit, jobs), strict=True))
+        threads = self.resources.threads or settings.threads()
+        runs = dict(zip(jobs, in_threads(refit, jobs, threads), strict=True))
         freshest = runs[list(self.rows)[-1], 0]
         scores = {}
         for name, level in self.rows.items():

@@ -10,7 +10,6 @@ Source: Künsch, "The jackknife and the bootstrap for general stationary observa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from headwater import settings
 from headwater.backtesting.row_blocks import MIN_BLOCKS
 from headwater.backtesting.serial_dependence import BlockSeries
 from headwater.backtesting.sign_flips import SignFlips, are_few, doubled, effective
@@ -251,10 +251,8 @@ def evaluate(
         )
         for level, score in scores.items()
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        results = list(
-            threads.map(lambda level: [metric.compute(level) for metric in metrics], rows)
-        )
+    with ThreadPoolExecutor(settings.threads()) as pool:
+        results = list(pool.map(lambda level: [metric.compute(level) for metric in metrics], rows))
     both = np.array(results, dtype=np.float64).reshape(
         len(rows), len(metrics), blocks.weights.shape[1]
     )

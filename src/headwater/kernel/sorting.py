@@ -50,12 +50,10 @@ _FEW_TIES = 1 << 14  # entries that a first search for ties has room for
 _PATIENCE = 32
 
 
-def each(work: Callable[[Part], Made], parts: Sequence[Part], threads: int) -> list[Made]:
-    """`work` on each piece, concurrently if there are threads; results in the order of the
-    pieces.
-    """
+def in_threads(work: Callable[[Part], Made], parts: Sequence[Part], threads: int) -> list[Made]:
+    """`work` on each part, concurrently if there are threads; results in the order of the parts."""
     if len(parts) < 2 or threads < 2:
-        return [work(piece) for piece in parts]
+        return [work(part) for part in parts]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, parts))
 
@@ -69,7 +67,7 @@ def take(values: NDArray[Scalar], index: I64, threads: int) -> NDArray[Scalar]:
         # "raise" would write into a copy first
         np.take(values, index[first:last], out=out[first:last], mode="clip")
 
-    each(piece, _cuts(len(index), threads), threads)
+    in_threads(piece, _cuts(len(index), threads), threads)
     return out
 
 
@@ -112,14 +110,14 @@ def order_and_times(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I6
 
 def _ordered(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I64, I64 | None]:
     """The order, where each code begins, and the sorted times if they are at hand."""
-    if all(each(lambda cut: _rising(t, *cut), _cuts(len(t), threads), threads)):
+    if all(in_threads(lambda cut: _rising(t, *cut), _cuts(len(t), threads), threads)):
         return *_dealt(code, 0, 0, keys, None, threads), None
     low = int(t.min())
     bits = (int(t.max()) - low).bit_length()
     order, starts = _by_span(code, t, low, bits, keys, threads)
     sorted_t = take(t, order, threads)
     if bits < 63 and all(
-        each(
+        in_threads(
             lambda cut: _settle(starts, sorted_t, order, *cut), _key_cuts(starts, threads), threads
         )
     ):
@@ -144,14 +142,14 @@ def _by_span(code: I64, t: I64, low: int, bits: int, keys: int, threads: int) ->
     starts = np.concatenate([[0], np.cumsum(sizes)])
     cuts = _cuts(len(t), min(threads, max(len(t) // keys, 1)))
     heads = np.zeros((len(cuts), keys), np.int64)
-    each(
+    in_threads(
         lambda i: _count(words, NOTHING, 0, position_bits, _mask(keys), *cuts[i], heads[i + 1]),
         range(len(cuts) - 1),
         threads,
     )
     heads = starts[:-1] + np.cumsum(heads, axis=0)
     out = np.empty(len(t), np.int64)
-    each(
+    in_threads(
         lambda i: _deal_words(words, position_bits, *cuts[i], heads[i], out),
         range(len(cuts)),
         threads,
@@ -190,7 +188,7 @@ def tied(starts: I64, t: I64, threads: int = 1) -> tuple[I64, I64]:
     >>> tied(np.array([0, 3, 4]), np.array([5, 5, 6, 6]))
     (array([0, 1]), array([1, 1]))
     """
-    ties = each(lambda cut: _all_ties(starts, t, *cut), _key_cuts(starts, threads), threads)
+    ties = in_threads(lambda cut: _all_ties(starts, t, *cut), _key_cuts(starts, threads), threads)
     groups, before = [], 0
     for _, group in ties:
         groups.append(group + before)
@@ -222,7 +220,9 @@ def perhaps_repeated(hashes: NDArray[np.uint64], threads: int = 1) -> Bool:
         np.zeros(1 << bits >> 3, np.uint8),
     )
     _mark(hashes, shift, np.zeros_like(twice), twice)
-    each(lambda cut: _marked(hashes, shift, twice, *cut, out), _cuts(len(hashes), threads), threads)
+    in_threads(
+        lambda cut: _marked(hashes, shift, twice, *cut, out), _cuts(len(hashes), threads), threads
+    )
     return out
 
 
@@ -253,7 +253,7 @@ def _counted(x: I64, order: I64, low: int, shift: int, size: int, threads: int) 
     """
     cuts = _cuts(len(x), min(threads, max(len(x) // size, 1)))  # each thread counts for itself
     counts = np.zeros((len(cuts), size), np.int64)
-    each(
+    in_threads(
         lambda i: _count(x, order, low, shift, _mask(size), *cuts[i], counts[i]),
         range(len(cuts)),
         threads,
@@ -282,7 +282,7 @@ def _dealt(
     starts = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
     heads = starts[:-1] + np.cumsum(counts, axis=0) - counts
     out = np.empty(len(x), np.int64)
-    each(
+    in_threads(
         lambda i: _deal(x, order, low, shift, _mask(size), code, bits, *cuts[i], heads[i], out),
         range(len(cuts)),
         threads,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from headwater.kernel.addresses import word
 from headwater.kernel.arrays import I64, Bool
-from headwater.kernel.sorting import each
+from headwater.kernel.sorting import in_threads
 
 U64 = NDArray[np.uint64]
 Views = tuple[U64, I64, Bool]
@@ -77,7 +77,7 @@ def code_strings(
         out = np.empty(len(side[0]), np.int64)
         pieces = threads if len(out) > _SMALL else 1
         cuts = list(pairwise(len(out) * n // pieces for n in range(pieces + 1)))
-        each(lambda cut: _code(side, cut, table, count, _SEED, out), cuts, threads)
+        in_threads(lambda cut: _code(side, cut, table, count, _SEED, out), cuts, threads)
         return out
 
     return [code(side) for side in requested], code(events), count

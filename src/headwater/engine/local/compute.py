@@ -55,7 +55,7 @@ from headwater.kernel.arrays import I64, LASTS, NOTHING, Column, Events, Request
 from headwater.kernel.distinct_requests import DistinctRequests, distinct_requests
 from headwater.kernel.load_numba import loading_numba
 from headwater.kernel.request_order import RequestOrder
-from headwater.kernel.sorting import each, order_and_times, take, taken, tied
+from headwater.kernel.sorting import in_threads, order_and_times, take, taken, tied
 
 _COLUMNS = 16  # of the source, whose arrays are in memory together
 
@@ -181,7 +181,7 @@ def _sorted(
             RequestTimes(starts, T, T if times.K is times.T else take(times.K, order, 1)), order
         )
 
-    return each(at, requests.as_of, threads)
+    return in_threads(at, requests.as_of, threads)
 
 
 def _events(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> pl.DataFrame:
@@ -264,7 +264,7 @@ def _decoded(
         )
 
     features = plan.query.features
-    values = each(series_of, list(zip(features, final.values, strict=True)), threads)
+    values = in_threads(series_of, list(zip(features, final.values, strict=True)), threads)
     status_of = zip(features, final.statuses, strict=True) if plan.query.retained else ()
     statuses = [
         value_statuses.status_series(feature.name, column.values) for feature, column in status_of
