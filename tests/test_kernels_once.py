@@ -46,6 +46,7 @@ print(loops.outer(3), sum(loops.outer.stats.cache_misses.values()), sum(loops.in
 """
 
 
+@pytest.mark.slow
 def test_two_workers_compile_a_kernel_once(tmp_path):
     (tmp_path / "loops.py").write_text(LOOPS, encoding="utf-8")
     code = dedent(WORKER.format(root=str(ROOT), folder=str(tmp_path)))

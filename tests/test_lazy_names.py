@@ -103,6 +103,7 @@ def test_dir_lists_the_public_names_and_loads_none(package, modules):
     assert not loaded or package != "headwater"
 
 
+@pytest.mark.slow
 def test_a_prompt_completes_names():
     """By the standard library's completer, which asks dir() as IPython does."""
     code = (

@@ -21,6 +21,7 @@ def test_every_layer_has_a_switch_and_rows():
     assert {row for layer in LAYERS for row in layer.rows} <= names
 
 
+@pytest.mark.slow
 def test_every_switch_replaces_something_that_there_is():
     """In a process of its own: replaced functions stay replaced."""
     code = "from bench.switches import OFF\nfor off in OFF.values(): off()\nprint(len(OFF))"

@@ -97,6 +97,7 @@ def test_metrics(here):
     assert process.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_every_stream_is_pushed_and_nothing_receives(tmp_path):
     here = World(tmp_path, f"lmdb:{tmp_path / 'online'}", "hw.push(schema=schema)")
     code, said = headwater(here, "ingest", "--store", here.url, "--listen", "none")

@@ -262,7 +262,9 @@ def test_a_folder_of_several_tables_names_them(tmp_path, run):
     ) in done.stderr
 
 
-@pytest.mark.parametrize("order", ["day-first", "month-first"])
+@pytest.mark.parametrize(
+    "order", ["day-first", pytest.param("month-first", marks=pytest.mark.slow)]
+)
 def test_the_order_of_dates_stands_in_the_file_that_is_written(tmp_path, run, order):
     """Also where they lie in a folder of CSV files; the file reads them as answered, after any
     move.

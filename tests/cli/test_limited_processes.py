@@ -121,13 +121,15 @@ def test_reading_needs_no_right_to_write(read_only, command):
             r"models/churn/as defined/\.lock: Permission denied\. Give this user the right to read and write",
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             ["dataset", "--output", "/dev/null/rows.parquet"],
             r"/dev/null.* (cannot be written|Not a directory)",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             ["dataset", "--output", f"{tempfile.gettempdir()}/rows.parquet"],
             r"datasets cannot be written: Permission denied\. .*Give this user the right to write",
+            marks=pytest.mark.slow,
         ),
         (["token", "new", "--scope", "read"], r"tokens.* cannot be written: Permission denied"),
         (

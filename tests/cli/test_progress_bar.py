@@ -110,20 +110,24 @@ print("equal:", values.equals(still))
     ("body", "progress", "says"),
     [
         ("", "progress=None", ""),
-        (
+        pytest.param(
             "def fails(*_): raise KeyError(4)",
             "progress=fails",
             "the function of progress= ended with KeyError: 4. The computation goes on",
+            marks=pytest.mark.slow,
         ),
         (
             "import rich.live; rich.live.Live.update = None",
             "progress=None",
             "the progress bar ended with TypeError",
         ),
-        ("warnings.simplefilter('error')\ndef fails(*_): raise KeyError(4)", "progress=fails", ""),
         *(
             pytest.param(body, shown, "", marks=pytest.mark.slow)
             for body, shown in (
+                (
+                    "warnings.simplefilter('error')\ndef fails(*_): raise KeyError(4)",
+                    "progress=fails",
+                ),
                 ("sys.stderr = None", "progress=None"),
                 ("sys.stderr = open('/dev/full', 'w')", "progress=True"),
                 ("sys.stderr.close()", "progress=True"),

@@ -115,6 +115,7 @@ def test_a_full_device(shop, command):
     assert not RAW.search(text)
 
 
+@pytest.mark.slow
 def test_a_full_standard_error_ends_nothing(shop):
     done = in_shell(shop, "headwater status 2>/dev/full")
     assert (done.returncode, done.stderr) == (0, b"")

@@ -121,6 +121,7 @@ def auc(y, score):
     return roc_auc_score(y.cast(pl.Int64), score)
 
 
+@pytest.mark.slow
 def test_the_served_scores_are_computed_again_from_the_archive(world):
     _, _, found = world
     assert found.result.agreement == 1.0

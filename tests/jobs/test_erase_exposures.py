@@ -179,6 +179,7 @@ def test_a_service_that_starts_closes_what_a_killed_one_left(url, tmp_path):
     assert set(read_exposures(tmp_path, "fresh")["unit"]) == {str(KEY), str(OTHER)}
 
 
+@pytest.mark.slow
 def test_a_worker_that_lives_goes_on_in_another_file(url, tmp_path):
     started(tmp_path / "models")
     with posting(url, tmp_path, "goes on", KEY, OTHER) as child:

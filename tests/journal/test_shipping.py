@@ -68,6 +68,7 @@ def ids(folder):
     return sorted(hw.operations.served(folder).collect()["headwater_request"])
 
 
+@pytest.mark.slow
 def test_the_logs_of_two_machines_come_together(url, tmp_path):
     labels = model().labels
     for machine, number in (("a", 0), ("b", 10)):

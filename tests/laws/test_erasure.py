@@ -15,7 +15,7 @@ import pytest
 
 import headwater as hw
 from headwater.testing import clock, examples, faults
-from tests.effort import LONG
+from tests.effort import FULL, LONG
 from tests.laws import shop
 from tests.laws.roads import Total
 from tests.laws.traces import traces
@@ -610,7 +610,9 @@ def of_users(numbers):
 
 
 @pytest.mark.filterwarnings("ignore:memory=1MB may not be held", "ignore:.*will be exceeded")
-@pytest.mark.parametrize("read", READ.values(), ids=READ)
+@pytest.mark.parametrize(
+    "read", READ.values() if FULL else [READ["batch"]], ids=READ if FULL else ["batch"]
+)
 def test_precomputed_predictions_leave_out_whom_the_history_still_has(places, monkeypatch, read):
     place, (freshness, rules, resources) = places(), read
     monkeypatch.setenv("HEADWATER_HOME", str(place.home))

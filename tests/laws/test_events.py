@@ -38,7 +38,7 @@ def world(seed, folder, monkeypatch, **given):
 # ---------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize("seed", range(12 * MORE if LONG or SERVICES else 8 if FULL else 4))
+@pytest.mark.parametrize("seed", range(12 * MORE if LONG or SERVICES else 8 if FULL else 2))
 def test_what_is_served_is_what_training_computes(seed, tmp_path, monkeypatch):
     with world(seed, tmp_path, monkeypatch) as here:
         for _ in range(5):

@@ -66,6 +66,7 @@ def commits(watch):
     return sum(call.interface == "store" and call.name == "commit" for call in watch.calls)
 
 
+@pytest.mark.slow
 def test_a_fill_that_is_stopped_goes_on_behind_its_last_part(places):
     """It is stopped after each commit: status says how far it is, and the next run makes no part
     again.

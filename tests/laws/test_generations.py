@@ -160,6 +160,7 @@ def test_ingestion_makes_a_generation_in_parts(places):
     assert any(note.startswith("filling again: 3 of 5 parts") for note in notes), notes
 
 
+@pytest.mark.slow
 def test_ingestion_ends_a_fill_that_was_stopped(places):
     """The stream goes on meanwhile, and both generations count what it brings."""
     place = prepared(places)
@@ -400,7 +401,7 @@ def seen(place):
     [
         pytest.param(narrow, marks=pytest.mark.slow),
         pytest.param(narrow_and_rewound, marks=pytest.mark.long),
-        left_out,
+        pytest.param(left_out, marks=pytest.mark.slow),
     ],
 )
 def test_old_values_are_served_as_incomplete_while_a_view_is_repaired(places, prepare):

@@ -198,6 +198,7 @@ def test_logs_arrive_elsewhere_once(tmp_path, home):
     assert there.select(here.columns).sort(order).equals(here.sort(order))
 
 
+@pytest.mark.slow
 def test_logs_go_to_no_topic(tmp_path, home):
     said = command("logs", "fetch", "kafka://127.0.0.1:9", "--data-dir", str(home), ok=False)
     assert "kafka://" in said

@@ -397,6 +397,7 @@ def test_precomputed_predictions_are_those_of_their_cut(asked):
                     ] * 4
 
 
+@pytest.mark.slow
 def test_a_command_and_explanations_give_it_too(asked):
     with closing(hw.operations.open_store(asked.url)) as store:
         asked.send()

@@ -212,6 +212,7 @@ def test_the_draw_is_of_the_seed_and_skips_what_is_argued(checkout):
     assert drawn[0] not in other
 
 
+@pytest.mark.slow
 def test_a_run_without_laws_counts_nothing(checkout):
     """A folder that is missing, and laws that all fail, are no mutants that were found."""
     missing = run(checkout, "--laws", "tests/none")

@@ -22,15 +22,16 @@ def _home(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(8 if LONG else 2 if FULL else 1))
 @pytest.mark.parametrize("law", engine_laws.LAWS)
-# which tests/engine/spark does, with servers
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "spark"])
+# tests/engine/spark has that of Spark, with servers
+@pytest.mark.parametrize(
+    "engine", [name for name in ENGINES if name != "spark"] if FULL else ["local"]
+)
 def test_engines_obey(engine, law, seed):
     engine_laws.LAWS[law](open_engine(engine), Random(seed))
 
 
-@pytest.mark.parametrize(
-    "law", ["every aggregation", pytest.param("several levels", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("law", ["every aggregation", "several levels"])
 def test_features_in_groups_of_few_columns(law, monkeypatch):
     monkeypatch.setattr(compute, "_COLUMNS", 1)
     engine_laws.LAWS[law](open_engine("local"), Random(1))

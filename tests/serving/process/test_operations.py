@@ -157,6 +157,7 @@ def test_killed_workers_lose_no_entry_of_the_serving_log(shop):
     shop.until(lambda: kept() >= set(ids), "what was in the pipes")
 
 
+@pytest.mark.slow
 def test_another_version_becomes_current_and_no_request_is_dropped(shop):
     with BlockingThirdPartyClients(shop.url) as asking:
         shop.until(lambda: len(asking.versions) > 50, "answers")
