@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from tests.effort import FULL, LONG
+from tests.effort import LONG
 from tests.pseudo_terminal import Terminal
 
 RAW = re.compile(r"\b(Traceback|\w+Error|Exception ignored)\b")
@@ -63,8 +63,6 @@ CLOSED = {
     "line",
     list(CLOSED)
     if LONG
-    else list(CLOSED)[::2]
-    if FULL
     else [
         "headwater erase --key user_id=u03 <&-",
         "headwater status >&-",
@@ -101,7 +99,7 @@ def test_nothing_is_printed_into_a_file_that_got_the_number_of_a_closed_stream(s
 @pytest.mark.parametrize(
     "command",
     ["status", "status --json", "--help", "completion bash", "token list", "train"]
-    if FULL
+    if LONG
     else ["status", "--help"],
 )
 def test_a_full_device(shop, command):
@@ -138,7 +136,7 @@ def test_a_full_standard_error_ends_nothing(shop):
         "doctor",
         "--help",
     ]
-    if FULL
+    if LONG
     else ["status", "models", "deadletters list clicks"],
 )
 def test_another_encoding(shop, command, encoding):
@@ -202,7 +200,7 @@ def test_words_and_commands_stay_whole(shop):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "level", ["dai\x1b[2Jly\u202e", "dai\rly"] if FULL else ["dai\x1b[2Jly\u202e"]
+    "level", ["dai\x1b[2Jly\u202e", "dai\rly"] if LONG else ["dai\x1b[2Jly\u202e"]
 )
 def test_control_characters_of_names_are_written_out(shop, level):
     text = (
@@ -212,7 +210,7 @@ def test_control_characters_of_names_are_written_out(shop, level):
         .replace('levels["daily"]', f"levels[{level!a}]")
     )
     (shop / "features.py").write_text(text, encoding="utf-8")
-    if FULL:
+    if LONG:
         done = in_shell(shop, "headwater backtest --refits 0 --verbose")
         assert done.returncode == 0, done.stderr
         shown = (done.stdout + done.stderr).decode()
