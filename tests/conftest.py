@@ -32,7 +32,7 @@ pytest.register_assert_rewrite("tests.ingestion.world")
 # workers of a run share the processors: LightGBM's threads would wait for one another at every tree
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-if not FULL:  # longer forms compute in as many threads as users do
+if not (FULL or SERVICES):  # these compute in as many threads as users do
     os.environ.setdefault("HEADWATER_THREADS", "1")
 
 # thousands of results of tests; tests/kept_runs keeps its own

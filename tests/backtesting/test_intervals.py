@@ -157,3 +157,10 @@ def test_resample_weights_refuses(blocks: list[float], resamples: int) -> None:
 def test_an_unknown_level_gets_the_nearest_name() -> None:
     with pytest.raises(UsageError, match="did you mean 'daily'"):
         everything().estimates("dayly")
+
+
+def test_it_has_the_threads_of_the_environment(monkeypatch):
+    monkeypatch.setenv("HEADWATER_THREADS", "many")
+    y, scores, days = binary_case()
+    with pytest.raises(UsageError, match="HEADWATER_THREADS is 'many'"):
+        evaluate(EVERY, y, scores, resample_weights(days, 100), {"daily": 0.5, "hourly": 0.5})

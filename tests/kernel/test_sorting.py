@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.kernel.sorting import order_and_times, perhaps_repeated, tied
+from headwater.kernel.sorting import in_threads, order_and_times, perhaps_repeated, tied
 
 SPANS = {"equal": 1, "few": 10, "seconds": 10**6, "years": 10**15, "all": 2**62}
 
@@ -77,3 +79,22 @@ def test_every_repeated_hash_is_suspected_and_few_others(
     assert suspected[repeated].all()
     expected = entries / 16  # that share of the table's bits is set at most
     assert int((suspected & ~repeated).sum()) <= expected + 6 * expected**0.5 + 2
+
+
+@pytest.mark.parametrize(("parts", "threads"), [(0, 2), (1, 2), (5, 1)])
+def test_work_of_one_part_or_one_thread_starts_none(parts: int, threads: int) -> None:
+    ran = in_threads(lambda _: threading.current_thread(), range(parts), threads)
+    assert ran == [threading.current_thread()] * parts
+
+
+def test_results_are_in_the_order_of_the_parts() -> None:
+    later = threading.Event()
+
+    def work(part: int) -> int:
+        if part:
+            later.set()
+        elif not later.wait(60):
+            raise TimeoutError
+        return part
+
+    assert in_threads(work, [0, 1, 2], 2) == [0, 1, 2]
