@@ -5,6 +5,7 @@ run, and how hard Hypothesis tries.
 import gc
 import itertools
 import os
+import subprocess
 import time
 from contextlib import ExitStack, closing
 from functools import cache
@@ -23,6 +24,7 @@ from tests.effort import (
     REST,
     SERVICES,
     depends_on_effort,
+    sample,
     tries,
 )
 from tests.figures import PREFIX
@@ -212,9 +214,13 @@ def pytest_collection_modifyitems(config, items):
         if services.of_services(item):
             item.add_marker("services")
     kept = [item for item in items if _runs(item)]
+    if REST:
+        chosen = sample([item.nodeid for item in kept], _commit(config.rootpath))
+        kept = [item for item in kept if item.nodeid in chosen]
     config.left_out = not CLUSTER and any(_of_cluster(item) for item in items)
     if len(kept) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if not _runs(item)])
+        ran = set(kept)
+        config.hook.pytest_deselected(items=[item for item in items if item not in ran])
         items[:] = kept
 
 
@@ -224,6 +230,17 @@ def _runs(item):
     if REST and _is_short(item) and not _is_shortened(item):
         return False
     return _of_cluster(item) is CLUSTER and (FULL or _is_short(item))
+
+
+def _commit(root):
+    """The commit of the checkout; nothing where it has none."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(
+            command, cwd=root, capture_output=True, text=True, check=False
+        ).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _is_short(item):
@@ -295,6 +312,10 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.line(
             "the short form: without tests that are marked slow, with one test of each service, "
             "and with few examples of each law; `make test-full` runs all"
+        )
+    if REST:
+        terminalreporter.line(
+            "a third of the parameters of each test, chosen by the commit; `make test-full` runs all"
         )
     if getattr(terminalreporter.config, "left_out", False):
         terminalreporter.line(

@@ -6,13 +6,16 @@ HEADWATER_TESTS=services, as `make mutants` sets it, is every test with the exam
 form.
 
 HEADWATER_TESTS=rest, as `make test-rest` sets it, is the full form without the tests that the short
-form has run just as they are there. Slow tests of IN_CLUSTERS run with HEADWATER_TESTS=cluster, as
+form has run just as they are there, and with a third of the parameters of each test: other ones at
+each commit. Slow tests of IN_CLUSTERS run with HEADWATER_TESTS=cluster, as
 `make test-cluster` sets it, and nothing else does then.
 """
 
 import ast
 import os
+from collections.abc import Iterable
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 LONG = os.environ.get("HEADWATER_TRUST") == "long"
@@ -27,6 +30,23 @@ def tries(full: int) -> int:
     tenth in the short one, at least 5.
     """
     return full if LONG else min(full, max(5, full // 5 if FULL else full // 10))
+
+
+_PART = 3
+
+
+def sample(tests: Iterable[str], seed: str) -> set[str]:
+    """Of the ids of tests, those to run: every third set of parameters of a test, at least one. The
+    seed decides where each test begins.
+    """
+    parameters: dict[str, list[str]] = {}
+    for test in tests:
+        parameters.setdefault(test.partition("[")[0], []).append(test)
+    chosen = set[str]()
+    for name, ids in parameters.items():
+        first = sha256(f"{seed} {name}".encode()).digest()[0] % min(_PART, len(ids))
+        chosen.update(ids[first::_PART])
+    return chosen
 
 
 IN_CLUSTERS = ("tests/cluster/", "tests/engine/spark/", "tests/ingestion/kinesis/")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import sample
+
 SHARED_BY_ALL = [
     Path(__file__).resolve().parents[0] / name
     for name in (
@@ -85,7 +87,8 @@ from hypothesis import given, settings, strategies
 from tests.effort import tries
 
 @pytest.mark.slow
-def test_slow():
+@pytest.mark.parametrize("number", range(3))
+def test_slow(number):
     pass
 
 @pytest.mark.long
@@ -107,9 +110,10 @@ def test_tried():
 @pytest.mark.parametrize(
     ("environment", "tried", "expected"),
     [
-        ({}, 20, {"passed": 2, "deselected": 2}),
-        ({"HEADWATER_TESTS": "full"}, 40, {"passed": 3, "deselected": 1}),
-        ({"HEADWATER_TRUST": "long"}, 200, {"passed": 4}),
+        ({}, 20, {"passed": 2, "deselected": 4}),
+        ({"HEADWATER_TESTS": "full"}, 40, {"passed": 5, "deselected": 1}),
+        ({"HEADWATER_TESTS": "rest"}, 40, {"passed": 2, "deselected": 4}),
+        ({"HEADWATER_TRUST": "long"}, 200, {"passed": 6}),
     ],
 )
 def test_each_form_leaves_out_what_is_for_longer_ones_and_the_short_one_says_so(
@@ -120,7 +124,19 @@ def test_each_form_leaves_out_what_is_for_longer_ones_and_the_short_one_says_so(
         word: int(number)
         for number, word in re.findall(r"(\d+) (passed|deselected|failed)", said.splitlines()[-1])
     } == expected
-    assert ("`make test-full` runs all" in said) == (environment == {})
+    shortened = environment in ({}, {"HEADWATER_TESTS": "rest"})
+    assert ("`make test-full` runs all" in said) == shortened
+
+
+def test_the_rest_has_a_third_of_the_parameters_and_each_at_some_commit():
+    tests = [f"test_a.py::test_many[{number}]" for number in range(7)]
+    tests += ["test_a.py::test_two[lmdb]", "test_a.py::test_two[redis]", "test_a.py::test_alone"]
+    commits = [sample(tests, f"commit {number}") for number in range(50)]
+    assert set().union(*commits) == set(tests)
+    for chosen in commits:
+        names = [test.partition("[")[0].partition("::")[2] for test in chosen]
+        assert names.count("test_many") in (2, 3)
+        assert (names.count("test_two"), names.count("test_alone")) == (1, 1)
 
 
 SERVICES = """

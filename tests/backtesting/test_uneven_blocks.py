@@ -58,7 +58,7 @@ def all_show_it(sizes):
 
 
 @pytest.mark.parametrize("sizes", [SIZES, LARGE_AMONG_SMALL])
-@pytest.mark.parametrize("blocks", ["auto", "shop"])
+@pytest.mark.parametrize("blocks", ["auto", pytest.param("shop", marks=pytest.mark.slow)])
 def test_a_gain_that_eight_of_eight_blocks_show_is_a_lift(sizes, blocks):
     result, gain = judged(all_show_it(sizes), blocks=blocks)
     assert gain.delta == pytest.approx(0.19, abs=0.08)
@@ -123,7 +123,7 @@ def uneven(sizes, seed=1):
     return World(made.events, kept)
 
 
-@pytest.mark.parametrize("estimator", [None, "logistic"])
+@pytest.mark.parametrize("estimator", [pytest.param(None, marks=pytest.mark.slow), "logistic"])
 @pytest.mark.parametrize(
     "tested",
     [(300, 320, 280, 310, 290, 330, 350, 305), (6, 200, 90, 4952, 60, 1200, 9, 80)],

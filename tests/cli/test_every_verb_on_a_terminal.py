@@ -79,7 +79,6 @@ SERVING = {
 """Commands that stay, with what they say when they are ready; two signals end them."""
 FORMS = [(80, None), (40, "ascii")]  # a wide one in UTF-8, and a narrow one in ASCII
 SHORT = [
-    ("backtest --refits 0 --yes", 80, None),  # long work with a bar
     ("status", 40, "ascii"),  # tables
     ("deadletters list clicks", 80, None),  # records of others
     ("plan", 40, "ascii"),  # a list

@@ -70,6 +70,7 @@ SLOW = {
     "catalog.md",
     "getting_started.md",
     "howto_ci.md",
+    "howto_kafka.md",
     "howto_notebooks.md",
     "runs.md",
     "tutorial.md",

@@ -24,6 +24,7 @@ from tests.laws.streams import HOUR, START, World, moment
 
 ROOT = Path(__file__).resolve().parents[2]
 MORE = 10 if LONG else 1
+TWO = 20 if LONG else 2 if FULL or SERVICES else 1
 SERVERS = ["redis_url", "cluster_url", "postgres_url", *(["sentinel_url"] if LONG else [])]
 
 
@@ -66,7 +67,7 @@ def refused(here, stream):
     )
 
 
-@pytest.mark.parametrize("seed", range(100, 100 + 2 * MORE))
+@pytest.mark.parametrize("seed", range(100, 100 + TWO))
 def test_what_was_taken_in_is_not_taken_in_again(seed, tmp_path, monkeypatch):
     """Started again without new records, hours later, with commits of any size."""
     with world(seed, tmp_path, monkeypatch) as here:
@@ -79,7 +80,7 @@ def test_what_was_taken_in_is_not_taken_in_again(seed, tmp_path, monkeypatch):
         here.check_parity()
 
 
-@pytest.mark.parametrize("seed", range(200, 200 + 2 * MORE))
+@pytest.mark.parametrize("seed", range(200, 200 + TWO))
 def test_order_and_deliveries_of_the_same_records_change_nothing(seed, tmp_path, monkeypatch):
     """The same records once each, and shuffled, each one to three times, in other files and
     commits: the same answers.
@@ -142,7 +143,8 @@ class Failing:
         raise StoreError("the connection was closed")
 
 
-@pytest.mark.parametrize("seed", range(300, 300 + 3 * MORE if FULL or SERVICES else 301))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(300, 300 + 3 * MORE))
 def test_a_commit_is_all_or_nothing(seed, tmp_path, monkeypatch):
     """Each commit of a run fails once, applied or not; ingestion is started again, and every record
     counts once.
@@ -308,7 +310,7 @@ def post(client, stream, body, key):
     raise AssertionError("events are not answered for")
 
 
-@pytest.mark.parametrize("seed", range(500, 500 + 2 * MORE))
+@pytest.mark.parametrize("seed", range(500, 500 + TWO))
 def test_pushed_events_count_once(seed, tmp_path, monkeypatch):
     """Batches are sent again under their keys, also after ingestion was started again; the answer
     names what was refused.

@@ -15,13 +15,23 @@ pytestmark = [
 ]
 
 
+LONGER = {"every aggregation", "several levels", "expired values"}
+"""Laws that take a second and more."""
+
+
 @pytest.fixture(autouse=True)
 def _home(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
 
 
 @pytest.mark.parametrize("seed", range(8 if LONG else 2 if FULL else 1))
-@pytest.mark.parametrize("law", engine_laws.LAWS)
+@pytest.mark.parametrize(
+    "law",
+    [
+        pytest.param(law, marks=[pytest.mark.slow] if law in LONGER else [])
+        for law in engine_laws.LAWS
+    ],
+)
 # tests/engine/spark has that of Spark, with servers
 @pytest.mark.parametrize(
     "engine", [name for name in ENGINES if name != "spark"] if FULL else ["local"]
