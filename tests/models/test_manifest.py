@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, log_loss, ndcg_score, roc_a
 import headwater as hw
 from headwater.errors import DataError, MissingExtraError, UsageError
 from headwater.models import formats
+from headwater.models import manifest as manifests
 from headwater.models.artifact import manifest_in, open_model
 from headwater.models.outcomes import outcomes
 from tests.backtesting.world import LEVELS, by_machine, day, world
@@ -366,3 +367,11 @@ def test_a_local_class_cannot_be_kept(tmp_path):
         match=r"Local cannot be kept: .* Define it at the top of a module that serving can import",
     ):
         hw.train(of, as_of=UNTIL).save(tmp_path)
+
+
+def test_versions_are_read_once_in_a_process_and_nobody_changes_them(monkeypatch):
+    said = manifests.library_versions()
+    monkeypatch.setattr(manifests, "version", lambda name: "read again")
+    assert manifests.library_versions() == said
+    manifests.library_versions()["polars"] = "0"
+    assert manifests.library_versions() == said
