@@ -17,7 +17,8 @@ from dataclasses import dataclass
 # The child becomes the foreground process of its own terminal, so that a typed Ctrl-C reaches it as
 # a signal.
 _OWN = (
-    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "import fcntl, os, signal, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); "  # `nohup` and `&` of a script ignore it
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
 _CONTROL = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b\][^\x07]*\x07|\x1b.")
