@@ -21,7 +21,7 @@ help:
 	@echo 'make demo       run the demo on real flights, into build/demo  (DEMO_ARGS="...")'
 	@echo 'make test       run the tests, without the slow ones            (PYTEST_ARGS="-x -k hops")'
 	@echo 'make test-full  run all tests'
-	@echo 'make test-rest  after `make test`, run what it leaves out or shortens, with a third of the parameters, as CI does'
+	@echo 'make test-rest  after `make test`, run what it leaves out or shortens, with a quarter of the parameters, as CI does'
 	@echo 'make test-cluster  run the tests of several servers and processes; it names the servers that are missing'
 	@echo 'make plain      build the wheel, and run every verb where nothing but it is installed'
 	@echo 'make pythons    run the core of the tests on every newer Python that this machine has (PYTHONS=newest: on one)'

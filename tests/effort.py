@@ -6,7 +6,7 @@ HEADWATER_TESTS=services, as `make mutants` sets it, is every test with the exam
 form.
 
 HEADWATER_TESTS=rest, as `make test-rest` sets it, is the full form without the tests that the short
-form has run just as they are there, and with a third of the parameters of each test: other ones at
+form has run just as they are there, and with a quarter of the parameters of each test: other ones at
 each commit. Slow tests of IN_CLUSTERS run with HEADWATER_TESTS=cluster, as
 `make test-cluster` sets it, and nothing else does then.
 """
@@ -32,11 +32,11 @@ def tries(full: int) -> int:
     return full if LONG else min(full, max(5, full // 5 if FULL else full // 10))
 
 
-_PART = 3
+_PART = 4
 
 
 def sample(tests: Iterable[str], seed: str) -> set[str]:
-    """Of the ids of tests, those to run: every third set of parameters of a test, at least one. The
+    """Of the ids of tests, those to run: every fourth set of parameters of a test, at least one. The
     seed decides where each test begins.
     """
     parameters: dict[str, list[str]] = {}

@@ -288,6 +288,7 @@ def test_a_sample_that_is_no_share(tmp_path, sample):
 # ---------------------------------------------------------------- a disk that does not keep up
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_stuck_disk_costs_no_request_time_and_no_memory_beyond_the_limit(tmp_path):
     of, log, slowest, most = (

@@ -2,6 +2,7 @@
 nothing is lost or doubled.
 """
 
+import time
 from functools import partial
 
 import pytest
@@ -41,8 +42,9 @@ def started_again(place, stream=None):
         if stream is None:
             shop.ingest(faults.Watch(), place, project)
         else:
-            # which opens the partition; the filter leaves it out
-            shop.push(place, project, BEFORE[5:6])
+            with shop.pushing(place, project) as post:
+                post(BEFORE[5:6])  # which opens the partition; the filter leaves it out
+                filled(place, stream)
 
     try:
         start()
@@ -50,6 +52,15 @@ def started_again(place, stream=None):
         assert "store rewind" in str(error)  # noqa: PT017 (the remedy)
         repaired(faults.Watch(), place, stream)
         start()
+
+
+def filled(place, stream):
+    """Wait until no view is incomplete; what is not filled yet when ingestion ends is filled by the
+    next one.
+    """
+    until = time.monotonic() + 60
+    while shop.counted(results(place, stream)[0][0]) is None and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def results(place, stream=None):

@@ -150,7 +150,7 @@ def test_an_erasure_is_ended_by_the_same_command(copies):
         assert shop.files(place) == files, fault
         assert logs(place)[0] == left[0], fault
         assert logs(place)[1].equals(left[1]), fault
-        if not LONG and number % 10:
+        if not LONG and number % 20:
             continue
         filled = hw.operations.fill(
             project(place)[0], ["user", "kind"], store=place.url, data_dir=place.home
