@@ -42,7 +42,11 @@ def free_port():
         return taken.getsockname()[1]
 
 
-@pytest.fixture(scope="module", params=["late", "early"], ids=["honest", "leaking"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("late", marks=pytest.mark.slow), "early"],
+    ids=["honest", "leaking"],
+)
 def served(request, tmp_path_factory):
     """A model that was backtested, trained with its promise, and served for six weeks; (which
     reviews, folder, project, backtest).

@@ -164,7 +164,7 @@ def test_it_shows_everything_whole(shop, command, columns, encoding):
     if LONG
     else ["models", "status", "plan", "help init"]
     if FULL
-    else ["models"],
+    else ["help init"],
 )
 def test_no_word_is_broken(shop, command, columns):
     """Each word of a terminal, also of a heading, is one of those that a pipe gets; numbers and

@@ -224,6 +224,7 @@ def test_dates_of_either_order_are_asked_about(tmp_path, run):
         assert last in (tmp_path / "features.py").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_events_without_outcomes_give_sources_and_views(tmp_path, run):
     events, _ = tables(rows=600, users=20)
     events.drop("event_id").write_parquet(tmp_path / "events.parquet")

@@ -132,9 +132,10 @@ def test_reading_needs_no_right_to_write(read_only, command):
             marks=pytest.mark.slow,
         ),
         (["token", "new", "--scope", "read"], r"tokens.* cannot be written: Permission denied"),
-        (
+        pytest.param(
             ["ingest", "--once"],
             r"online.*: Permission denied\. Give the process the right to write there",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -146,6 +147,7 @@ def test_what_cannot_be_written_is_named_with_a_remedy(read_only, command, place
     assert "--debug" not in done.stderr
 
 
+@pytest.mark.slow
 def test_features_are_computed_where_the_cache_cannot_be_written(project, tmp_path):
     (project / ".headwater" / "datasets").mkdir(exist_ok=True)
     cache = project / ".headwater" / "cache"

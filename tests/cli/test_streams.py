@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from tests.effort import LONG
+from tests.effort import FULL, LONG
 from tests.pseudo_terminal import Terminal
 
 RAW = re.compile(r"\b(Traceback|\w+Error|Exception ignored)\b")
@@ -100,7 +100,9 @@ def test_nothing_is_printed_into_a_file_that_got_the_number_of_a_closed_stream(s
     "command",
     ["status", "status --json", "--help", "completion bash", "token list", "train"]
     if LONG
-    else ["status", "--help"],
+    else ["status", "--help"]
+    if FULL
+    else ["--help"],
 )
 def test_a_full_device(shop, command):
     done = in_shell(shop, f"headwater {command} >/dev/full")

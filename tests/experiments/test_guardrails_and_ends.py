@@ -100,7 +100,7 @@ def analysed(tmp_path, monkeypatch, capsys):
     ("margin", "state", "decision", "code"),
     [
         (0.9, "within", "real-time", 0),
-        (0.4, "not proven", "real-time", 0),
+        pytest.param(0.4, "not proven", "real-time", 0, marks=pytest.mark.slow),
         (0.02, "worse", "harm", 1),
     ],
 )

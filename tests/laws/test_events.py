@@ -243,7 +243,8 @@ def killed(here, seed, times):
     here.check_parity()
 
 
-@pytest.mark.parametrize("seed", range(401, 416 if LONG else 403 if FULL else 402))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(401, 416 if LONG else 403))
 def test_a_process_that_is_killed_loses_nothing_and_counts_nothing_twice(
     seed, tmp_path, monkeypatch
 ):

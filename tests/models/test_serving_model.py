@@ -286,11 +286,11 @@ def test_a_kept_model_scores_as_the_trained_one(served, name):
     "name",
     [
         "lightgbm binary",
-        "lightgbm multiclass",
-        "pickle multiclass",
-        "onnx multiclass",
         "onnx by names",
-        pytest.param("mlflow", marks=pytest.mark.slow),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("lightgbm multiclass", "pickle multiclass", "onnx multiclass", "mlflow")
+        ),
     ],
 )
 def test_threads_do_not_disturb_each_other(served, name):

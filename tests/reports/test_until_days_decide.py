@@ -194,7 +194,9 @@ def test_a_level_that_is_a_lift_is_run_until_days_decide_between_others():
     assert found.verdict.endswith("Until then run minute, which is shown to be better than daily.")
 
 
-@pytest.mark.parametrize("half", [0.004, 0.01, 0.02, 0.04])
+@pytest.mark.parametrize(
+    "half", [0.004, 0.04, *(pytest.param(half, marks=pytest.mark.slow) for half in (0.01, 0.02))]
+)
 @pytest.mark.parametrize("least", [0.0, 0.005, 0.03])
 def test_no_lift_over_the_level_to_stay_with(half, least):
     """Any gains: where it cannot decide and stays, no fresher level is a LIFT, and no staler one is

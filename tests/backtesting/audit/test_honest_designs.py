@@ -62,7 +62,7 @@ def payments(n=4000):
     )
 
 
-@pytest.mark.parametrize("known", ["5m", "3d"])
+@pytest.mark.parametrize("known", ["3d", pytest.param("5m", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fields", [(), (AMOUNT,)], ids=["as it is", "with a request field"])
 def test_events_and_labels_in_one_table_of_payments(fields, known):
     """The amount is known at the payment, whether it was fraud days later."""
@@ -105,7 +105,11 @@ def departures(n=4000):
     )
 
 
-@pytest.mark.parametrize("promised", [False, True], ids=["events alone", "with a field"])
+@pytest.mark.parametrize(
+    "promised",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["events alone", "with a field"],
+)
 @pytest.mark.parametrize("known", [True, False], ids=["selected", "not selected"])
 def test_planned_times_of_departures(promised, known):
     """Each departure is announced with its platform a day before it is due."""
@@ -132,7 +136,9 @@ def test_planned_times_of_departures(promised, known):
     assert has_verdict(result), result.audit.blocking
 
 
-@pytest.mark.parametrize("how", ["expression", "column", "not asked for"])
+@pytest.mark.parametrize(
+    "how", ["expression", "not asked for", pytest.param("column", marks=pytest.mark.slow)]
+)
 def test_appointments_that_are_planned_and_end_the_wait_for_the_outcome(how):
     """Who does not come is known at the appointment, which was made at the request; a reminder is
     sent a day before it.
@@ -204,7 +210,7 @@ def test_a_field_made_of_a_promise_that_the_label_is_made_of_too(label):
 
 
 @pytest.mark.parametrize("jitter", [False, True], ids=["a second before", "within a minute"])
-@pytest.mark.parametrize("key", ["user", "order"])
+@pytest.mark.parametrize("key", ["user", pytest.param("order", marks=pytest.mark.slow)])
 def test_a_score_that_is_logged_just_before_each_request(key, jitter):
     """Another model's score: it says much of the outcome, and is not it."""
     rng = np.random.default_rng(3)
@@ -247,7 +253,9 @@ def test_an_outcome_that_an_id_finds_at_any_time_is_a_leak():
     assert "same 'order'" in leak.evidence
 
 
-@pytest.mark.parametrize("share", [0.015, 0.03, 0.2])
+@pytest.mark.parametrize(
+    "share", [0.015, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.03, 0.2))]
+)
 def test_a_leak_counts_from_one_in_a_hundred_requests_on(share):
     """The outcomes of so many requests are dated five hours before they were known, those of the
     others when they were.
