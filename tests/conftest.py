@@ -315,7 +315,8 @@ def pytest_terminal_summary(terminalreporter):
         )
     if REST:
         terminalreporter.line(
-            "a quarter of the parameters of each test, by the commit; `make test-full` runs all"
+            "a quarter of the parameters of each test; the commit chooses which, and "
+            "`make test-full` runs all"
         )
     if getattr(terminalreporter.config, "left_out", False):
         terminalreporter.line(
