@@ -310,8 +310,8 @@ def test_no_more_calls_than_places(party, ip):
 
 
 def test_who_finds_no_place_in_time_goes_without_and_blames_nobody(party, ip):
-    party.behaviour = says({"score": 0.5}, after=0.2)
-    called, third = ask(ip(concurrency=1, timeout="300ms"), *map(str, range(20)))
+    party.behaviour = says({"score": 0.5}, after=1.0)
+    called, third = ask(ip(concurrency=1, timeout="1500ms"), *map(str, range(20)))
     assert called.contacts["ip"].reasons == {"no place": 18, "timeout": 1}
     assert third.states() == {"ip": "closed"}
 
