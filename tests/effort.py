@@ -19,10 +19,15 @@ from hashlib import sha256
 from pathlib import Path
 
 LONG = os.environ.get("HEADWATER_TRUST") == "long"
-SERVICES = os.environ.get("HEADWATER_TESTS") == "services"
-CLUSTER = os.environ.get("HEADWATER_TESTS") == "cluster"
-REST = os.environ.get("HEADWATER_TESTS") == "rest"
-FULL = LONG or CLUSTER or REST or os.environ.get("HEADWATER_TESTS") == "full"
+_FORM = os.environ.get("HEADWATER_TESTS", "")
+if _FORM not in ("", "full", "rest", "services", "cluster"):
+    raise ValueError(
+        f"HEADWATER_TESTS is {_FORM!r}; give full, rest, services or cluster, or unset it"
+    )
+SERVICES = _FORM == "services"
+CLUSTER = _FORM == "cluster"
+REST = _FORM == "rest"
+FULL = LONG or CLUSTER or REST or _FORM == "full"
 
 
 def tries(full: int) -> int:

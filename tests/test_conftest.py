@@ -128,6 +128,12 @@ def test_each_form_leaves_out_what_is_for_longer_ones_and_the_short_one_says_so(
     assert ("`make test-full` runs all" in said) == shortened
 
 
+def test_a_form_that_does_not_exist_is_refused(tmp_path):
+    said = _run(tmp_path, {"HEADWATER_TESTS": "rset"}, False, SLOW.format(tried=20))
+    assert "HEADWATER_TESTS is 'rset'; give full, rest" in said
+    assert "passed" not in said
+
+
 def test_the_rest_has_a_quarter_of_the_parameters_and_each_at_some_commit():
     tests = [f"test_a.py::test_many[{number}]" for number in range(7)]
     tests += ["test_a.py::test_two[lmdb]", "test_a.py::test_two[redis]", "test_a.py::test_alone"]
@@ -217,6 +223,7 @@ def _run(tmp_path, environment, shared, module):
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(tests)]
     # plugins take most of the time
     environment = clean | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environment
-    return subprocess.run(
+    ran = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=tests.parent, env=environment
-    ).stdout
+    )
+    return ran.stderr + ran.stdout
