@@ -41,8 +41,8 @@ from bench.streams import KEYS
 from headwater.console.console_app import console_app
 from headwater.console.console_context import ConsoleContext
 from headwater.events.columns import STATUSES
-from headwater.journal.daily_statistics import update
 from headwater.journal.serving_log_files import SERVED, day_folder
+from headwater.monitoring.daily_statistics import update
 
 DAYS, FILES, VIEWS, WINDOWS = 30, 10, 50, ("1h", "6h", "1d", "7d", "30d")
 RATE, PAUSE = 200, 2.0  # requests a second; seconds between two pages

@@ -21,8 +21,8 @@ from headwater.console.console_context import ConsoleContext
 from headwater.events.columns import STATUSES
 from headwater.jobs.materialize import materialize_view
 from headwater.journal.conversion import convert
-from headwater.journal.daily_statistics import update
 from headwater.journal.serving_log_rows import EntryContext, RowEntry
+from headwater.monitoring.daily_statistics import update
 from headwater.monitoring.status import status
 from headwater.testing.examples import visiting
 from tests.ingestion.world import wait_until

@@ -26,12 +26,13 @@ from polars.testing import assert_frame_equal
 import headwater as hw
 from headwater.errors import HeadwaterError, StoreError
 from headwater.events.columns import STATUSES
-from headwater.journal import conversion, convert_segments
+from headwater.journal import conversion
 from headwater.journal.conversion import convert
 from headwater.journal.format import PREFIX, SERVED_ROWS
 from headwater.journal.serving_log_files import prune, raw_segments, read, segments
 from headwater.journal.serving_log_frames import rows_of
 from headwater.journal.serving_log_segment import SegmentEncoder, records
+from headwater.monitoring import convert_segments
 from headwater.state.read_plan import WordLayout, words_of
 from tests.journal.conftest import about, as_of, at, many, one
 
@@ -360,7 +361,7 @@ def test_a_killed_converter_leaves_its_lock_and_the_next_one_goes_on(tmp_path):
 @pytest.mark.slow
 def test_the_process_that_converts_has_the_lowest_priority(tmp_path):
     code = (
-        "import os; from headwater.journal.convert_segments import run_idle; run_idle(); "
+        "import os; from headwater.monitoring.convert_segments import run_idle; run_idle(); "
         "print(os.sched_getscheduler(0), os.nice(0))"
     )
     said = subprocess.run(

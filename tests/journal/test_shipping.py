@@ -17,7 +17,6 @@ import headwater as hw
 from headwater.errors import ConnectError, DataError, UsageError
 from headwater.journal import shipping
 from headwater.journal.conversion import ShipTo, command
-from headwater.journal.conversion import run as convert_and_ship
 from headwater.journal.exposure_log import ExposureLog, read_exposures
 from headwater.journal.exposure_rows import Exposure
 from headwater.journal.fetching import fetch
@@ -26,6 +25,7 @@ from headwater.journal.outcome_journal import Outcomes, outcomes
 from headwater.journal.sample_rates import rate_of
 from headwater.journal.serving_log_files import segments
 from headwater.journal.shipping import ship, shipping_state
+from headwater.monitoring.log_maintenance import maintain as convert_and_ship
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.journal.conftest import about, at, micros, model, one
 
@@ -266,7 +266,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from headwater.journal import {module} as module
-from headwater.journal.conversion import ShipTo, run
+from headwater.journal.conversion import ShipTo
+from headwater.monitoring.log_maintenance import maintain
 
 count = [0]
 kept = {owner}.{name}
@@ -278,7 +279,7 @@ def killed(*arguments, **more):
     return kept(*arguments, **more)
 
 {owner}.{name} = killed
-run(Path(sys.argv[1]), None, ShipTo(sys.argv[2], 1 << 30))
+maintain(Path(sys.argv[1]), None, ShipTo(sys.argv[2], 1 << 30))
 """
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.journal.daily_statistics import update
+from headwater.monitoring.daily_statistics import update
 from headwater.monitoring.freshness_objectives import freshness_objectives
 from headwater.online.feature_vectors import FeatureVector
 from headwater.online.read_versions import ReadVersion

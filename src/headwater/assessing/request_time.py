@@ -31,10 +31,10 @@ from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics import RowContext
 from headwater.metrics.places import places
 from headwater.models.fit import Fitted
+from headwater.online.request_features import request_feature
 from headwater.results.assessment_parts import AtRequest, TimedOut
 from headwater.results.estimate import Comparison
 from headwater.results.measurement import Missing, Reading, measured
-from headwater.training.request_features import request_feature
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 from headwater.training.train import in_time_order
 

@@ -29,6 +29,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Scores, Task
 from headwater.definitions.request_feature import RequestField
 from headwater.errors import DataError, UsageError, nearest
+from headwater.events.read_events import as_frame
 from headwater.kernel.arrays import F64
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.metrics import resolve
@@ -38,7 +39,7 @@ from headwater.models.manifest import library_versions
 from headwater.models.outcomes import LabelValues, outcomes
 from headwater.results.audit_result import AuditResult, CheckNotRun
 from headwater.results.backtest_result import GIVEN, BacktestResult, LevelResult
-from headwater.training.requests import Requests, as_frame, read_rows
+from headwater.training.requests import Requests, read_rows
 from headwater.training.resources import Resources
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ import msgspec
 from headwater.backtesting.intervals import ResampledMetrics
 from headwater.backtesting.spread import ALPHA, MIN_DEFINED, Spread
 from headwater.errors import UsageError, nearest
-from headwater.kernel.holm import holm
+from headwater.metrics.holm import holm
 from headwater.results.estimate import VERDICT_WORDS, Comparison, Verdict
 
 

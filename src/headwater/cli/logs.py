@@ -16,15 +16,18 @@ from headwater.errors import ConnectError, UsageError
 def ship(args: Arguments, screen: Screen) -> None:
     """Convert complete segments, and ship what the destination does not have."""
     from headwater.definitions.checks import in_bytes
-    from headwater.journal.conversion import ShipTo, run
+    from headwater.journal.conversion import ShipTo
     from headwater.journal.shipping import shipping_state
+    from headwater.monitoring.log_maintenance import maintain
 
     folder = options.data_dir(args)
     if not folder.is_dir():
         raise UsageError(
             f"{folder} does not exist; name the data directory of `headwater serve` with --data-dir"
         )
-    run(folder, None, ShipTo(args.url, in_bytes(args.ship_buffer, "--ship-buffer")), wait=_WAIT)
+    maintain(
+        folder, None, ShipTo(args.url, in_bytes(args.ship_buffer, "--ship-buffer")), wait=_WAIT
+    )
     status(args, screen)
     state = shipping_state(folder)
     if state is not None and state.error is not None:
@@ -36,18 +39,19 @@ def ship(args: Arguments, screen: Screen) -> None:
 def fetch(args: Arguments, screen: Screen) -> None:
     """Fetch the files that are not in the data directory yet."""
     from headwater.journal.fetching import fetch as fetched
+    from headwater.monitoring.daily_statistics import update
 
+    folder = options.data_dir(args)
     since = options.timestamp(args.since, "--since")
     with screen.working("fetching logs"):
-        result = fetched(
-            options.data_dir(args), args.url, since=None if since is None else since.date()
-        )
+        result = fetched(folder, args.url, since=None if since is None else since.date())
+        update(folder)
     text = (
         f"{result.rows:,} rows of the serving log, {result.outcomes:,} files of outcomes, "
         f"{result.exposures:,} of exposures"
     )
     screen.show(text, msgspec.to_builtins(result))
-    screen.next("headwater", "parity", "--served", "--data-dir", str(options.data_dir(args)))
+    screen.next("headwater", "parity", "--served", "--data-dir", str(folder))
 
 
 def status(args: Arguments, screen: Screen) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from headwater.console.console_context import ConsoleContext
 from headwater.errors import DataError
 from headwater.journal.conversion import command
-from headwater.journal.daily_statistics import uncovered
+from headwater.monitoring.daily_statistics import uncovered
 
 _EVERY: Final = 60.0  # seconds
 

@@ -23,7 +23,7 @@ from headwater.definitions.source import (
     output_name,
     root_columns,
 )
-from headwater.errors import DefinitionError, nearest
+from headwater.errors import DataError, DefinitionError, UsageError, listed, nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -607,3 +607,45 @@ def _below(source: Source, columns: frozenset[str]) -> frozenset[str]:
     return frozenset().union(
         *(table_columns(source.history.base, column) for column in base_columns)
     )
+
+
+def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureService:
+    """The feature service for `features` as a user gave them."""
+    if isinstance(features, FeatureService):
+        return features
+    names = [
+        name
+        for name in (
+            [features]
+            if isinstance(features, str)
+            else features
+            if isinstance(features, Sequence)
+            else []
+        )
+        if isinstance(name, str)
+    ]
+    if names:
+        view, _, feature = names[0].replace(":", "__").partition("__")
+        raise UsageError(
+            f"features are given by the name {names[0]!r}; give the definitions: a view, one of "
+            f"its features, such as {view or 'view'}[{feature or 'count_1d'!r}], or a feature "
+            "service, such as project.model('name').features"
+        )
+    return FeatureService(
+        "features", list(features) if isinstance(features, Sequence) else [features]
+    )
+
+
+def check_request(service: FeatureService, columns: Sequence[str]) -> None:
+    """Refuse rows that lack a column, naming who needs it."""
+    if not columns and service.needed_by():
+        raise DataError(
+            f"rows is empty and has no columns; features of {service.name!r} need: "
+            f"{listed(service.needed_by())}"
+        )
+    for column, who in service.needed_by().items():
+        if column not in columns:
+            raise DataError(
+                f"the rows have no column {column!r}, which {', '.join(who)} needs; "
+                f"{nearest(column, columns)}"
+            )

@@ -27,12 +27,12 @@ from headwater.definitions.source import Source
 from headwater.demo import experiment_week
 from headwater.ingestion.replay import replay
 from headwater.jobs.materialize import batch_views, materialize, next_due
-from headwater.journal import daily_statistics
 from headwater.journal.outcome_journal import outcomes
 from headwater.journal.serving_log import ServedLog
 from headwater.journal.serving_log_files import served
 from headwater.kernel.arrays import I64
 from headwater.models.registry import ModelRegistry
+from headwater.monitoring import daily_statistics
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.result import Result
 from headwater.serving.client.service_client import Client

@@ -30,9 +30,9 @@ import polars as pl
 from polars.exceptions import ColumnNotFoundError, PolarsError
 
 from headwater import settings
-from headwater.connectors import scan
+from headwater.connectors import scan, to_polars
 from headwater.definitions.checks import DAY, micros
-from headwater.definitions.connectors import Frame, Table
+from headwater.definitions.connectors import ArrowFrame, Frame, Table, as_table, check_frame
 from headwater.definitions.source import Selection, Source, output_name, root_columns
 from headwater.errors import DataError, LeakError, nearest, read_error
 from headwater.kernel.arrays import I64, LASTS, Bool
@@ -958,3 +958,18 @@ def _comparable(name: str, dtype: pl.DataType) -> pl.Expr:
 
 def _hashed(rows: pl.DataFrame) -> I64:
     return rows.hash_rows(seed=0).reinterpret(signed=True).to_numpy()
+
+
+def as_frame(rows: object, context: str) -> pl.DataFrame:
+    """Rows that a call is given, in memory.
+
+    Raises:
+        DefinitionError: they are no table, or a frame of Spark.
+        DataError: the files cannot be read.
+    """
+    check_frame(rows, context)
+    return (
+        to_polars(rows)
+        if isinstance(rows, ArrowFrame)
+        else collect(scan(as_table(rows, context)), context)
+    )

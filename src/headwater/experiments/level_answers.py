@@ -35,9 +35,9 @@ from headwater.journal.serving_log_rows import AT, PREFIX
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.models.serving_model import ServedModel
+from headwater.online.request_features import POLARS, request_feature, request_field
 from headwater.training.feature_frames import feature_frames
 from headwater.training.precomputed_rows import reading
-from headwater.training.request_features import POLARS, request_feature, request_field
 from headwater.training.requests import Requests
 from headwater.training.resources import Resources
 

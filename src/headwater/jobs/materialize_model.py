@@ -15,6 +15,7 @@ from headwater.definitions.checks import micros
 from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.definitions.model import Model
 from headwater.errors import UsageError
+from headwater.events.read_events import as_frame
 from headwater.ingestion.clock_check import job_time
 from headwater.jobs.last_commit import last_published
 from headwater.jobs.precompute import (
@@ -30,7 +31,6 @@ from headwater.models.fit import Fitted
 from headwater.models.registry import ModelRegistry
 from headwater.models.serving_model import ServedModel
 from headwater.stores import OnlineStore, opened
-from headwater.training.requests import as_frame
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ killed. The conversion writes parquet, of the serving log a file for each day, s
 into place, and then removes the file. Parquet files are named after it, so a killed conversion is
 repeated to the same files, and readers skip the rows of a segment that a parquet file already has.
 
-Each minute, a log starts a low-priority process that converts (`convert_segments`).
+Each minute, a log starts a low-priority process that converts (`monitoring.convert_segments`).
 """
 
 from __future__ import annotations
@@ -28,17 +28,15 @@ from headwater.engine.checkpoint import lock
 from headwater.errors import StoreError
 from headwater.ingestion.archive import durable
 from headwater.journal import shipping_queue
-from headwater.journal.daily_statistics import prune_statistics, update
-from headwater.journal.format import KINDS, RESPONSES, SERVED_ROWS, RecordKind, scan
+from headwater.journal.format import RESPONSES, SERVED_ROWS, RecordKind, scan
 from headwater.journal.journal_files import (
-    close_abandoned,
     close_all,
     content,
     is_complete,
     journal_files,
 )
 from headwater.journal.responses import responses_in
-from headwater.journal.serving_log_files import SERVED, day_folder, prune
+from headwater.journal.serving_log_files import SERVED, day_folder
 from headwater.journal.serving_log_frames import rows_of
 from headwater.journal.serving_log_rows import AT
 
@@ -169,45 +167,18 @@ def command(
     """The command line of a process that converts complete segments, deletes days older than `keep`
     microseconds, and ships logs.
 
-    priority: see `convert_segments`.
+    priority: see `monitoring.convert_segments`.
     """
     shipping = [] if to is None else [to.url, str(to.most)]
     return [
         sys.executable,
         "-m",
-        "headwater.journal.convert_segments",
+        "headwater.monitoring.convert_segments",
         priority,
         str(folder),
         "" if keep is None else str(keep),
         *shipping,
     ]
-
-
-def run(folder: Path, keep: int | None, to: ShipTo | None = None, wait: float = 0.0) -> None:
-    """Close abandoned files, convert complete segments, ship the logs, delete old days, and add new
-    files to the daily statistics.
-
-    wait: seconds to wait for another process that ships.
-
-    Raises:
-        StoreError, OSError: as `convert`.
-        UsageError: as `shipping.ship`.
-    """
-    for kind in KINDS:
-        close_abandoned(journal_files(folder, kind))
-    try:
-        if to is not None:
-            shipping_queue.begin(folder)
-        convert(folder)
-    finally:
-        if to is not None:
-            from headwater.journal.shipping import ship
-
-            ship(folder, to.url, most=to.most, wait=wait)
-        if keep is not None:
-            prune(folder / SERVED, keep, clock.now_micros())
-            prune_statistics(folder)
-    update(folder)
 
 
 @contextmanager

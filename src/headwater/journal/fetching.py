@@ -15,7 +15,6 @@ from headwater import disk
 from headwater.engine.checkpoint import lock
 from headwater.errors import DataError, UsageError
 from headwater.ingestion.archive import durable
-from headwater.journal.daily_statistics import update
 from headwater.journal.exposure_log import EXPOSURES
 from headwater.journal.journal_files import CLOSED
 from headwater.journal.log_destination import destination, is_part
@@ -79,7 +78,6 @@ def fetch(folder: Path, url: str, *, since: date | None = None) -> FetchedLogs:
             else:
                 durable(frame, path)
                 fetched.rows += frame.height
-        update(folder)
     return fetched
 
 

@@ -46,10 +46,10 @@ from headwater.monitoring.parity import (
     keep_parity,
     sizes,
 )
+from headwater.online.request_features import request_feature
 from headwater.online.view_reader import OnlineView
 from headwater.stores import OnlineStore
 from headwater.stores.keyspace import opened_for, placed
-from headwater.training.request_features import request_feature
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 MADE = "made of the request"

@@ -12,7 +12,7 @@ from typing import Any, Final
 import polars as pl
 
 from headwater import clock
-from headwater.journal.daily_statistics import daily_statistics, quantiles
+from headwater.monitoring.daily_statistics import daily_statistics, quantiles
 from headwater.results.served_result import AgeDay, Served, ServedDay, Timing, ValueDay
 
 DAYS: Final = 30

@@ -12,24 +12,23 @@ import polars as pl
 
 from headwater import clock
 from headwater.definitions.checks import parse_timestamp
-from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_service import FeatureService, Member, as_service, check_request
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.project import checked_call
 from headwater.errors import DataError, IncompleteError, RebuiltError, StaleError
+from headwater.events.read_events import as_frame
 from headwater.online.compiled_reader import CompiledReader
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.key_encoder import KeyColumn
 from headwater.online.list_reader import ListReader
 from headwater.online.read_versions import ReadVersion
 from headwater.online.request_evaluator import RequestFeatureEvaluator
+from headwater.online.request_features import POLARS, check_declared
 from headwater.online.row_schema import RowSchema, answers_of
 from headwater.online.value_details import details_of, warn_stale
 from headwater.online.view_reader import OnlineView
 from headwater.stores import OnlineStore, opened
 from headwater.stores.keyspace import opened_for
-from headwater.training.feature_frames import as_service, check_request
-from headwater.training.request_features import POLARS, check_declared
-from headwater.training.requests import as_frame
 
 if TYPE_CHECKING:
     from headwater.definitions.connectors import TableLike

@@ -14,7 +14,7 @@ from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.request_feature import RequestFeature
 from headwater.events.columns import MISSING, PRESENT
 from headwater.online.read_versions import FALLBACK
-from headwater.training.request_features import call_row, call_rows, returned
+from headwater.online.request_features import call_row, call_rows, returned
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 # an int may be too large, and a datetime of any zone

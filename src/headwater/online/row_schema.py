@@ -21,7 +21,7 @@ from headwater.definitions.feature_service import FeatureService
 from headwater.errors import DataError, nearest
 from headwater.events.keys import check_types
 from headwater.online.key_encoder import KeyColumn
-from headwater.training.request_features import check_declared
+from headwater.online.request_features import check_declared
 
 MOST_ROWS: Final = 10_000
 """Rows in one request."""

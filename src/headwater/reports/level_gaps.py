@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from headwater.kernel.holm import holm
+from headwater.metrics.holm import holm
 
 MOST_DAYS = 3_650
 _GROWTH = 1.03

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from headwater.definitions.feature_service import Enriched, FeatureService, Member
+from headwater.definitions.feature_service import Enriched, FeatureService, check_request
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.list_keys import ListKey
@@ -27,16 +27,15 @@ from headwater.engine.query import (
     Query,
     RequestSet,
 )
-from headwater.errors import DataError, UsageError, listed, nearest
 from headwater.events.columns import status_name, status_series
 from headwater.events.key_lists import KeyLists, key_lists
 from headwater.events.read_events import KNOWN, Notes
 from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.kernel.request_order import RequestOrder
+from headwater.online.request_features import request_feature, request_field, third_party
 from headwater.training.enrichment import NOTHING, PlainTables, Tables, first_read
 from headwater.training.identity_map import IdentityMap
-from headwater.training.request_features import request_feature, request_field, third_party
 from headwater.training.requests import Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
@@ -44,33 +43,6 @@ FeatureFrames = Callable[
     [FeatureService, Requests, Mapping[str, Level], Notes, Resources], dict[str, pl.DataFrame]
 ]
 """As `feature_frames`."""
-
-
-def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureService:
-    """The feature service for `features` as a user gave them."""
-    if isinstance(features, FeatureService):
-        return features
-    names = [
-        name
-        for name in (
-            [features]
-            if isinstance(features, str)
-            else features
-            if isinstance(features, Sequence)
-            else []
-        )
-        if isinstance(name, str)
-    ]
-    if names:
-        view, _, feature = names[0].replace(":", "__").partition("__")
-        raise UsageError(
-            f"features are given by the name {names[0]!r}; give the definitions: a view, one of "
-            f"its features, such as {view or 'view'}[{feature or 'count_1d'!r}], or a feature "
-            "service, such as project.model('name').features"
-        )
-    return FeatureService(
-        "features", list(features) if isinstance(features, Sequence) else [features]
-    )
 
 
 def feature_frames(
@@ -227,21 +199,6 @@ def _status(feature: pl.Series, values: Mapping[str, pl.Series]) -> pl.Series:
         if name in values
         else status_series(name, feature.is_null().cast(pl.Int64).to_numpy())
     )
-
-
-def check_request(service: FeatureService, columns: Sequence[str]) -> None:
-    """Refuse rows that lack a column, naming who needs it."""
-    if not columns and service.needed_by():
-        raise DataError(
-            f"rows is empty and has no columns; features of {service.name!r} need: "
-            f"{listed(service.needed_by())}"
-        )
-    for column, who in service.needed_by().items():
-        if column not in columns:
-            raise DataError(
-                f"the rows have no column {column!r}, which {', '.join(who)} needs; "
-                f"{nearest(column, columns)}"
-            )
 
 
 @dataclass(frozen=True)

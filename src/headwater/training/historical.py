@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headwater.connectors.snapshots import one_version
 from headwater.definitions.definition import stack_level
-from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.feature_service import FeatureService, Member, as_service
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level, as_level
@@ -17,7 +17,7 @@ from headwater.definitions.project import checked_call
 from headwater.errors import DataError, HeadwaterWarning, RowsLeftOutWarning
 from headwater.events.columns import status_name
 from headwater.events.read_events import Notes
-from headwater.training.feature_frames import as_service, feature_frames
+from headwater.training.feature_frames import feature_frames
 from headwater.training.label_rows import read_labels
 from headwater.training.no_events import warn_of_no_events
 from headwater.training.requests import joined, read_rows

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from headwater.connectors import scan, to_polars
-from headwater.definitions.connectors import ArrowFrame, as_table, check_frame
 from headwater.definitions.definition import Readable
 from headwater.errors import DataError, nearest
-from headwater.events.read_events import collect, timestamp_micros
+from headwater.events.read_events import as_frame, timestamp_micros
 from headwater.kernel.arrays import I64
 
 if TYPE_CHECKING:
@@ -48,21 +46,6 @@ class Requests(Readable):
             None if self.known_at is None else self.known_at[rows],
             self.left_out,
         )
-
-
-def as_frame(rows: object, context: str) -> pl.DataFrame:
-    """Rows that a call is given, in memory.
-
-    Raises:
-        DefinitionError: they are no table, or a frame of Spark.
-        DataError: the files cannot be read.
-    """
-    check_frame(rows, context)
-    return (
-        to_polars(rows)
-        if isinstance(rows, ArrowFrame)
-        else collect(scan(as_table(rows, context)), context)
-    )
 
 
 def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None) -> Requests:

@@ -31,9 +31,9 @@ from headwater.events.read_events import called, flag, timestamp_micros
 from headwater.ingestion.sources.stream_reader import declared
 from headwater.models.estimators import misfit
 from headwater.models.feature_encoding import kind_of
+from headwater.online.request_features import check_declared
 from headwater.training.identity_map import IdentityMap
 from headwater.training.label_rows import check_outcome, outcome_column, weight_column
-from headwater.training.request_features import check_declared
 from headwater.training.selected_columns import Columns, Problem, Problems, named
 
 

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.definitions.feature_service import as_service
 from headwater.engine.local import compute, spill
 from headwater.engine.local.spill import BucketPlan
 from headwater.errors import DataError, HeadwaterWarning, UsageError
 from headwater.events.read_events import Notes
 from headwater.testing import cases, conformance
-from headwater.training.feature_frames import as_service, feature_frames
+from headwater.training.feature_frames import feature_frames
 from headwater.training.requests import read_rows
 
 RANDOM = st.randoms(use_true_random=False)

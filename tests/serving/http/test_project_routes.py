@@ -5,7 +5,7 @@ import pytest
 import headwater as hw
 from headwater.catalog.lineage import lineage
 from headwater.journal.conversion import convert
-from headwater.journal.daily_statistics import update
+from headwater.monitoring.daily_statistics import update
 from tests.serving.world import PROJECT, ROW, asking, filled
 
 

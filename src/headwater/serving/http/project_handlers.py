@@ -13,8 +13,8 @@ import msgspec
 from headwater import clock
 from headwater.catalog.lineage import lineage
 from headwater.errors import DataError, nearest
-from headwater.journal.daily_statistics import uncovered
 from headwater.models.registry import ModelRegistry
+from headwater.monitoring.daily_statistics import uncovered
 from headwater.monitoring.project_state import (
     feature_summary,
     kept_runs_rows,

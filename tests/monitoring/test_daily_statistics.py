@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.journal.conversion import convert, run
-from headwater.journal.daily_statistics import (
+from headwater.journal.conversion import convert
+from headwater.journal.serving_log_files import segments
+from headwater.monitoring.daily_statistics import (
     STATISTICS,
     buckets,
     daily_statistics,
@@ -16,7 +17,7 @@ from headwater.journal.daily_statistics import (
     uncovered,
     update,
 )
-from headwater.journal.serving_log_files import segments
+from headwater.monitoring.log_maintenance import maintain
 from tests.journal.conftest import about, as_of, one
 
 DAY = 86_400
@@ -97,7 +98,7 @@ def test_the_conversion_of_segments_updates_them(tmp_path):
     with hw.operations.ServedLog(tmp_path) as log:
         for entry in requests(3):
             log.put(entry)
-    run(tmp_path, None)
+    maintain(tmp_path, None)
     assert counts(tmp_path, "rows") == {("", None): 3}
 
 

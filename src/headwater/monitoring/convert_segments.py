@@ -1,6 +1,6 @@
-"""`python -m headwater.journal.convert_segments PRIORITY FOLDER KEEP [URL SIZE]`: one conversion of
-a serving log's segments, and one shipment of logs. PRIORITY is "idle", the lowest there is, or
-"normal", where a process that ends waits for it.
+"""`python -m headwater.monitoring.convert_segments PRIORITY FOLDER KEEP [URL SIZE]` maintains the
+logs of a data directory once. PRIORITY is "idle", the lowest there is, or "normal", where a process
+that ends waits for it.
 """
 
 import gc
@@ -32,10 +32,11 @@ if __name__ == "__main__":
         run_idle()
     settings.one_thread()
     gc.disable()  # it makes no cycles, and the collector would take half of its time
-    from headwater.journal.conversion import ShipTo, run
+    from headwater.journal.conversion import ShipTo
+    from headwater.monitoring.log_maintenance import maintain
 
     try:
-        run(
+        maintain(
             Path(folder),
             int(keep) if keep else None,
             ShipTo(to[0], int(to[1])) if to else None,
