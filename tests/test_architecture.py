@@ -1,9 +1,14 @@
-"""The three walks of docs/architecture.md name files that exist, each once; an event passes few."""
+"""The three walks of docs/architecture.md name files that exist, each once; an event passes few.
+Imports run one way.
+"""
 
+import ast
 import json
 import re
 import subprocess
 import sys
+from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -75,3 +80,54 @@ def test_an_event_passes_few_files(tmp_path):
     files = json.loads(ran.stdout.splitlines()[-1])
     assert "ingestion/commit.py" in files
     assert len(files) <= 35, files
+
+
+SOURCES = ROOT / "src"
+CORE = {
+    "aggregations",
+    "catalog",
+    "connectors",
+    "definitions",
+    "engine",
+    "events",
+    "kernel",
+    "online",
+    "serving",
+    "state",
+}
+
+
+def _imports():
+    """By module, the modules that it imports: also in a function, and for type checking alone."""
+    modules = {}
+    for path in SOURCES.rglob("*.py"):
+        name = ".".join(path.relative_to(SOURCES).with_suffix("").parts)
+        modules[name.removesuffix(".__init__")] = path
+    found = defaultdict(set)
+    for module, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    name = f"{node.module}.{alias.name}"
+                    found[module].add(name if name in modules else node.module)
+            elif isinstance(node, ast.Import):
+                found[module].update(alias.name for alias in node.names)
+    return {module: found[module] & modules.keys() - {module} for module in modules}
+
+
+def test_imports_run_one_way():
+    """No two files import each other, by whatever way round, and the folders of the core stand on at
+    most 8 floors.
+    """
+    imports = _imports()
+    TopologicalSorter(imports).prepare()  # fails on a circle, and names it
+    folders = {name: set() for name in CORE}
+    for module, imported in imports.items():
+        folder = module.removeprefix("headwater.").partition(".")[0]
+        if folder in CORE:
+            reached = {name.removeprefix("headwater.").partition(".")[0] for name in imported}
+            folders[folder] |= reached & CORE - {folder}
+    floors = {}
+    for name in TopologicalSorter(folders).static_order():
+        floors[name] = 1 + max((floors[below] for below in folders[name]), default=0)
+    assert max(floors.values()) <= 8, floors
