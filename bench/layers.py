@@ -46,16 +46,6 @@ class Layer:
 
 LAYERS = (
     Layer(
-        "copied records",
-        "a compiled loop copies records out of LMDB's pages, without a call of py-lmdb for each",
-        ("reads, 1 partitions",),
-    ),
-    Layer(
-        "packed integers",
-        "the keys of a read are packed into place where they are integers",
-        ("reads, 1 partitions",),
-    ),
-    Layer(
         "compiled reads",
         "features are computed from stored records by compiled loops, without frames",
         ("reads, 1 partitions",),

@@ -16,24 +16,6 @@ def _replace(holder: object, name: str, other: object) -> None:
     setattr(holder, name, other)
 
 
-def _no_copied_records() -> None:
-    from headwater.online.record_copies import RecordCopies
-
-    _replace(RecordCopies, "from_store", staticmethod(lambda _store: None))
-
-
-def _no_packed_integers() -> None:
-    from headwater.online.read_layout import ReadLayout
-
-    made = ReadLayout.__init__
-
-    def unpacked(self, *given):
-        made(self, *given)
-        _replace(self, "pack_integers", None)
-
-    _replace(ReadLayout, "__init__", unpacked)
-
-
 def _no_compiled_reads() -> None:
     from headwater.aggregations.table import TABLE
 
@@ -107,8 +89,6 @@ def _no_distinct_requests() -> None:
 
 
 OFF: Mapping[str, Callable[[], None]] = {
-    "copied records": _no_copied_records,
-    "packed integers": _no_packed_integers,
     "compiled reads": _no_compiled_reads,
     "whole requests": _no_whole_requests,
     "micro-batches": _no_micro_batches,

@@ -8,9 +8,8 @@ records (`ViewTiles.values`). Keys that rows share are read once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -21,7 +20,6 @@ from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.general_features import Evaluated, GeneralFeatures
 from headwater.online.read_layout import ReadLayout, Records, Versions, ViewPart
 from headwater.online.read_versions import FALLBACK, REFRESH, ReadVersion, falls_back
-from headwater.online.record_copies import Copied, RecordCopies
 from headwater.state import read_plan
 from headwater.state.read_kernels import answer, answer_one
 from headwater.state.read_plan import AnswerStrings, ListItems, WordLayout, by_key, items_of
@@ -102,12 +100,6 @@ class CompiledReader:
         self._groups = [alike.index(columns) for columns in alike]
         self._encoders = [parts[v].keys for v in sorted(set(self._groups))]
         self._encode = [keys.of_request for keys in self._encoders]
-        names = [keys.columns[0].column for keys in self._encoders if keys.columns]
-        self._take_keys: Callable[[Mapping[str, object]], Sequence[object]] = (
-            itemgetter(*names)
-            if len(names) > 1
-            else lambda request: [request[name] for name in names]
-        )
         self._groups = [sorted(set(self._groups)).index(v) for v in self._groups]
         locations = [
             (part.tiles.view.record_group, group)
@@ -120,7 +112,6 @@ class CompiledReader:
         self._may_fall_back = any(part.view.on_stale != "previous" for part in parts)
         self._cached_layout: ReadLayout | None = None
         self._until = 0.0  # when partitions are to be looked up again
-        self._copies = None if self._general else RecordCopies.from_store(store)
         self._strings = AnswerStrings()
         # positions of nulls by null bytes: requests mostly have the same nulls
         self._null_places: dict[bytes, list[int]] = {}
@@ -150,9 +141,6 @@ class CompiledReader:
         """
         if not self.parts:
             return FeatureVectors([], [], [])
-        read = self._of_integers(request, count, t) if count else None
-        if read is not None:
-            return read
         keys = [keys.many(request, count) for keys in self._encoders]
         if count > 1 and any(len(set(column)) <= self._share * count for column in keys):
             numbers: list[dict[bytes | None, int]] = [{} for _ in keys]
@@ -163,31 +151,6 @@ class CompiledReader:
             return self._lists([list(number) for number in numbers], count, np.array(equal), t)
         return self._lists(keys, count, _NONE_EQUAL, t)
 
-    def _of_integers(
-        self, request: Mapping[str, Sequence[object] | pl.Series], count: int, t: int
-    ) -> FeatureVectors | None:
-        """As `read`, where all keys are integers and most are distinct; None where that is not so,
-        or the store has to give the records.
-        """
-        layout = self._layout()
-        copies, plan = self._copies, layout.plan
-        if copies is None or plan is None or layout.pack_integers is None:
-            return None
-        columns = [request.get(keys.columns[0].column) for keys in self._encoders]
-        letters = layout.letters_of_integers(columns, count)
-        if letters is None or (
-            count > 1
-            and any(
-                len(set(column)) <= self._share * count
-                for column in cast("list[list[object]]", columns)
-            )
-        ):
-            return None
-        copied = copies.packed(layout, plan, *letters)
-        return (
-            None if copied is None else self._of_copies(layout, plan, copied, count, _NONE_EQUAL, t)
-        )
-
     def one(self, request: Mapping[str, object], t: int) -> FeatureVector:
         """As `read`, of one key; a column that the request lacks is a KeyError."""
         if not self.parts:
@@ -197,33 +160,8 @@ class CompiledReader:
             if self._cached_layout is not None and clock.stopwatch() < self._until
             else self._layout()
         )
-        return self._one(layout, request, t)
-
-    def _one(self, layout: ReadLayout, request: Mapping[str, object], t: int) -> FeatureVector:
-        """The features of one request."""
-        copies, plan = self._copies, layout.plan
-        if copies is not None and plan is not None:
-            copied = None
-            if layout.pack_integers is not None:
-                integers = self._take_keys(request)
-                for value in integers:
-                    if type(value) is not int:
-                        break
-                else:
-                    copied = copies.integers(layout, plan, integers)
-            if copied is None:
-                copied = copies.one(layout, plan, [encode(request) for encode in self._encode])
-            if copied is not None:
-                versions = layout.read_versions(copied[0], t)
-                if (layout.plan or self._planned(layout)) is plan:
-                    return self._computed(
-                        layout, plan, copies.at_times(plan, versions[2]), copied[1], versions
-                    )
-        return self._of_one(
-            layout,
-            self.store.get(layout.record_keys_of_one([encode(request) for encode in self._encode])),
-            t,
-        )
+        keys = layout.record_keys_of_one([encode(request) for encode in self._encode])
+        return self._of_one(layout, self.store.get(keys), t)
 
     def _of_one(self, layout: ReadLayout, stored: Records, t: int) -> FeatureVector:
         """The features of one key, from its stored records. It does what `_answer` does, in fewer
@@ -309,8 +247,6 @@ class CompiledReader:
         count = len(requests)
         if 0 < count <= _FEW and self.parts:
             layout = self._layout()
-            if self._copies is not None:
-                return [self._one(layout, request, t) for request in requests]
             first, *others = [
                 layout.record_keys_of_one([encode(request) for encode in self._encode])
                 for request in requests
@@ -352,35 +288,9 @@ class CompiledReader:
         self, keys: Sequence[Sequence[bytes | None]], count: int, equal: I64, t: int
     ) -> FeatureVectors:
         layout = self._layout()
-        copies, plan = self._copies, layout.plan
-        if copies is not None and plan is not None:
-            copied = copies.joined(layout, plan, layout.record_keys(keys)[layout.heads :])
-            read = (
-                None if copied is None else self._of_copies(layout, plan, copied, count, equal, t)
-            )
-            if read is not None:
-                return read
         return self._vectors(
             self._answer(layout, self.store.get(layout.record_keys(keys)), count, equal, t), count
         )
-
-    def _of_copies(
-        self,
-        layout: ReadLayout,
-        plan: read_plan.ReadPlan,
-        copied: Copied,
-        count: int,
-        equal: I64,
-        t: int,
-    ) -> FeatureVectors | None:
-        """The features of copied records; None where the values of their version keys need another
-        plan.
-        """
-        versions = layout.read_versions(copied[0], t)
-        if (layout.plan or self._planned(layout)) is not plan:
-            return None
-        words = self._copies.at_times(plan, versions[2])[: copied[1]]  # type: ignore[union-attr]
-        return self._vectors(self._answered(layout, plan, words, count, equal, versions), count)
 
     def _vectors(self, answer: _Answer, count: int) -> FeatureVectors:
         """The words of an answer as values."""

@@ -4,27 +4,20 @@ version of each view.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from operator import add
-from typing import Final, cast
-
-import numpy as np
 
 from headwater.definitions.feature_view import FeatureView
-from headwater.kernel.arrays import I64
 from headwater.online.key_encoder import KeyEncoder
 from headwater.online.read_versions import ReadVersion, VersionReader
 from headwater.state import read_plan
-from headwater.state.read_plan import U8
 from headwater.state.view_state import ViewTiles
 from headwater.stores import keyspace
 
 Records = Sequence[bytes | None]
 Versions = tuple[list[ReadVersion], Sequence[ReadVersion], Sequence[int]]
-_WORD: Final = 8  # bytes of an integer of 64 bits
 
 
 @dataclass(frozen=True)
@@ -64,11 +57,6 @@ class ReadLayout:
         versions: of each view the number of its read version. cuts: of each version, whether it is
             a cut.
         plan: as `CompiledReader` makes it of these.
-        pieces: of each place what goes before a key, and room for the key. pack_integers: packs
-            such pieces into a buffer, where each key
-        is an integer of 64 bits, in the order of the groups; None where keys are others. letters,
-        ends_of_words: room for these, and
-        where each ends.
     """
 
     def __init__(
@@ -84,12 +72,6 @@ class ReadLayout:
         self._lacking: tuple[list[bytes | None], list[bool]] = [], []
         self.plan: read_plan.ReadPlan | None = None
         self._split: tuple[Records, list[tuple[VersionReader, Records]]] = [], []
-        self._many: tuple[int, U8, list[U8], I64] = (
-            0,
-            np.empty(0, np.uint8),
-            [],
-            np.empty(0, np.int64),
-        )
         numbers: dict[object, int] = {}
         for part, group, place in zip(parts, groups, places, strict=True):
             version_keys, ends = part.version_reader.look()
@@ -112,14 +94,6 @@ class ReadLayout:
         self.plain = all(list(ends) == [b""] for ends in self._ends)
         self._in_order = [group for _, group in self.begins] == list(range(len(self.begins)))
         self._prefixes = [begin for begin, _ in self.begins]
-        self.ends_of_words = _ends(
-            tuple(size for begin in self._prefixes for size in (len(begin), _WORD))
-        )
-        self.letters = np.zeros(self.ends_of_words[-1] if self.begins else 0, np.uint8)
-        self.pieces: list[object] = [piece for begin in self._prefixes for piece in (begin, b"")]
-        integers = all(part.keys.integers for part in parts)
-        pack = struct.Struct(">" + "".join(f"{len(begin)}sq" for begin in self._prefixes)).pack_into
-        self.pack_integers = pack if integers and self.plain and self._in_order else None
         self.sizes = tuple(map(len, self._ends))
 
     def record_keys_of_one(self, keys: Sequence[bytes | None]) -> list[bytes]:
@@ -129,45 +103,6 @@ class ReadLayout:
         if self._in_order:
             return [*self.version_keys, *map(add, self._prefixes, keys)]
         return [*self.version_keys, *(begin + keys[group] for begin, group in self.begins)]  # type: ignore[operator]
-
-    def letters_of_one(self, keys: Sequence[bytes]) -> tuple[bytes, I64]:
-        """As `record_keys`, for one key of each group, joined, without the keys of versions; and
-        where each key ends. For plain layouts.
-        """
-        pieces = cast("list[bytes]", self.pieces.copy())
-        pieces[1::2] = keys if self._in_order else [keys[group] for _, group in self.begins]
-        return b"".join(pieces), _ends(tuple(map(len, pieces)))
-
-    def letters_of_integers(self, columns: Sequence[object], count: int) -> tuple[U8, I64] | None:
-        """As `letters_of_one`, for so many keys of each group, of a layout with `pack_integers`;
-        None where these are no lists of integers of 64 bits. They are overwritten by the next ones.
-        """
-        for values in columns:
-            if (
-                not isinstance(values, list)
-                or len(values) != count
-                or set(map(type, values)) != {int}
-            ):
-                return None
-        if self._many[0] != count:
-            sizes = [len(begin) + _WORD for begin in self._prefixes for _ in range(count)]
-            letters, group_columns, at = np.empty(sum(sizes), np.uint8), list[U8](), 0
-            for begin in self._prefixes:
-                block = letters[at : at + count * (len(begin) + _WORD)].reshape(count, -1)
-                block[:, : len(begin)] = np.frombuffer(begin, np.uint8)
-                group_columns.append(block[:, len(begin) :])
-                at += block.size
-            self._many = count, letters, group_columns, np.cumsum(sizes)
-        _, letters, group_columns, ends = self._many
-        pack = struct.Struct(f">{count}q").pack
-        try:
-            for block, values in zip(group_columns, columns, strict=True):
-                block[:] = np.frombuffer(pack(*cast("list[int]", values)), np.uint8).reshape(
-                    count, _WORD
-                )
-        except struct.error:
-            return None
-        return letters, ends
 
     def record_keys(self, keys: Sequence[Sequence[bytes | None]]) -> list[bytes]:
         """The keys to read for some keys of each group, one place after the other."""
@@ -251,9 +186,3 @@ class ReadLayout:
                 self._groups.append((part.version_reader, *span))
         self._number(versions)
         return list(stored[: len(self.version_keys)]), lacking if any(lacking) else []
-
-
-@lru_cache(1_024)
-def _ends(sizes: tuple[int, ...]) -> I64:
-    """Where each key ends, from the sizes of its prefix and of the key."""
-    return np.cumsum(sizes)[1::2].copy()

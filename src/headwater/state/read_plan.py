@@ -269,21 +269,11 @@ class ReadPlan:
         return struct.Struct(f"={self.words[1 + self.words[0]]}q").pack
 
     @cached_property
-    def times_into(self) -> Callable[..., None]:
-        """As `times`, into a buffer at an offset."""
-        return struct.Struct(f"={self.words[1 + self.words[0]]}q").pack_into
-
-    @cached_property
     def before(self) -> bytes:
         """The words between the times and the records: a section of no tiles, and room for the
         loops.
         """
         return NONE + bytes(8 * int(self.words[2 + self.words[0]]))
-
-    @cached_property
-    def records_at(self) -> int:
-        """The word at which the records begin."""
-        return int(self.words[1 + self.words[0]]) + len(self.before) // 8
 
     @cached_property
     def unpack(self) -> Callable[..., tuple[Any, ...]]:

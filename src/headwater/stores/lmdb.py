@@ -26,13 +26,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 from zlib import crc32
 
@@ -47,10 +46,6 @@ from headwater.definitions.definition import cut
 from headwater.errors import FencedError, NoStoreError, StoreError
 from headwater.stores import Capabilities, Changes, HeldError
 from headwater.stores.keyspace import RECORD, check_format
-
-if TYPE_CHECKING:
-    from headwater.kernel.arrays import I64
-    from headwater.stores.lmdb_pages import U8, LmdbPages
 
 _SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
 
@@ -78,12 +73,6 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     return store
 
 
-def file_identity(path: Path) -> tuple[int, int]:
-    """The device and number of a file: another file that takes its place has others."""
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
 class LmdbStore:
     """See `OnlineStore`; commits are synchronous: each is on the disk before `commit` returns.
 
@@ -109,7 +98,6 @@ class LmdbStore:
                 disk.own_folder(folder)
             self._unlocked = readonly and not _lockable(folder)
             self._env = _open_environment(folder, size, readonly=readonly, lock=not self._unlocked)
-            self._file = file_identity(folder / "data.mdb")
             # lets go of the pages that processes which were killed were reading
             self._env.reader_check()
         except (lmdb.Error, OSError) as error:
@@ -150,33 +138,6 @@ class LmdbStore:
         missing.
         """
         return self._unlocked and int(self._env.info()["last_txnid"]) > transaction.id() + 1
-
-    def copy_records(
-        self, known: int, heads: Sequence[bytes], keys: U8, ends: I64, none: I64, out: I64, at: int
-    ) -> tuple[int, list[bytes | None] | None, int | None]:
-        """See `lmdb_pages.RecordCopier`."""
-        values = None
-        try:
-            transaction = self._env.begin()
-            try:
-                snapshot = transaction.id()
-                if self._unlocked:
-                    return -1, None, None
-                if snapshot != known:
-                    values = list(map(transaction.get, heads))
-                    if not self._runs.absent(transaction):
-                        return -1, values, None
-                return snapshot, values, self._pages.copy(snapshot, keys, ends, none, out, at)
-            finally:
-                transaction.abort()  # `with` would take twice as long
-        except lmdb.Error as error:
-            raise self._unreadable(error) from error
-
-    @cached_property
-    def _pages(self) -> LmdbPages:
-        from headwater.stores.lmdb_pages import LmdbPages
-
-        return LmdbPages(self.folder, self._file)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """See `OnlineStore`; an open transaction would keep the pages that commits replace, and the
@@ -516,11 +477,6 @@ class SortedRuns:
             _newest(transaction, key, numbers) if numbers else transaction.get(key)
             for key, numbers in zip(keys, runs, strict=True)
         ]
-
-    @staticmethod
-    def absent(transaction: lmdb.Transaction[bytes]) -> bool:
-        """Whether the tree holds all records."""
-        return transaction.get(_STATE) is None
 
     def chosen(
         self, transaction: lmdb.Transaction[bytes], changes: Changes, expect: Changes, pages: int
