@@ -349,12 +349,13 @@ _REMEDIES: Final = tuple(
         (
             r"could not parse `.*` as (dtype )?`?\w+",
             (
-                "The first 10,000 lines decide what a column holds: leave the field empty for a "
-                "missing value, or write the table as parquet"
+                "The first 10,000 lines decide what a column holds. Give its type, as "
+                "hw.csv(path, types={'x': float}), or words for null, as null_values=['NULL']; or "
+                "leave the field empty for a missing value"
             ),
         ),
         (
-            r"NULL-typed column|cannot parse '.*' \(\w+\) as",
+            r"cannot parse '.*' \(\w+\) as",
             (
                 "The first 10,000 lines decide what a column holds: begin with a line that has a "
                 "value of every column, or write the table as parquet"

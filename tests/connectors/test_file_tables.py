@@ -1,6 +1,7 @@
 """Folders of files as one table: which files count, permitted differences, and refusals."""
 
 import os
+import re
 import shutil
 import tempfile
 from datetime import UTC, date, datetime, timedelta
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DataError
+from headwater.errors import DataError, DefinitionError
 from tests.warm_commands import run_command
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -308,6 +309,11 @@ CHANGES = {
     "a column that was dropped": (EVENTS, EVENTS.drop("x"), 15),
     "wider integers": (EVENTS.cast({"x": pl.Int16}), EVENTS, 30),
     "signed and unsigned": (EVENTS.cast({"x": pl.UInt32}), EVENTS.cast({"x": pl.Int32}), 30),
+    "integers that a double holds": (
+        EVENTS.cast({"x": pl.Int32}),
+        EVENTS.cast({"x": pl.Float64}),
+        30.0,
+    ),
     "unsigned of 64 bits": (EVENTS.cast({"x": pl.UInt64}), EVENTS, 30),
     "wider floats": (EVENTS.cast({"x": pl.Float32}), EVENTS.cast({"x": pl.Float64}), 30.0),
     "wider decimals": (
@@ -365,9 +371,29 @@ def test_types_that_have_nothing_in_common_fail_where_they_are_read(tmp_path):
     path = folder(tmp_path / "t", a=EVENTS, b=EVENTS.with_columns(x=pl.lit("one")))
     assert summed(hw.parquet(path), features=[hw.count()]) == (8,)
     with pytest.raises(
-        DataError, match=r"column x.*The files of a table hold a column with one type"
+        DataError,
+        match=r"'x' is Int64 in .*a\.parquet and String in .*b\.parquet, and no type holds",
     ):
         summed(hw.parquet(path))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [pl.Float64, pl.Boolean, pl.Decimal(20, 2), pl.List(pl.Int64)],
+    ids=["floats", "booleans", "decimals", "lists"],
+)
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
+def test_a_column_that_no_type_holds_names_both_files(tmp_path, other, turned):
+    """int64 and float64 too: a double of 2**53 + 1 is another id."""
+    second = EVENTS.with_columns(
+        pl.concat_list("x") if other == pl.List(pl.Int64) else pl.col("x").cast(other)
+    )
+    frames = (second, EVENTS) if turned else (EVENTS, second)
+    path = folder(tmp_path / "t", a=frames[0], b=frames[1])
+    with pytest.raises(DataError, match=r"'x' is .* in .*a\.parquet and .* in .*b\.parquet"):
+        summed(hw.parquet(path))
+    with pytest.raises(DataError, match=r"'x' is .* in .*a\.parquet and .* in .*b\.parquet"):
+        summed(hw.parquet(path), features=[hw.count()], filter=pl.col("x") > 2)
 
 
 def test_names_with_the_signs_of_patterns_are_names(tmp_path):
@@ -386,6 +412,123 @@ def test_csv_files_may_have_their_columns_in_another_order_or_lack_some(tmp_path
     (tmp_path / "d.csv").write_text("user,y,at\na,1,2026-01-01T02:00:00Z\n")
     with pytest.raises(DataError, match="no file has all of them"):
         summed(hw.csv(tmp_path))
+
+
+NOON = "2026-01-01T12:00:00Z"
+
+
+def csv_folder(root, *texts):
+    root.mkdir()
+    for number, text in enumerate(texts):
+        (root / f"{number}.csv").write_text(text)
+    return hw.csv(root)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
+@pytest.mark.parametrize(
+    ("other", "total"),
+    [
+        ("user,x,at\n", 4),  # a header alone says nothing of types
+        (f"user,x,at\na,,{NOON}\n", 4),
+        (f"user,x,at\na,1.5,{NOON}\n", 5.5),
+        ("user,x,at\na,1,2026-01-01T12:00:00+05:30\n", 5),
+    ],
+)
+def test_csv_files_are_read_as_if_their_lines_were_in_one(tmp_path, other, total, turned):
+    texts = [f"user,x,at\na,4,{NOON}\n", other]
+    assert summed(csv_folder(tmp_path / "t", *(texts[::-1] if turned else texts))) == total
+
+
+def test_codes_of_one_file_are_strings_in_all(tmp_path):
+    table = csv_folder(tmp_path / "t", f"user,x,at\n007,1,{NOON}\n", f"user,x,at\nA07,1,{NOON}\n")
+    assert summed(table, asked="007") == 1
+
+
+def test_a_date_beside_times_of_other_csv_files_is_refused(tmp_path):
+    """A date is known at its end, and as a time it would be midnight."""
+    table = csv_folder(tmp_path / "t", f"user,x,at\na,1,{NOON}\n", "user,x,at\na,1,2026-01-01\n")
+    with pytest.raises(
+        DataError, match=r"'at' is Datetime.*UTC.* in .*0\.csv and Date in .*1\.csv"
+    ):
+        summed(table)
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "says"),
+    [
+        (NOON, "2026-01-01T13:00:00", "2026-01-01T13:00:00 has no UTC offset"),
+        ("2026-01-01T13:00:00", NOON, f"{NOON} has a UTC offset"),
+        (NOON, "2026-01-01", "2026-01-01 has no UTC offset"),
+    ],
+)
+def test_a_later_csv_line_with_another_kind_of_time_is_an_error(tmp_path, first, later, says):
+    """Beyond the lines that say what a column holds: local times are not taken for UTC."""
+    lines = "".join(f"a,1,{first}\n" for _ in range(10_001))
+    (tmp_path / "a.csv").write_text(f"user,x,at\n{lines}a,1,{later}\n")
+    zone = None if first == NOON else "UTC"
+    with pytest.raises(DataError, match=re.escape(says)):
+        summed(hw.csv(tmp_path / "a.csv"), timezone=zone)
+
+
+def test_declared_types_and_words_for_null_of_csv(tmp_path):
+    lines = f"007,1,{NOON}\n" * 10_001
+    (tmp_path / "a.csv").write_text(f"user,x,at\n{lines}007,1.5,{NOON}\n007,NA,{NOON}\n")
+    table = hw.csv(tmp_path / "a.csv", types={"user": str, "x": float}, null_values=["NA"])
+    assert summed(table, asked="007") == 10_002.5
+    exact = hw.csv(tmp_path / "a.csv", types={"x": pl.Decimal(10, 2)}, null_values=["NA"])
+    assert summed(exact, asked=7) == 10_002.5
+    with pytest.raises(DataError, match=r"hw\.csv\(path, types=\{'x': float\}\)"):
+        summed(hw.csv(tmp_path / "a.csv", null_values=["NA"]), asked=7)
+    with pytest.raises(DataError, match=r"types= names 'usr'.*did you mean 'user'"):
+        summed(hw.csv(tmp_path / "a.csv", types={"usr": str}))
+    assert len({t.fingerprint for t in (table, exact, hw.csv(tmp_path / "a.csv"))}) == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"types": {"at": datetime}},
+        {"types": {"at": pl.Datetime("us", "UTC")}},
+        {"types": {"x": pl.List(pl.Int64)}},
+        {"types": {"x": "int"}},
+        {"types": {}},
+        {"types": ["x"]},
+        {"null_values": "NA"},
+        {"null_values": [None]},
+        {"null_values": 5},
+    ],
+)
+def test_other_types_and_words_are_refused(wrong):
+    with pytest.raises(DefinitionError, match=r"csv\(\): "):
+        hw.csv("a.csv", **wrong)
+
+
+AT = pl.from_epoch("at").dt.replace_time_zone("UTC").alias("at")
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
+@pytest.mark.parametrize(
+    ("other", "total"), [('"x": 1.5, ', 5.5), ('"x": null, ', 4), ("", 4), ('"x": 1, "y": 2, ', 5)]
+)
+def test_json_lines_files_may_lack_columns_and_have_other_numbers(tmp_path, other, total, turned):
+    lines = [f'{{"user": "a", {x}"at": 1767225600}}\n' for x in ('"x": 4, ', other)]
+    for number, line in enumerate(lines[::-1] if turned else lines):
+        (tmp_path / f"{number}.jsonl").write_text(line)
+    assert summed(hw.json_lines(tmp_path), select=["user", "x", AT]) == total
+
+
+def test_a_json_column_may_be_null_in_the_first_lines(tmp_path):
+    line = '{"user": "a", "x": null, "at": 1767225600}\n'
+    (tmp_path / "a.jsonl").write_text(line * 10_001 + line.replace("null", "3"))
+    assert summed(hw.json_lines(tmp_path / "a.jsonl"), select=["user", "x", AT]) == 3
+
+
+def test_json_files_of_unlike_types_are_named(tmp_path):
+    for name, value in (("a", '"4"'), ("b", "4")):
+        line = f'{{"user": "a", "x": {value}, "at": 1767225600}}\n'
+        (tmp_path / f"{name}.jsonl").write_text(line)
+    with pytest.raises(DataError, match=r"'x' is String in .*a\.jsonl and Int64 in .*b\.jsonl"):
+        summed(hw.json_lines(tmp_path), select=["user", "x", AT])
 
 
 def test_json_lines_that_are_hidden_do_not_count(tmp_path):
@@ -487,3 +630,38 @@ def test_a_replaced_table_is_read_again(tmp_path):
     shutil.rmtree(path)
     folder(tmp_path / "t", a=EVENTS)
     assert summed(hw.parquet(path)) == 15
+
+
+def test_a_file_of_the_same_size_and_time_is_another(tmp_path, monkeypatch):
+    """As rsync -t and cp -p leave it; nothing computed from the former file is used again."""
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
+    labels = hw.Labels(
+        "l",
+        table=pl.DataFrame({"user": ["a"], "timestamp": [LATER], "y": [1.0]}),
+        timestamp_field="timestamp",
+        label="y",
+        known_after="1h",
+    )
+    path = tmp_path / "t.parquet"
+    totals = []
+    for factor in (1, 2, 1):
+        EVENTS.with_columns(pl.col("x").reverse() * factor).write_parquet(
+            path, compression="uncompressed", statistics=False
+        )
+        os.utime(path, (1_767_225_600, 1_767_225_600))
+        visits = hw.Source("visits", history=hw.parquet(path), timestamp_field="at")
+        view = hw.FeatureView(
+            "v",
+            source=visits,
+            keys=["user"],
+            features=[hw.sum("x")],
+            windows=["40d"],
+            freshness=hw.on_request(),
+        )
+        model = hw.Model(
+            "m", task="regression", features=hw.FeatureService("f", [view]), labels=labels
+        )
+        rows = hw.dataset(model, tmp_path / "rows.parquet").rows.frame
+        totals.append((rows["v__sum_x_40d"].item(), path.stat().st_size))
+    assert [total for total, _ in totals] == [15, 30, 15]
+    assert len({size for _, size in totals}) == 1

@@ -220,6 +220,26 @@ def test_rows_of_position_deletes_are_left_out(tmp_path):
     assert lake.table().scan().filter(pl.col("amount") == 103).collect().height == 0
 
 
+def test_a_schema_that_changes_without_a_write_is_seen(tmp_path):
+    """Renamed, added, and dropped columns of Iceberg; also by what is cached."""
+    pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
+    from pyiceberg.types import DoubleType
+
+    lake = Iceberg(tmp_path)
+    before = lake.table().state()
+    with lake.iceberg.update_schema() as change:
+        change.rename_column("amount", "price")
+        change.add_column("tip", DoubleType())
+    assert lake.table().state() != before
+    expected = EVERY.rename({"amount": "price"}).with_columns(tip=pl.lit(None, pl.Float64))
+    assert_frame_equal(sorted_rows(lake.table()), expected.sort("at", "user"))
+    with lake.iceberg.update_schema() as change:
+        change.delete_column("price")
+    with lake.iceberg.update_schema() as change:
+        change.add_column("price", DoubleType())
+    assert lake.table().scan().collect()["price"].null_count() == EVERY.height
+
+
 def test_deletes_by_value_are_refused(tmp_path):
     pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
     lake = Iceberg(tmp_path)

@@ -22,8 +22,7 @@ import pytest
 
 import headwater as hw
 from headwater.cli import main
-from headwater.connectors import remote, scan
-from headwater.connectors.table_fingerprint import contents
+from headwater.connectors import contents, remote, scan
 from headwater.definitions.definition import canonical
 from headwater.engine.local import spill
 from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, read_error

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headwater import settings
-from headwater.connectors import scan
+from headwater.connectors import contents, scan, state
 from headwater.connectors.sql import sql
-from headwater.connectors.table_fingerprint import contents, state
 from headwater.definitions.checks import check_text
 from headwater.definitions.connectors import Connector, Env, Table, as_table
 from headwater.errors import DataError, DefinitionError, nearest

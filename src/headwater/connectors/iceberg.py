@@ -169,6 +169,10 @@ class IcebergTable(VersionedTable, called="iceberg"):
             "id": str(self._load().metadata.table_uuid),
         }
 
+    def state(self) -> list[object]:
+        """As `contents`, and the schema, which may change without a new snapshot."""
+        return [*super().state(), self._load().metadata.current_schema_id]
+
     def _version(self, table: Table) -> int:
         if self.snapshot_id is not None:
             return self.snapshot_id

@@ -7,31 +7,15 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater import settings
-from headwater.connectors import (
-    DELTA_LOG,
-    HIDDEN,
-    ICEBERG_METADATA,
-    FileList,
-    asks_for_hidden,
-    delta_as_files,
-    fixed_folder,
-    hidden,
-    iceberg_as_files,
-    table_folders,
-)
 from headwater.definitions.connectors import Env, Files
 from headwater.errors import ConnectError, DataError, read_error
-
-if TYPE_CHECKING:
-    Read = Callable[..., pl.LazyFrame]
 
 FIRST: Final = {"max_retries": 1, "timeout": "10s", "connect_timeout": "5s"}
 DATA: Final = {"max_retries": 2, "timeout": "120s", "connect_timeout": "5s"}
@@ -43,94 +27,12 @@ _ROWS: Final = 100_000
 _AWAY: Final = (ConnectionError, TimeoutError, PermissionError)
 
 
-def scan(spec: Files, read: Read, ending: str, *, file: str | None = None) -> pl.LazyFrame:
-    """The table of a URL, as a lazy frame; its schema is read here, with a time limit.
-
-    file: the name of an added column with the file of each row.
+def exists(spec: Files, pattern: str) -> bool:
+    """Whether a store has an object of a pattern that is not empty.
 
     Raises:
         ConnectError: the store does not answer in time, or refuses.
-        DataError: nothing is there, or it cannot be read.
-        UsageError: the environment lacks a variable that an option names.
     """
-    url, several = _pattern(spec, ending)
-    options = resolved(spec.storage_options)
-    name = file or (_FILE if several else None)
-    try:
-        read(
-            url, storage_options=FIRST | options, glob=several, include_file_paths=name
-        ).collect_schema()
-    except Exception as error:  # noqa: BLE001 (the library of a cloud, which polars asks for credentials, raises its own)
-        raise _read_error(error, spec, ending) from None  # what it says may hold a credential
-    rows = read(url, storage_options=DATA | options, glob=several, include_file_paths=name)
-    if several and name is not None and not asks_for_hidden(url):
-        rows = rows.filter(~pl.col(name).str.strip_prefix(fixed_folder(url)).str.contains(HIDDEN))
-    return rows if file is not None or name is None else rows.drop(name)
-
-
-def find_files(spec: Files, ending: str) -> FileList:
-    """The files of a URL, as `connectors.find_files` finds the files of a path; of a glob or a
-    folder, the parquet files with rows.
-
-    Raises:
-        ConnectError, DataError: as `scan`.
-    """
-    url, several = _pattern(spec, ending)
-    root = fixed_folder(url)
-    if not several:
-        return FileList(root, [url])
-    names = listed(replace(spec, path=url))
-    if not asks_for_hidden(url):
-        names = [name for name in names if not hidden(name.removeprefix(root))]
-    if not names:
-        raise DataError(
-            f"{spec.path}: no file is there that ends with {ending!r} and has rows; check the "
-            "bucket and the pattern, or write the table first"
-        )
-    return FileList(root, names)
-
-
-def footer(spec: Files, name: str) -> pl.Schema:
-    """The columns of a parquet file of a store.
-
-    Raises:
-        ConnectError, DataError: as `scan`.
-    """
-    try:
-        frame = pl.scan_parquet(
-            name,
-            glob=False,
-            hive_partitioning=False,
-            storage_options=FIRST | resolved(spec.storage_options),
-        )
-        return frame.collect_schema()
-    except Exception as error:  # noqa: BLE001 (as `scan`)
-        raise _read_error(error, replace(spec, path=name), ".parquet") from None
-
-
-def _pattern(spec: Files, ending: str) -> tuple[str, bool]:
-    """The URL as it is read, and whether it may be of several files.
-
-    Raises:
-        DataError: the files are of a Delta or Iceberg table.
-        ConnectError: the store does not answer in time, or refuses.
-    """
-    url = spec.path
-    if url.startswith(("http://", "https://")):
-        _look(url)
-        return url, False
-    if not (url.endswith("/") or _GLOB.search(url)):
-        return url, False
-    for folder in table_folders(fixed_folder(url)):
-        if _any(spec, f"{folder}/{DELTA_LOG}/*.json"):
-            raise delta_as_files(spec.path, folder)
-        if _any(spec, "/".join((folder, *ICEBERG_METADATA))):
-            raise iceberg_as_files(spec.path, folder)
-    return url + f"**/*{ending}" if url.endswith("/") else url, True
-
-
-def _any(spec: Files, pattern: str) -> bool:
-    """Whether a store has an object of a pattern that is not empty."""
     try:
         return (
             pl.scan_lines(pattern, storage_options=FIRST | resolved(spec.storage_options))
@@ -139,8 +41,8 @@ def _any(spec: Files, pattern: str) -> bool:
             .height
             > 0
         )
-    except Exception as error:  # noqa: BLE001 (as `scan`)
-        refusal = _read_error(error, spec, "")
+    except Exception as error:  # noqa: BLE001 (the library of a cloud, which polars asks for credentials, raises its own)
+        refusal = read_failure(error, spec, "")
         if isinstance(refusal, ConnectError):
             raise refusal from None
         return True  # a value that is not a string, such as compressed metadata
@@ -166,8 +68,8 @@ def write(spec: Files, frame: pl.DataFrame) -> None:
     """
     try:
         frame.write_parquet(spec.path, storage_options=FIRST | resolved(spec.storage_options))
-    except Exception as error:  # noqa: BLE001 (as `scan`)
-        raise _read_error(error, spec, ".parquet") from None
+    except Exception as error:  # noqa: BLE001 (as `exists`)
+        raise read_failure(error, spec, "parquet") from None
 
 
 def listed(spec: Files) -> list[str]:
@@ -188,13 +90,13 @@ def listed(spec: Files) -> list[str]:
             storage_options=options,
         )
         return sorted(files.select(pl.col(_FILE).unique()).collect()[_FILE])
-    except Exception as error:  # noqa: BLE001 (as `scan`)
+    except Exception as error:  # noqa: BLE001 (as `exists`)
         text = str(error)
         if "expanded paths were empty" in text or (
             isinstance(error, FileNotFoundError) and not spec.is_remote
         ):
             return []
-        refusal = _read_error(error, spec, ".parquet")
+        refusal = read_failure(error, spec, "parquet")
         if "parquet magic bytes" in text:
             refusal = DataError(
                 f"a file that matches {spec.path} is cut off, or is no parquet; it is smaller "
@@ -216,8 +118,8 @@ def read(spec: Files) -> pl.DataFrame:
             hive_partitioning=False,
             storage_options=DATA | resolved(spec.storage_options),
         )
-    except Exception as error:  # noqa: BLE001 (as `scan`)
-        raise _read_error(error, spec, ".parquet") from None
+    except Exception as error:  # noqa: BLE001 (as `exists`)
+        raise read_failure(error, spec, "parquet") from None
 
 
 def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, object]:
@@ -239,7 +141,7 @@ def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, obj
                 digest.update(_plain(rows.drop(_FILE)).hash_rows(seed=0).to_numpy().tobytes())
                 hashes[str(name)] = digest, count + rows.height
     except (OSError, PolarsError) as error:
-        raise _read_error(error, spec, "") from None
+        raise read_failure(error, spec, "") from None
     return {
         "path": spec.path,
         **({"store": spec.store} if spec.store else {}),
@@ -259,7 +161,7 @@ def _plain(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _look(url: str) -> None:
+def check_http(url: str) -> None:
     """Ask an HTTP server for the first byte: polars would wait for a silent one without end, and
     reads in pieces.
 
@@ -300,9 +202,10 @@ def _look(url: str) -> None:
         )
 
 
-def _read_error(error: Exception, spec: Files, ending: str) -> DataError | ConnectError:
-    format_hint = "as CSV" if ending == ".csv" else "as parquet" if ending else ""
-    return table_error(error, spec.path, spec.storage_options, format_hint)
+def read_failure(error: Exception, spec: Files, called: str) -> DataError | ConnectError:
+    """The error for files of a store that cannot be read as a format, without credentials."""
+    hint = f"as {called}" if called else ""
+    return table_error(error, spec.path, spec.storage_options, hint)
 
 
 def table_error(

@@ -13,11 +13,20 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypedDict, get_args, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Final,
+    Literal,
+    Protocol,
+    TypedDict,
+    cast,
+    get_args,
+    runtime_checkable,
+)
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from headwater.definitions.checks import Spelled, check, check_choice, check_type
@@ -104,17 +113,23 @@ class CsvFiles(Files, called="csv"):
     dates: "day-first" or "month-first": the order of dates such as 01/02/2026. Without it, a column
         of them is an error, unless a value such as 31/01/2026 shows that the day is first. Dates of
         ISO 8601 and with dots, 31.01.2026, need no order.
+    types: columns and their types, str, int, float, bool or polars dtypes, such as {"code": str} of
+        007; the first 10,000 lines of each file say those of the others. Times have the type that
+        they are written in.
+    null_values: words for null, such as ["NULL", "NA"], besides an empty field.
 
     Raises:
-        DefinitionError: as `parquet`, a separator that is not one character of ASCII, or another
-            order.
+        DefinitionError: as `parquet`, a separator that is not one character of ASCII, another
+            order, a type of times, or null_values that are not a list of strings.
 
-    >>> csv("https://example.org/payments.csv")
+    >>> csv("https://example.org/payments.csv", types={"code": str}, null_values=["NA"])
     CsvFiles(https://example.org/payments.csv)
     """
 
     separator: str = field(default=",", metadata={"fingerprint": "given"})
     dates: DateOrder | None = field(default=None, metadata={"fingerprint": "given"})
+    types: Schema | None = field(default=None, metadata={"fingerprint": "given"})
+    null_values: Sequence[str] = field(default=(), metadata={"fingerprint": "given"})
 
     def __init__(
         self,
@@ -122,6 +137,8 @@ class CsvFiles(Files, called="csv"):
         *,
         separator: str = ",",
         dates: DateOrder | None = None,
+        types: Schema | None = None,
+        null_values: Sequence[str] = (),
         storage_options: Mapping[str, object] | None = None,
     ) -> None:
         is_character = (
@@ -140,8 +157,46 @@ class CsvFiles(Files, called="csv"):
             check_choice(
                 dates, get_args(DateOrder), "csv(): dates", "the order of dates such as 01/02/2026"
             )
+        words = not isinstance(null_values, str) and isinstance(null_values, Sequence)
+        check(
+            words and all(isinstance(word, str) for word in null_values),
+            null_values,
+            "csv(): null_values",
+            "a list of strings, such as ['NULL', 'NA']",
+        )
+        check_schema(types, "iso", "csv()", argument="types")
+        for name, dtype in (types or {}).items():
+            check(
+                dtype in (str, int, float, bool) or not _is_bytes_or_time(dtype),
+                dtype,
+                f"csv(): the type of {name!r}",
+                "str, int, float, bool or such a polars dtype; times need none: ISO 8601 is read, "
+                "dates= says the order of other dates, and select= parses strings",
+            )
         super().__init__(path, storage_options=storage_options)
-        self._set(separator=separator, dates=dates)
+        self._set(
+            separator=separator,
+            dates=dates,
+            types=None if types is None else dict(types),
+            null_values=tuple(null_values),
+        )
+
+    @property
+    def dtypes(self) -> dict[str, pl.DataType]:
+        """The declared types, as polars has them."""
+        import polars as pl
+
+        plain: dict[object, pl.DataType] = {
+            str: pl.String(),
+            int: pl.Int64(),
+            float: pl.Float64(),
+            bool: pl.Boolean(),
+        }
+        return {
+            name: plain.get(dtype)
+            or cast("pl.DataType", dtype() if isinstance(dtype, type) else dtype)
+            for name, dtype in (self.types or {}).items()
+        }
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -209,7 +264,7 @@ class Connector(Definition):
 
     def state(self) -> list[object]:
         """A value that changes when the table does; return something cheap where possible, such as
-        sizes and modification times.
+        the number of a version.
         """
         return [self.contents()]
 
@@ -844,8 +899,10 @@ def record_format(
     }
 
 
-def check_schema(schema: Schema | None, timestamps: object, subject: str) -> None:
-    """Refuse a schema that is not one of columns and types."""
+def check_schema(
+    schema: Schema | None, timestamps: object, subject: str, argument: str = "schema"
+) -> None:
+    """Refuse a schema that is not one of columns and types. argument: its name in the call."""
     check_choice(timestamps, get_args(Timestamps), f"{subject}: timestamps")
     if schema is None:
         return
@@ -853,15 +910,15 @@ def check_schema(schema: Schema | None, timestamps: object, subject: str) -> Non
     check(
         named,
         schema,
-        f"{subject}: schema",
+        f"{subject}: {argument}",
         "columns and their types, such as {'card': str, 'amount': float}",
     )
     for name, dtype in schema.items():
         if not isinstance(name, str) or not (dtype in PYTHON_TYPES or _is_polars(dtype)):
             allowed = ", ".join(t.__name__ for t in PYTHON_TYPES)
             raise DefinitionError(
-                f"{subject}: the schema gives {name!r} the type {dtype!r}; give a column's name a "
-                f"polars dtype, or one of {allowed}"
+                f"{subject}: the {argument} gives {name!r} the type {dtype!r}; give a column's "
+                f"name a polars dtype, or one of {allowed}"
             )
 
 
@@ -873,6 +930,13 @@ def check_debezium(format: str, schema: Schema | None, subject: str) -> None:
             f"{subject}: the schema names {taken[0]!r}, which every envelope gives; name the "
             "columns of the row alone"
         )
+
+
+def _is_bytes_or_time(dtype: object) -> bool:
+    return dtype in (bytes, datetime, date) or (
+        _is_polars(dtype)
+        and (dtype.is_temporal() or dtype.is_nested() or dtype == sys.modules["polars"].Binary)  # type: ignore[attr-defined]
+    )
 
 
 def _is_polars(dtype: object) -> bool:

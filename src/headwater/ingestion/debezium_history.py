@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
+from typing import TYPE_CHECKING
 
-import polars as pl
 from polars.io.plugins import register_io_source
 
-from headwater.connectors import find_files, remote, table_fingerprint
+from headwater.connectors import files
 from headwater.definitions.connectors import (
     AppendedFiles,
     Connector,
@@ -23,6 +23,9 @@ from headwater.definitions.definition import stack_level
 from headwater.definitions.source import Source
 from headwater.errors import HeadwaterWarning
 from headwater.ingestion.sources.stream_reader import declared, decoder
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _LINES = 50_000  # that are decoded together
 _LINE = "line"
@@ -84,11 +87,7 @@ class DebeziumFiles(Connector, called="debezium"):
         """
         schema = declared(self.stream)
         assert schema is not None, "debezium() asks for one"
-        lines = (
-            remote.scan(self.files, _remote_lines, ".jsonl")
-            if self.files.is_remote
-            else pl.scan_lines(find_files(self.files.path, ".jsonl").names, name=_LINE)
-        )
+        lines = files.lines(self.files, _LINE)
 
         def read(
             columns: list[str] | None,
@@ -110,11 +109,11 @@ class DebeziumFiles(Connector, called="debezium"):
 
     def contents(self) -> dict[str, object]:
         """A hash of each file."""
-        return table_fingerprint.contents(self.files)
+        return files.contents(self.files)
 
     def state(self) -> list[object]:
-        """Names, sizes and modification times of the files."""
-        return table_fingerprint.state(self.files) or [self.contents()]
+        """A digest of each file."""
+        return files.state(self.files) or [self.contents()]
 
     def _decoded(
         self, lines: pl.LazyFrame, schema: Mapping[str, pl.DataType]
@@ -135,18 +134,6 @@ class DebeziumFiles(Connector, called="debezium"):
                 HeadwaterWarning,
                 stacklevel=stack_level(),
             )
-
-
-def _remote_lines(
-    url: str, *, storage_options: dict[str, object], glob: bool, include_file_paths: str | None
-) -> pl.LazyFrame:
-    return pl.scan_lines(
-        url,
-        name=_LINE,
-        storage_options=storage_options,
-        glob=glob,
-        include_file_paths=include_file_paths,
-    )
 
 
 debezium = DebeziumFiles

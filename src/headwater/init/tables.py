@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from headwater.connectors import DELTA_LOG, hidden, scan
-from headwater.connectors.csv import either_order, separator_of
+from headwater.connectors import scan
 from headwater.connectors.delta import DeltaLake, delta
+from headwater.connectors.files import DELTA_LOG, either_order, hidden, separator_of
 from headwater.definitions.connectors import (
     CsvFiles,
     DateOrder,

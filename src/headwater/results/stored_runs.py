@@ -233,11 +233,9 @@ def _definitions(model: Model) -> dict[str, str]:
 
 
 def _data(model: Model) -> dict[str, str]:
-    """A cheap identity of each table: where it is, and a hash of its files' names, sizes and times;
-    no rows are read.
-    """
+    """An identity of each table: where it is, and a hash of its files' names and digests."""
+    from headwater.connectors import state
     from headwater.connectors.snapshots import VersionedTable
-    from headwater.connectors.table_fingerprint import state
 
     tables = {f"labels {model.labels.name}": model.labels.data}
     tables |= {

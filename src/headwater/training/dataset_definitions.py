@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from headwater.connectors import contents
 from headwater.connectors.snapshots import VERSION, VersionedTable
-from headwater.connectors.table_fingerprint import contents
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.errors import nearest

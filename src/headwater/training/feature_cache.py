@@ -18,7 +18,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater import disk, settings
-from headwater.connectors.table_fingerprint import state
+from headwater.connectors import state
 from headwater.definitions.definition import Readable, canonical
 from headwater.definitions.feature_view import Feature
 from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, reach_of
@@ -42,8 +42,8 @@ class Cache(Readable):
     A folder that cannot be written is read; what it lacks is computed each time, and a log line
     reports it.
 
-    That is: the source's definition, its files' sizes and modification times (of a frame, its
-    contents), the columns that are read in addition, the keys, T and K of every row, the feature's
+    That is: the source's definition, a digest of each of its files (of a frame, its contents), the
+    columns that are read in addition, the keys, T and K of every row, the feature's
     definition, and headwater's own code.
 
     Args:

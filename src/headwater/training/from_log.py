@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from headwater import settings
-from headwater.connectors.table_fingerprint import digests
+from headwater.connectors.files import digests
 from headwater.definitions.checks import timestamp_text
 from headwater.definitions.definition import counted
 from headwater.definitions.experiment import PREFIX as PROBES

@@ -38,7 +38,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater import disk
-from headwater.connectors.table_fingerprint import state
+from headwater.connectors import state
 from headwater.definitions.checks import size_text
 from headwater.definitions.definition import fingerprint_of
 from headwater.engine.checkpoint import read_json, renamed, workplace, write_json

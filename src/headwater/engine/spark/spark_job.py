@@ -17,7 +17,7 @@ from polars.io.plugins import register_io_source
 
 from headwater import settings
 from headwater.connectors import scan as scan_table
-from headwater.connectors.parquet import ParquetPart, layout
+from headwater.connectors.files import ParquetPart, layout
 from headwater.connectors.spark import (
     SparkTable,
     narrowed,

@@ -33,7 +33,7 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater.connectors.parquet import ParquetPart
+from headwater.connectors.files import ParquetPart
 from headwater.connectors.spark import of_spark
 from headwater.definitions.connectors import CsvFiles, Frame, JsonLinesFiles, ParquetFiles, Table
 from headwater.definitions.source import Source

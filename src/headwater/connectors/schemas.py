@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, cast
 
 import polars as pl
@@ -14,19 +15,36 @@ _UNSIGNED: Final = (pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64())
 Schema = Mapping[str, pl.DataType]
 
 
-def shared_schema(schemas: Mapping[str, Schema], path: str) -> Schema:
-    """The schema of a table, from the schemas of its files: integers, decimals and units of time
-    widen, and a column that a file lacks is null.
+@dataclass(frozen=True)
+class UnifiedSchema:
+    """The schema of a table of files.
 
-    A column of types that have none in common keeps the first one: a reading of it is an error.
+    differs: whether some file has another schema. refusals: the error of each column of types that
+    have none in common, for whoever reads it; it has the first type.
+    """
+
+    schema: Schema
+    differs: bool
+    refusals: Mapping[str, str]
+
+
+def unify(
+    schemas: Mapping[str, Schema],
+    path: str,
+    widen: Callable[[pl.DataType, pl.DataType], pl.DataType | None] | None = None,
+) -> UnifiedSchema:
+    """The schema of a table, from the schemas of its files: integers, decimals and units of time
+    widen, zones become UTC, and a column that a file lacks is null.
+
+    widen: what else has a common type, where types were inferred.
 
     Raises:
         DataError: a column has a time zone in some files and none in others, or no file has all
             columns.
 
-    >>> shared_schema(
+    >>> unify(
     ...     {"a": {"n": pl.Int32()}, "b": {"n": pl.Int64(), "city": pl.String()}}, "events/"
-    ... )
+    ... ).schema
     {'n': Int64, 'city': String}
     """
     names_of: dict[int, list[str]] = {}  # by object; thousands of files share a few
@@ -35,15 +53,20 @@ def shared_schema(schemas: Mapping[str, Schema], path: str) -> Schema:
     distinct: dict[tuple[tuple[str, pl.DataType], ...], list[str]] = {}
     for names in names_of.values():
         distinct.setdefault(tuple(schemas[names[0]].items()), []).extend(names)
-    if len(distinct) == 1:
-        return next(iter(schemas.values()))
     shared: dict[str, pl.DataType] = {}
-    for columns in distinct:
+    first: dict[str, str] = {}
+    refusals: dict[str, str] = {}
+    for columns, names in distinct.items():
         for column, dtype in columns:
-            shared[column] = (
-                common_type(shared[column], dtype) or shared[column] if column in shared else dtype
-            )
-    for column in shared:
+            if column not in shared:
+                shared[column], first[column] = _in_utc(dtype), names[0]
+                continue
+            held = shared[column]
+            common = common_type(held, dtype) or (None if widen is None else widen(held, dtype))
+            if common is None and column not in refusals:
+                refusals[column] = _unlike(path, column, first[column], held, names[0], dtype)
+            shared[column] = common or held
+    for column in shared if len(distinct) > 1 else ():
         _check_zones(column, schemas, path)
     whole = next((dict(columns) for columns in distinct if len(columns) == len(shared)), None)
     if whole is None:
@@ -57,7 +80,24 @@ def shared_schema(schemas: Mapping[str, Schema], path: str) -> Schema:
             "renamed column under one name, and give files of several tables apart, as a glob or "
             "a folder of each"
         )
-    return {column: shared[column] for column in whole}
+    schema = {column: shared[column] for column in whole}
+    differs = any(columns != tuple(schema.items()) for columns in distinct)
+    return UnifiedSchema(schema, differs, refusals)
+
+
+def _unlike(
+    path: str, column: str, first: str, held: pl.DataType, name: str, dtype: pl.DataType
+) -> str:
+    return (
+        f"{path}: the column {column!r} is {held} in {first} and {dtype} in {name}, and no type "
+        "holds the values of both. Write these files again with one type, or name files of one "
+        "type with a glob"
+    )
+
+
+def _in_utc(dtype: pl.DataType) -> pl.DataType:
+    zoned = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+    return pl.Datetime(dtype.time_unit, "UTC") if zoned else dtype  # type: ignore[attr-defined]
 
 
 def common_type(first: pl.DataType, second: pl.DataType) -> pl.DataType | None:
@@ -69,17 +109,19 @@ def common_type(first: pl.DataType, second: pl.DataType) -> pl.DataType | None:
     if first == second:
         return first
     if pl.Null in (first, second):
-        return second if first == pl.Null else first
+        return _in_utc(second if first == pl.Null else first)
     if isinstance(first, pl.Datetime) and isinstance(second, pl.Datetime):
         if (first.time_zone is None) != (second.time_zone is None):
             return None
         return pl.Datetime(
             first.time_unit if first.time_unit == second.time_unit else "us",
-            first.time_zone if first.time_zone == second.time_zone else "UTC",
+            None if first.time_zone is None else "UTC",
         )
     if first.is_integer() and second.is_integer():
         return _integer(first, second)
     if first.is_float() and second.is_float():
+        return pl.Float64()
+    if _exact_double(first) and _exact_double(second):
         return pl.Float64()
     if (
         isinstance(first, pl.Decimal)
@@ -90,6 +132,10 @@ def common_type(first: pl.DataType, second: pl.DataType) -> pl.DataType | None:
     if {type(first), type(second)} == {pl.String, pl.Categorical}:
         return pl.String()
     return _nested(first, second)
+
+
+def _exact_double(dtype: pl.DataType) -> bool:
+    return dtype.is_float() or dtype in (*_SIGNED[:3], *_UNSIGNED[:3])
 
 
 def _nested(first: pl.DataType, second: pl.DataType) -> pl.DataType | None:
