@@ -709,7 +709,7 @@ def test_a_route(tree, promised):
         """
         async def views(request: PageRequest) -> PageResponse:
             begin = request.query.get("begin", "")
-            return _json({"names": [view.name for view in request.app.service.project.views if view.name.startswith(begin)]})
+            return _json({"names": [view.name for view in request.app.service.project.all_views if view.name.startswith(begin)]})
 
         """,
     )

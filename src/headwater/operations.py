@@ -49,10 +49,6 @@ if TYPE_CHECKING:
     from headwater.monitoring.parity import Parity as Parity
     from headwater.monitoring.served_parity import served_parity as served_parity
     from headwater.monitoring.status import Status as Status
-    from headwater.monitoring.view_version_status import ViewVersion as ViewVersion
-    from headwater.monitoring.view_version_status import promote_view as promote_view
-    from headwater.monitoring.view_version_status import rollback_view as rollback_view
-    from headwater.monitoring.view_version_status import view_versions as view_versions
     from headwater.online.feature_reader import OnlineFeatures as OnlineFeatures
     from headwater.online.precomputed import PrecomputedReader as PrecomputedReader
     from headwater.serving.process.ingest_process import IngestOptions as IngestOptions
@@ -103,9 +99,6 @@ _HOMES = {
     "headwater.monitoring.parity": "Parity",
     "headwater.monitoring.served_parity": "served_parity",
     "headwater.monitoring.status": "Status",
-    "headwater.monitoring.view_version_status": (
-        "ViewVersion promote_view rollback_view view_versions"
-    ),
     "headwater.online.feature_reader": "OnlineFeatures",
     "headwater.online.precomputed": "PrecomputedReader",
     "headwater.serving.process.ingest_process": "IngestOptions",

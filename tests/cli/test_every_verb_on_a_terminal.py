@@ -26,7 +26,6 @@ COMMANDS = {
     "models": 0,
     "models promote 1": 0,
     "models rollback": 0,
-    "views": 0,
     "backtest --refits 0 --yes": 0,
     "backtest --refits 0 --yes --verbose": 0,
     "backtest --refits 0 --yes --summary": 0,

@@ -182,7 +182,7 @@ def seeded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeded")
     project, url = payments_project(folder), f"lmdb:{folder}/online?size=1GB"
     store = hw.operations.open_store(url)
-    for view in project.views:
+    for view in project.all_views:
         if view.freshness.scheduled:
             materialize_view(view, store, clock.now_micros())
     ingested(project, store, folder)

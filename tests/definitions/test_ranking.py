@@ -61,7 +61,7 @@ def test_the_sessions_of_the_design_are_definable(shared):
     finally:
         del sys.modules["sessions"]
     assert module.feed.task_kind == "ranking"
-    assert {v.name for v in module.project.views} == {
+    assert {v.name for v in module.project.all_views} == {
         "popular",
         "item",
         "user",
@@ -74,9 +74,9 @@ def test_the_sessions_of_the_design_are_definable(shared):
 
 def test_what_candidates_are_found_in_belongs_to_the_project():
     project = hw.Project("p", [model()])
-    assert [v.name for v in project.views] == ["popular", "user"]
+    assert [v.name for v in project.all_views] == ["popular", "user"]
     alone = hw.Project("p", [model(hw.Ranking("request", "item"))])
-    assert [v.name for v in alone.views] == ["user"]
+    assert [v.name for v in alone.all_views] == ["user"]
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def test_the_command(tmp_path, run):
     assert run("assess", "interview", "--write-questions", "q.toml").returncode == 0
     found = run("assess", "interview", "--answers", "q.toml")
     assert found.returncode == 0, found.stderr
-    assert load(str(tmp_path / "features.py")).project.views
+    assert load(str(tmp_path / "features.py")).project.all_views
     again = run("assess", "interview", "--answers", "q.toml")
     assert again.returncode != 0
     assert "features.py exists" in again.stderr

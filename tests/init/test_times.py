@@ -160,7 +160,7 @@ def test_past_outcomes_are_a_source_known_with_the_label(tmp_path):
     _, _, project = drafted(tmp_path, *totals(), InitAnswers("asked", known_after="2d"))
     outcomes = next(source for source in project.sources if source.name == "outcomes")
     assert (outcomes.known_after, outcomes.timestamp_field) == ("2d", "asked")
-    view = next(view for view in project.views if view.source.name == "outcomes")
+    view = next(view for view in project.all_views if view.source.name == "outcomes")
     assert min(f.window.length for f in view.outputs) > 2 * 86_400_000_000
 
 

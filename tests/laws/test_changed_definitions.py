@@ -102,11 +102,11 @@ class Shop:
     def ago(self, **duration):
         return self.now.time() - timedelta(**duration)
 
-    def run(self, *views, passed="1s", versions=(), **limits):
+    def run(self, *views, passed="1s", keep=(), **limits):
         """Time passes, and `headwater ingest --once` runs with these definitions."""
         self.now.advance(passed)
         given = hw.operations.IngestLimits(**{"max_clock_jump": "36000d"} | limits)
-        self.last = replace(project(views), versions=list(versions)) if versions else project(views)
+        self.last = replace(project(views), views=list(keep))
         hw.ingest(
             self.last,
             self.url,
@@ -495,18 +495,18 @@ def test_a_second_version_beside_the_first(shop):
     shop.put({"v": 2})
     shop.run(one)
     shop.put({"v": 3})
-    shop.run(two, versions=[one])
+    shop.run(two, keep=[one])
     shop.expect(two, count_1d=2, sum_v_1d=5)
     shop.expect(one, count_1d=2)
     shop.put({"v": 4})
     shop.run(two)
     shop.expect(two, count_1d=3, sum_v_1d=9)
     shop.put({"v": 4})
-    shop.run(two, versions=[one])
+    shop.run(two, keep=[one])
     shop.expect(one, count_1d=4)
     other = shop.view(hw.count(), hw.max("v"), version=2)
     shop.put({"v": 1})
-    shop.run(other, versions=[one])
+    shop.run(other, keep=[one])
     shop.expect(other, count_1d=5, max_v_1d=4)
 
 

@@ -2,7 +2,6 @@
 named, and nothing else is cried about.
 """
 
-from collections import Counter
 from contextlib import closing
 
 import numpy as np
@@ -13,13 +12,11 @@ import headwater as hw
 from headwater.errors import DataError, UsageError
 from headwater.jobs.materialize import materialize_view
 from headwater.journal.fetching import fetch
-from headwater.journal.serving_log_files import served
 from headwater.journal.serving_log_rows import EntryContext, RowEntry
 from headwater.monitoring.explain import explain_feature
 from headwater.monitoring.served_parity import _chains
 from headwater.stores import Capabilities, keyspace
 from headwater.testing.examples import visiting
-from headwater.training.from_log import _of_versions
 from tests.flow import SCHEMA, Flow, at, frame, micros, streaming_view, view_of
 from tests.journal.conftest import home, run, serve  # noqa: F401 (fixtures)
 
@@ -475,45 +472,18 @@ def test_levels_are_compared_at_their_own_freshness(store, tmp_path):
     }
 
 
-def test_rows_are_compared_and_trained_on_with_the_version_that_they_were_read_at(store, tmp_path):
+def test_rows_of_two_versions_of_a_view_are_compared_each_by_its_own_name(store, tmp_path):
     rows = frame([(1, 10, 1.5), (1, HOUR + 1, 4.0)])
-    first = view_of(rows, freshness=hw.batch("1h"), windows=["1d"])
-    second = view_of(
-        rows,
-        freshness=hw.batch("1h"),
-        windows=["1d"],
-        features=[hw.max("amount", name="count")],
-        version=2,
-    )
-    project = hw.Project("project", project_of(second).models, versions=[first])
-    world = World(project, second, store, tmp_path, flow=False)
+    hourly = {"freshness": hw.batch("1h"), "windows": ["1d"]}
+    first = view_of(rows, **hourly)
+    second = view_of(rows, features=[hw.max("amount", name="count")], version=2, **hourly)
+    world = World(project_of(first, second), second, store, tmp_path, flow=False)
     for each in (first, second):
         for hour in (1, 2):
             materialize_view(each, store, micros(hour * HOUR + 60))
-    assert list(world.serve(2 * HOUR + 61, key=1).values) == [4.0]
-    older = project.pinned("model", {"view": 1}).features
-    world.features, world.of = (
-        hw.operations.OnlineFeatures(older, store),
-        EntryContext.for_service("predict", "project", older, model="model", version="1"),
-    )
-    for minute in (2, 3):
-        assert list(world.serve(2 * HOUR + 60 * minute, key=1).values) == [2, 5.5]
-    found = {
-        one.view: (one.rows, one.values, one.mismatches, dict(one.notes))
-        for one in world.compared()
-    }
-    assert found == {"view@2": (1, 1, [], {}), "view": (2, 4, [], {})}
-    for version, count in ((1, 2), (2, 1)):
-        left_out = Counter()
-        kept = _of_versions(
-            project.pinned("model", {"view": version}),
-            served(tmp_path, model="model").collect(),
-            left_out,
-        )
-        assert (kept.height, dict(left_out)) == (
-            count,
-            {"served with other versions of views": 3 - count},
-        )
+    assert list(world.serve(2 * HOUR + 61, key=1).values) == [2, 5.5, 4.0]
+    found = {one.view: (one.rows, one.values, one.mismatches) for one in world.compared()}
+    assert found == {"view": (1, 2, []), "view@2": (1, 1, [])}
 
 
 def test_rows_since_and_so_many(streamed):

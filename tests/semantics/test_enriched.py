@@ -125,7 +125,7 @@ def test_a_project_reaches_all_that_enriches():
         ],
     )
     assert [s.name for s in project.sources] == ["rated", "payments"]
-    assert project.views == (outer, inner)
+    assert project.all_views == (outer, inner)
 
 
 def test_a_fingerprint_says_what_enriches():

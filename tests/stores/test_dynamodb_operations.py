@@ -33,7 +33,7 @@ from tests.jobs.test_precompute import (  # noqa: F401 (tests)
     test_keys_of_any_type_are_found,
     test_one_run_at_a_time,
 )
-from tests.stores import test_development, test_two_owners, test_view_versions
+from tests.stores import test_development, test_two_owners
 from tests.stores.emulators import DYNAMODB
 from tests.stores.test_development import (  # noqa: F401 (tests and fixtures)
     developing,
@@ -46,7 +46,6 @@ from tests.stores.test_ownership import (  # noqa: F401 (tests)
     test_two_projects_share_nothing,
     test_who_comes_first_owns_a_store,
 )
-from tests.stores.test_view_versions import filled  # noqa: F401 (a fixture)
 
 _NUMBERS = itertools.count()
 _LONG = [pytest.param(kind, marks=pytest.mark.long) for kind in DYNAMODB]
@@ -87,19 +86,6 @@ def no_server_clock(request, monkeypatch):
 @in_full
 def test_a_writer_elsewhere_is_fenced_and_goes_on_after_an_erasure(make_store, tmp_path):
     test_erase.test_a_writer_elsewhere_is_fenced_and_goes_on(make_store, tmp_path)
-
-
-@in_full
-def test_both_versions_of_a_view_are_filled_and_one_is_read_by_name(filled, tmp_path, clock):
-    test_view_versions.test_both_versions_are_filled_and_one_is_read_by_name(
-        filled, tmp_path, clock
-    )
-
-
-def test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(filled, tmp_path):
-    test_view_versions.test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(
-        filled, tmp_path
-    )
 
 
 @in_full

@@ -28,7 +28,6 @@ from headwater.engine.query import InspectableEngine
 from headwater.errors import HeadwaterError, NoStoreError
 from headwater.ingestion.consumer_group import group_of
 from headwater.models.compatibility import check
-from headwater.models.promoted_views import as_served
 from headwater.models.promotion import sentences
 from headwater.models.registry import ModelRegistry
 from headwater.models.running_services import running_services
@@ -208,7 +207,7 @@ def _project(examined: _Examined) -> Iterator[Diagnosis]:
             number_of(len(definitions), noun)
             for definitions, noun in (
                 (project.sources, "source"),
-                (project.views, "view"),
+                (project.all_views, "view"),
                 (project.models, "model"),
             )
         )
@@ -374,8 +373,8 @@ def _models(examined: _Examined) -> Iterator[Diagnosis]:
             continue
         current = registry.current(variant.model.name, variant.name)
         try:
-            served = as_served(examined.project, registry, variant)
-            warned = check(served.model, served.level, registry.open(served.model, variant.name))
+            fitted = registry.open(variant.model, variant.name)
+            warned = check(variant.model, variant.level, fitted)
         except HeadwaterError as error:
             yield Diagnosis(
                 "models", at_level(variant.model.name, variant.name), "broken", cut(str(error), 300)

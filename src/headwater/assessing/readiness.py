@@ -76,7 +76,7 @@ def readiness(
         ]
         for m in project.models
     }
-    for view in project.views:
+    for view in project.all_views:
         models = [m for m in project.models if view in m.views_within]
         limits = seen.limits(models[0], view)
         own_findings = [
@@ -372,7 +372,7 @@ class _Seen:
         return self.locations.folder
 
     def _over(self, source: Source) -> list[FeatureView]:
-        return [view for view in self.project.views if view.source == source]
+        return [view for view in self.project.all_views if view.source == source]
 
 
 def _idempotent(copied: Reading) -> Reading:

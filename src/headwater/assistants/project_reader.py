@@ -44,7 +44,7 @@ class ProjectReader:
         that contain a text, where one is given.
         """
         rows: list[dict[str, object]] = []
-        for view in self.project.views:
+        for view in self.project.all_views:
             readers = [model.name for model in self.project.models if view in model.features.views]
             for output in view.outputs:
                 name = f"{view.name}__{output.name}"

@@ -43,12 +43,13 @@ class DefinitionChange(Readable):
 
 
 def changes(
-    held: CatalogState, new: Entries, trained: Collection[str]
+    held: CatalogState, new: Entries, trained: Collection[str], *, kept: Collection[str] = ()
 ) -> tuple[DefinitionChange, ...]:
     """The differences between `new` and the catalog: by kind, then by name.
 
     trained: the names of the models that were trained; what a model reads that is only defined can
-    change without breaking it.
+    change without breaking it. kept: the views that are kept for served models, so that a service
+    that no longer lists them breaks none.
     """
     old = held.live
     stored = {entry.tiles for entry in old.values()}
@@ -78,7 +79,13 @@ def changes(
                     after.tiles is not None and after.tiles not in stored,
                 )
             )
-    reported: set[str] = set()  # a feature that a view lost is not told again of the service
+    # a feature that a view lost is not reported again of the service
+    reported = {
+        f"{name}__{feature}"
+        for name in kept
+        if (entry := new.get(EntryKey("view", name))) is not None
+        for feature in cast("Mapping[str, object]", entry.definition["features"])
+    }
     return tuple(
         replace(change, breaking=tuple(_breaking(change, held, new, trained, reported)))
         for change in differences
@@ -252,7 +259,7 @@ def _breaking(
         return
     after = new.get(change.key)
     lost = (
-        _lost_of_service(old, after, new, reported)
+        _lost_of_service(old, after, reported)
         if change.kind == "service"
         else _LOST[change.kind](old, after)
     )
@@ -342,7 +349,7 @@ _LOST: Mapping[str, Callable[[CatalogEntry, CatalogEntry | None], dict[str, str]
 
 
 def _lost_of_service(
-    old: CatalogEntry, new: CatalogEntry | None, entries: Entries, reported: set[str]
+    old: CatalogEntry, new: CatalogEntry | None, reported: set[str]
 ) -> dict[str, str]:
     before = old.definition["features"]
     after = {} if new is None else new.definition["features"]
@@ -354,31 +361,7 @@ def _lost_of_service(
         for name in before
         if name in after and after[name] != before[name]
     }
-    in_other_versions = _of_other_versions(old, new, entries)
-    return {
-        name: reason
-        for name, reason in lost.items()
-        if name not in reported and name not in in_other_versions
-    }
-
-
-def _of_other_versions(old: CatalogEntry, new: CatalogEntry | None, entries: Entries) -> set[str]:
-    """The features of views that the service now lists at another version, while the project keeps
-    the one that it listed.
-
-    A model that was trained on that version goes on reading it.
-    """
-    before = cast("Mapping[str, list[str]]", old.definition["reads"])
-    after = {} if new is None else cast("Mapping[str, list[str]]", new.definition["reads"])
-    now = {label.partition("@")[0] for label in after}
-    return {
-        f"{label.partition('@')[0]}__{feature}"
-        for label, features in before.items()
-        if label not in after
-        and label.partition("@")[0] in now
-        and EntryKey("view", label) in entries
-        for feature in features
-    }
+    return {name: reason for name, reason in lost.items() if name not in reported}
 
 
 def _readers(

@@ -49,7 +49,7 @@ def _nodes(project: Project) -> Iterator[LineageNode]:
                 features=features,
                 site=http.site,
             )
-    for view in project.views:
+    for view in project.all_views:
         features = {
             f"{view.name}__{feature.name}": feature_text(feature) for feature in view.outputs
         }
@@ -105,8 +105,8 @@ def _edges(project: Project) -> Iterator[tuple[str, str]]:
                 (node_id("view", view.name), node_id("source", source.name))
                 for view in source.history.features.views
             )
-    for view in project.views:
-        yield _feeder(view, project.views), node_id("view", view.name)
+    for view in project.all_views:
+        yield _feeder(view, project.all_views), node_id("view", view.name)
     for service in _services(project):
         yield from (
             (node_id("view", view.name), node_id("service", service.name)) for view in service.views

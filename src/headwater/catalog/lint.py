@@ -4,7 +4,7 @@ pipeline can run, each with a remedy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from headwater.definitions.definition import Readable
 from headwater.definitions.feature_service import Enriched, FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.http_features import HttpFeatures
-from headwater.definitions.project import REFUSALS, Finding, Project, _roots
+from headwater.definitions.project import REFUSALS, Finding, Project
 from headwater.definitions.source import Source, bottom_of
 from headwater.errors import listed
 from headwater.training.schema_check import problems
@@ -48,7 +48,7 @@ def lints(project: Project) -> tuple[Lint, ...]:
     """
     findings = [
         Lint(SCHEMA, "refused", problem.subject, problem.message, "")
-        for problem in problems(project.models)
+        for problem in problems(project.models, views=project.views)
     ]
     for rule, (severity, look) in RULES.items():
         for subject, message, remedy in look(project):
@@ -80,7 +80,7 @@ def grouped(findings: Iterable[Lint]) -> list[str]:
 def _no_stream(project: Project) -> Iterator[Finding]:
     for source in _streamed(project):
         if getattr(bottom_of(source), "stream", None) is None:
-            views = [v.name for v in _roots(project) if v.source == source and v.freshness.streamed]
+            views = [v.name for v in project.roots if v.source == source and v.freshness.streamed]
             yield (
                 source,
                 (
@@ -92,7 +92,7 @@ def _no_stream(project: Project) -> Iterator[Finding]:
 
 
 def _no_history(project: Project) -> Iterator[Finding]:
-    for view in _roots(project):
+    for view in project.roots:
         if view.freshness.scheduled and bottom_of(view.source).history is None:
             yield (
                 view,
@@ -102,7 +102,7 @@ def _no_history(project: Project) -> Iterator[Finding]:
 
 
 def _within_delay(project: Project) -> Iterator[Finding]:
-    for view in _roots(project):
+    for view in project.roots:
         delay = view.source.delay
         short = sorted(
             {f.window.length + f.window.offset for f in view.outputs if f.window.length is not None}
@@ -146,7 +146,7 @@ def _horizon(project: Project) -> Iterator[Finding]:
 
 
 def _images(project: Project) -> Iterator[Finding]:
-    for view in _roots(project):
+    for view in project.roots:
         if view.freshness.streamed and view.source.changes is not None:
             lengths = [f.window.length for f in view.outputs]
             if None in lengths or max(n for n in lengths if n is not None) > LONG_IMAGES:
@@ -164,7 +164,7 @@ def _images(project: Project) -> Iterator[Finding]:
 
 
 def _unread(project: Project) -> Iterator[Finding]:
-    for view in _written(project):
+    for view in (v for v in project.roots if v not in project.views):
         read = {
             f.name
             for service in _services(project)
@@ -183,7 +183,7 @@ def _unread(project: Project) -> Iterator[Finding]:
 
 def _twins(project: Project) -> Iterator[Finding]:
     first: dict[object, FeatureView] = {}
-    for view in _written(project):
+    for view in (v for v in project.roots if v not in project.views):
         same = (
             view.source,
             frozenset(view.keys),
@@ -204,7 +204,7 @@ def _twins(project: Project) -> Iterator[Finding]:
 
 
 def _for_ever(project: Project) -> Iterator[Finding]:
-    for view in _roots(project):
+    for view in project.roots:
         if view.keys and view.ttl is None and any(f.window.length is None for f in view.outputs):
             yield (
                 view,
@@ -217,7 +217,7 @@ def _for_ever(project: Project) -> Iterator[Finding]:
 
 
 def _many_values(project: Project) -> Iterator[Finding]:
-    for view in _roots(project):
+    for view in project.roots:
         wide = sorted(
             {
                 f"{f.aggregation.function}().by()"
@@ -240,7 +240,7 @@ def _many_values(project: Project) -> Iterator[Finding]:
 
 
 def _text_extremes(project: Project) -> Iterator[Finding]:
-    for view in _roots(project):
+    for view in project.roots:
         columns = {c for a in view.features if TABLE[a.function].compares for c in a.columns}
         texts = sorted(columns & _text_columns(view.source)) if columns else []
         if texts:
@@ -313,7 +313,7 @@ def _coarse_timestamps(project: Project) -> Iterator[Finding]:
     from headwater.errors import ConnectError, DataError
     from headwater.training.timestamp_resolution import measured, request_times
 
-    for source in dict.fromkeys(bottom_of(view.source) for view in _roots(project)):
+    for source in dict.fromkeys(bottom_of(view.source) for view in project.roots):
         if source.history is None or isinstance(source.history, Enriched):
             continue
         try:
@@ -357,13 +357,19 @@ def _text_columns(source: Source) -> frozenset[str]:
     )
 
 
+def _of_roots(
+    look: Callable[[Sequence[FeatureView]], Iterator[Finding]],
+) -> Callable[[Project], Iterator[Finding]]:
+    return lambda project: look(project.roots)
+
+
 SCHEMA = "schema"
 """The rule that definitions fit the schemas of their tables and streams:
 `training.schema_check`.
 """
 
 RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
-    **{name: ("refused", look) for name, look in REFUSALS.items()},
+    **{name: ("refused", _of_roots(look)) for name, look in REFUSALS.items()},
     "no-stream": ("warning", _no_stream),
     "no-history": ("warning", _no_history),
     "within-delay": ("warning", _within_delay),
@@ -391,15 +397,8 @@ def _http(project: Project) -> list[HttpFeatures]:
     )
 
 
-def _written(project: Project) -> list[FeatureView]:
-    """The views that the models are written with; other versions of them are kept side by side on
-    purpose.
-    """
-    return [view for view in _roots(project) if view not in project.versions]
-
-
 def _streamed(project: Project) -> list[Source]:
-    return list(dict.fromkeys(view.source for view in _roots(project) if view.freshness.streamed))
+    return list(dict.fromkeys(view.source for view in project.roots if view.freshness.streamed))
 
 
 def _services(project: Project) -> list[FeatureService]:

@@ -13,20 +13,19 @@ from msgspec import structs, to_builtins
 from headwater import clock, settings
 from headwater.catalog.database import Catalog
 from headwater.catalog.diff import DefinitionChange, changes
-from headwater.catalog.entry import CatalogEntry, CatalogState
+from headwater.catalog.entry import CatalogEntry, CatalogState, EntryKey
 from headwater.catalog.experiment_protection import conflicts
 from headwater.catalog.id_memory import id_memory, refusals
 from headwater.catalog.lint import Lint, grouped, lints
 from headwater.catalog.rebuilds import rebuilds
 from headwater.catalog.rewrites import rewrites
 from headwater.catalog.serialize import describe
-from headwater.catalog.version_protection import dropped_versions, versions_in_words
 from headwater.definitions.checks import Size
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project, checked_call, replayed, stored
 from headwater.definitions.source import Source, has_one_writer, producers_rule
 from headwater.errors import DefinitionError, UsageError
-from headwater.models.promotion import unserved
+from headwater.models.promotion import served_views, unserved
 from headwater.models.registry import ModelRegistry
 from headwater.results.result import Result
 from headwater.stores import is_multi_process
@@ -60,13 +59,13 @@ class Plan(Result, frozen=True):
         needs_backfill: the views whose state cannot be derived from stored state: batch ones are
             materialized, streaming ones seeded.
         breaking: what models read and would not find, or find to mean something else.
-        protected: what running experiments, served models and promoted versions need and would
-            lose; an apply is refused while they do.
+        protected: what running experiments and served models need and would lose; an apply is
+            refused while they do.
         rewritten: by name, why `headwater ingest` would refuse streams that others have written
             before, and what to do; an apply is refused too, unless it allows breaking changes.
-        versions: of each view with several versions, which there are and which one its name reads.
         from_production: in a development environment, the views that are read from the production
             store.
+        proposed: by view that is changed under a served model that reads it, how both are kept.
         unserved: by model and level, why the current version of the fitted model cannot be served
             with these definitions.
         writers: by source of streaming views, who writes it in this online store.
@@ -90,8 +89,8 @@ class Plan(Result, frozen=True):
     breaking: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
     rewritten: Mapping[str, str] = {}
-    versions: Mapping[str, str] = {}
     from_production: tuple[str, ...] = ()
+    proposed: Mapping[str, str] = {}
     unserved: Mapping[str, str] = {}
     writers: Mapping[str, str] = {}
     producers: Mapping[str, str] = {}
@@ -151,9 +150,6 @@ class Plan(Result, frozen=True):
             for view, reason in self.rebuilt.items()
         )
         yield from (
-            f"  view {view} has several versions: {words}" for view, words in self.versions.items()
-        )
-        yield from (
             f"  view {view} is read from the production store, and nothing is written there"
             for view in self.from_production
         )
@@ -181,13 +177,7 @@ class Plan(Result, frozen=True):
                 "    A service that starts with them is not ready until the model is trained "
                 "again (headwater train)."
             )
-        if self.unserved and any(
-            change.kind == "view" and change.action == "changed" for change in self.changes
-        ):
-            yield (
-                "    To serve on meanwhile, and to go back with one command, keep the old view in "
-                "versions=[...] and write the new one as version=2: docs/howto_versions.md"
-            )
+        yield from (f"    {proposal}" for proposal in self.proposed.values())
         counts = [f"{sum(c.action == action for c in self.changes)} {action}" for action in _SIGNS]
         backfill = f"; {len(self.needs_backfill)} need backfill" if self.needs_backfill else ""
         breaking = (
@@ -309,9 +299,8 @@ def apply(
     Raises:
         DefinitionError: no pipeline can run a definition, or it does not fit the tables; all
             reasons are listed.
-        UsageError: a change breaks a model, or has others write a stream; a running experiment, a
-            served model or a promoted version needs what would change; or the catalog has another
-            version than expected.
+        UsageError: a change breaks a model, or has others write a stream; a running experiment or a
+            served model needs what would change; or the catalog has another version than expected.
         CatalogError: the catalog cannot be written, or another process was applying for half a
             minute.
     """
@@ -369,10 +358,7 @@ def check_applied(
         if view.name not in entries
         else f"view {view.name} differs from what was applied"
         for view in views
-        if view.tiles_fingerprint
-        not in {
-            entry.tiles for name, entry in entries.items() if name.partition("@")[0] == view.name
-        }
+        if view.tiles_fingerprint not in {entry.tiles for entry in entries.values()}
     ]
     if wrong:
         raise UsageError(
@@ -394,7 +380,12 @@ def _plan(
     store: str | None,
 ) -> Plan:
     new = describe(project)
-    differences = changes(held, new, frozenset(model for model, _ in registry.variants()))
+    differences = changes(
+        held,
+        new,
+        frozenset(model for model, _ in registry.variants()),
+        kept=frozenset(view.name for view in project.views),
+    )
     same = len(new) - sum(change.action != "removed" for change in differences)
     still_live = tuple(
         f"{change.kind} {change.name}" for change in differences if change.action == "removed"
@@ -404,11 +395,25 @@ def _plan(
         for level, reasons in replayed(project).items()
     }
     again = rebuilds(held, new, differences)
-    needed = (
+    read, names = _read_views(project, registry, held), {view.name for view in project.all_views}
+    needed = [
         *conflicts(project, registry, clock.now_micros()),
-        *dropped_versions(project, registry),
-    )
-    several = versions_in_words(project, registry)
+        *(
+            f"{reader} reads view {view}, which the project does not have; keep it "
+            f"(hw.Project(..., views=[{view.partition('@')[0]}])) until a version of the model "
+            "that does not read it is promoted (headwater train, headwater models promote)"
+            for view, reader in read.items()
+            if view not in names
+        ),
+    ]
+    not_served = unserved(project, registry)
+    proposed = {
+        name: _next_version(name)
+        for change in differences
+        if change.action == "changed" and (change.breaking or not_served)
+        for name in (change.name,)
+        if change.kind == "view" and name in read
+    }
     return Plan(
         project.name,
         str(catalog),
@@ -420,11 +425,30 @@ def _plan(
         still_live,
         only,
         again,
-        protected=needed,
+        protected=tuple(needed),
         rewritten=rewrites(held, new, _written(project, store)),
-        versions=several,
         from_production=views_of_production(project),
-        unserved=unserved(project, registry),
+        proposed=proposed,
+        unserved=not_served,
+    )
+
+
+def _read_views(project: Project, registry: ModelRegistry, held: CatalogState) -> dict[str, str]:
+    """Who reads each view, not an alias, that is served, in words."""
+    read: dict[str, str] = {}
+    for name, reader in served_views(project, registry).items():
+        entry = held.entries.get(EntryKey("view", name))
+        root = name if entry is None else str(entry.definition.get("alias_of", name))
+        read.setdefault(root, reader)
+    return read
+
+
+def _next_version(view: str) -> str:
+    name, _, number = view.partition("@")
+    return (
+        f"To serve on meanwhile, keep view {view} as it is, hw.Project(..., views=[{name}]), and "
+        f"write the changed one as hw.FeatureView({name!r}, ..., version={int(number or 1) + 1}): "
+        "docs/howto_versions.md"
     )
 
 
@@ -463,9 +487,9 @@ def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: 
         more = f" (and {len(breaking) - 3} more)" if len(breaking) > 3 else ""
         raise UsageError(
             f"project {planned.project!r} would break what models read: "
-            f"{'; '.join(breaking[:3])}{more}. Keep the old view next to the new one as version=2 "
-            "(docs/howto_versions.md), give the changed definition a new name, or apply with "
-            "allow_breaking (--allow-breaking) and train these models again"
+            f"{'; '.join(breaking[:3])}{more}. Keep the old view and write the new one as "
+            "version=2 (docs/howto_versions.md), give the changed definition a new name, or apply "
+            "with allow_breaking (--allow-breaking) and train these models again"
         )
 
 

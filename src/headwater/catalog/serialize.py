@@ -41,8 +41,8 @@ def describe(project: Project) -> Entries:
     entries = [
         *(CatalogEntry("source", s.name, s.fingerprint, _source(s)) for s in project.sources),
         *(
-            CatalogEntry("view", v.label, v.fingerprint, view_definition(v), v.tiles_fingerprint)
-            for v in (*project.views, *project.versions)
+            CatalogEntry("view", v.name, v.fingerprint, view_definition(v), v.tiles_fingerprint)
+            for v in project.all_views
         ),
         *(
             CatalogEntry("http", h.name, h.fingerprint, _http(h))
@@ -106,7 +106,7 @@ _PLURAL = {
 def _of_levels(project: Project) -> list[StoredView]:
     """The views at a freshness that only levels give them."""
     return [
-        stored_view for stored_view in stored(project) if stored_view.name != stored_view.view.label
+        stored_view for stored_view in stored(project) if stored_view.name != stored_view.view.name
     ]
 
 
@@ -222,7 +222,7 @@ def view_definition(view: FeatureView) -> dict[str, object]:
         ttl=view.ttl,
         on_stale=view.on_stale,
         on_incomplete=None if view.on_incomplete == "null" else view.on_incomplete,
-        alias_of=None if view.base is None else view.root.label,
+        alias_of=None if view.base is None else view.root.name,
         request_keys={k: _expression(v) for k, v in view.request_keys.items()} or None,
         list_key=None if view.list_key is None else {view.list_key.key: view.list_key.max_length},
         events=fingerprint_of(_events(view.source, frozenset(view.keys)), 8),
@@ -268,7 +268,7 @@ def service_definition(service: FeatureService) -> dict[str, object]:
     return {
         "features": members,
         "reads": {
-            v.label: [f.name for f in service.needed[v.name]] for v in service.views_in_history
+            v.name: [f.name for f in service.needed[v.name]] for v in service.views_in_history
         },
     }
 

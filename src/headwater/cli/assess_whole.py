@@ -130,7 +130,7 @@ def interview(args: Arguments, screen: Screen) -> None:
     answers = ask_all(screen.ask) if args.answers is None else read(Path(args.answers))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(draft(answers), encoding="utf-8")
-    views = load(str(path)).project.views
+    views = load(str(path)).project.all_views
     screen.show_json(
         {"project": str(path), "views": {view.name: str(view.freshness) for view in views}}
     )

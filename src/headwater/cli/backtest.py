@@ -34,7 +34,7 @@ def run(args: Arguments, screen: Screen) -> None:
         return
     loaded = load(args.project)
     evaluation_options.check_metrics(args)
-    model = options.pinned(args, loaded.project, loaded.project.model(args.model))
+    model = loaded.project.model(args.model)
     levels = _levels(loaded, model, args.levels)
     evaluation = evaluation_options.check_acknowledged(
         _evaluation(loaded, args), args, loaded, model
@@ -239,7 +239,6 @@ COMMAND = Verb(
     run,
     [
         *options.project(),
-        *options.view_versions(),
         option(
             "--split",
             metavar="TIME",

@@ -34,7 +34,7 @@ def run(args: Arguments, screen: Screen) -> None:
         )
     loaded = load(args.project)
     model, level = (
-        options.pinned(args, loaded.project, loaded.project.model(args.model)),
+        loaded.project.model(args.model),
         loaded.level(args.level),
     )
     until = options.timestamp(args.as_of, "--as-of")
@@ -125,7 +125,6 @@ COMMAND = Verb(
     [
         *options.project(),
         *options.level(),
-        *options.view_versions(),
         *options.as_of(),
         *options.memory(),
         option(

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 def run(args: Arguments, screen: Screen) -> None:
     """Explain, and print."""
     project = load(args.project).project
-    args.feature = options.promoted_feature(project, args.feature)
     at = options.timestamp(args.at, "--at")
     keys = _keys(project, args)
     from headwater.monitoring.explain import explain

@@ -12,13 +12,11 @@ from urllib.parse import unquote
 import click
 
 from headwater import clock, settings
-from headwater.cli.command import FILE, Arguments, Flag, option, optional, several, switch
+from headwater.cli.command import FILE, Arguments, Flag, option, optional, switch
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
     from headwater.cli.screen import Screen
-    from headwater.definitions.model import Model
-    from headwater.definitions.project import Project
     from headwater.training.arm_log import ArmLog
     from headwater.training.progress import OnProgress
     from headwater.training.resources import Resources
@@ -203,46 +201,6 @@ def shared_store() -> list[Flag]:
         "store"
     )
     return [switch("--allow-shared-store", help=shown)]
-
-
-def view_versions() -> list[Flag]:
-    """The option --view."""
-    shown = (
-        "read this version of a view, such as user@2; may be repeated (default: the promoted "
-        "versions)"
-    )
-    return [several("--view", metavar="VERSION", help=shown)]
-
-
-def pinned(args: Arguments, project: Project, model: Model) -> Model:
-    """The model, reading the versions of views that --view names, and of others the promoted
-    ones.
-    """
-    if not args.view and not project.view_versions:
-        return model
-    from headwater.definitions.view_versions import chosen_versions
-    from headwater.models.promoted_views import PromotedViews
-    from headwater.models.registry import ModelRegistry
-
-    promoted = (
-        PromotedViews(project, ModelRegistry(getattr(args, "models", None))).selection().promoted
-    )
-    return project.pinned(
-        model, {**promoted, **chosen_versions(project.view_versions, args.view, project.name)}
-    )
-
-
-def promoted_feature(project: Project, feature: str) -> str:
-    """A feature by its bare name, in the promoted version of its view."""
-    if not project.view_versions:
-        return feature
-    from headwater.definitions import view_versions
-    from headwater.models.promoted_views import PromotedViews
-    from headwater.models.registry import ModelRegistry
-
-    return view_versions.promoted_feature(
-        feature, PromotedViews(project, ModelRegistry()).selection().promoted
-    )
 
 
 def models() -> list[Flag]:

@@ -24,7 +24,6 @@ VERBS: Final = {
     "dataset": "write training data, each feature as it would have been then",
     "train": "train a model as of a time, and keep it for serving",
     "models": "list versions of fitted models, promote one, or roll back",
-    "views": "list versions of views, promote one, or roll back",
     "backtest": "show what fresher features buy, before anything is built",
     "assess": (
         "assess whether real time is right: its lift, its cost, its blockers, and the first step"

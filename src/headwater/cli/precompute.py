@@ -28,7 +28,7 @@ _MODEL_OPTIONS = ("level", "models", "fitted", "active", "keys_file", "database"
 def model(project: Project, args: Arguments) -> str | None:
     """The model that is named; None where views are meant."""
     models = {definition.name for definition in project.models}
-    views = {definition.name for definition in project.views}
+    views = {definition.name for definition in project.all_views}
     for name in args.names:
         if name in models & views:
             raise UsageError(
@@ -73,8 +73,6 @@ def run(project: Project, name: str, args: Arguments, screen: Screen, at: dateti
     from headwater.jobs.materialize_model import materialize_model
     from headwater.jobs.sinks import PredictionTable
     from headwater.kernel.as_of import due_after
-    from headwater.models.promoted_views import PromotedViews
-    from headwater.models.registry import ModelRegistry
     from headwater.stores.keyspace import opened_for
 
     variant = _variant(project, name, args)
@@ -98,11 +96,6 @@ def run(project: Project, name: str, args: Arguments, screen: Screen, at: dateti
         stopped_where(watching=args.watch) as stop,
     ):
         while not stop.is_set():
-            variant = (
-                PromotedViews(project, ModelRegistry(args.models))
-                .selection()
-                .pinned(project, _variant(project, name, args))
-            )
             fitted = _fitted(variant, args)
             with screen.progress() as on_progress:
                 result = materialize_model(

@@ -85,7 +85,6 @@ def _train(
 ) -> None:
     """Train one model at one level (None: as defined), and keep it."""
     model, level, level_name = model_at_level
-    model = options.pinned(args, loaded.project, model)
     until, holdout = (
         options.timestamp(args.as_of, "--as-of"),
         options.timestamp(args.holdout, "--holdout"),
@@ -223,7 +222,6 @@ COMMAND = Verb(
     [
         *options.project(),
         *options.level(),
-        *options.view_versions(),
         *options.as_of(),
         option(
             "--holdout",

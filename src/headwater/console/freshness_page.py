@@ -12,6 +12,7 @@ from headwater.console.console_context import ConsoleContext
 from headwater.console.feature_pages import age_chart
 from headwater.console.log_statistics import statistics_state
 from headwater.console.page_types import ConsoleRequest, Done, NotShown
+from headwater.definitions.level import without_level
 from headwater.errors import StoreError
 from headwater.ingestion.archive import KNOWN_AT
 from headwater.ingestion.dead_letters import DeadLetterFilter, dead_letters, replay_dead_letters
@@ -53,7 +54,8 @@ def freshness_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[
     charts = [
         {"view": view, "chart": chart}
         for view, chart in islice(
-            ((view, _chart(view, ages)) for view in views if "@" not in view.view), _CHARTS
+            ((view, _chart(view, ages)) for view in views if view.view == without_level(view.view)),
+            _CHARTS,
         )
         if chart is not None
     ]

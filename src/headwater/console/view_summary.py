@@ -6,6 +6,7 @@ import msgspec
 
 from headwater.console.console_context import ConsoleContext
 from headwater.console.summaries import Summary
+from headwater.definitions.level import without_level
 from headwater.definitions.project import stored
 from headwater.errors import StoreError
 from headwater.monitoring.unfilled import PASSED_OVER, passed_over
@@ -42,7 +43,7 @@ def view_summary(context: ConsoleContext) -> Summary[list[ShownView]]:
 
 
 def _views(context: ConsoleContext) -> list[ShownView]:
-    scheduled = {view.name for view in context.project.views if view.freshness.scheduled}
+    scheduled = {view.name for view in context.project.all_views if view.freshness.scheduled}
     try:
         with context.opened_store() as store:
             views = view_freshness(context.project, store, context.now())
@@ -68,7 +69,7 @@ def _views(context: ConsoleContext) -> list[ShownView]:
             ""
             if freshness.view in passed
             else "materialize"
-            if freshness.view.partition("@")[0] in scheduled
+            if without_level(freshness.view) in scheduled
             else "ingest"
         )
         shown.append(ShownView(freshness.view, freshness.state, about, make))

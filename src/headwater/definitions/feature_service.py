@@ -130,16 +130,7 @@ class FeatureService(Described):
         """Every view that is read, and the views that enrich the events of their sources, to any
         depth.
         """
-        return self._within(self.views)
-
-    def _within(self, views: Sequence[FeatureView]) -> tuple[FeatureView, ...]:
-        by_id: dict[int, FeatureView] = {}
-        for view in views:
-            by_id.setdefault(id(view), view)
-            for source in _chain(view.source):
-                if isinstance(source.history, Enriched):
-                    by_id |= {id(v): v for v in source.history.features.views_within}
-        return tuple(by_id.values())
+        return views_within(self.views)
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
@@ -149,7 +140,7 @@ class FeatureService(Described):
             for view in self.views_in_history
             if view.third_party is None or view.third_party.history is not None
         ]
-        return sources_of(self._within(read))
+        return sources_of(views_within(read))
 
     @property
     def request_features(self) -> tuple[RequestFeature, ...]:
@@ -377,6 +368,17 @@ class Enriched(EnrichedHistory):
             if self.base.columns is None
             else self.base.columns | set(self.features.feature_names)
         )
+
+
+def views_within(views: Sequence[FeatureView]) -> tuple[FeatureView, ...]:
+    """These views, and those that enrich the events of their sources, to any depth."""
+    by_id: dict[int, FeatureView] = {}
+    for view in views:
+        by_id.setdefault(id(view), view)
+        for source in _chain(view.source):
+            if isinstance(source.history, Enriched):
+                by_id |= {id(v): v for v in source.history.features.views_within}
+    return tuple(by_id.values())
 
 
 def sources_of(views: Sequence[FeatureView]) -> tuple[Source, ...]:

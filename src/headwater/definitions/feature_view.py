@@ -99,7 +99,8 @@ class FeatureView(Described):
     """Aggregations over the events of one source that share a key.
 
     Args:
-        name: letters, digits and single underscores; feature names begin with it.
+        name: letters, digits and single underscores; feature names begin with it. Of version 2 it
+            becomes `user@2`.
         source: where the events come from.
         keys: columns of the source that say whose events they are; [] for one value for all.
         features: aggregations such as `count()` and `mean("amount")`.
@@ -112,8 +113,8 @@ class FeatureView(Described):
             "null", or "refuse".
         on_incomplete: what to serve while the view's records lack events that were received:
             "null", the "value" as it is, or "refuse".
-        version: which version of the view this is. Several versions of a name may live in one
-            project and store; see `Project(versions=)`.
+        version: 1, or more for a changed view next to the former one. `user@2` is another view
+            than `user`: its features are named `user@2__count_1h`, and its state is its own.
         slo, expectations: the share of reads in 30 days within the promised age, such as 0.99; what
             served values should be.
         description, owner, tags: for people and the catalogue; nothing computed depends on them.
@@ -156,7 +157,7 @@ class FeatureView(Described):
     third_party: ThirdPartyFeatures | None = field(default=None, metadata={"fingerprint": "given"})
     # the key that a list of the request fills
     list_key: ListKey | None = field(default=None, metadata={"fingerprint": "given"})
-    version: int = field(default=1, metadata={"fingerprint": "given"})
+    version: int = field(default=1, metadata={"fingerprint": False})
     slo: float | None = field(default=None, metadata={"fingerprint": False})
     expectations: Sequence[Expectation] = field(
         default=(), repr=False, metadata={"fingerprint": False}
@@ -166,14 +167,16 @@ class FeatureView(Described):
 
     def __post_init__(self) -> None:
         self.remember_site()
-        check_name(self.name, "a feature view")
+        check_integer(
+            self.version, f"feature view {self.name!r}: version", least=1, note="such as 2"
+        )
+        object.__setattr__(self, "name", _versioned(self.name, self.version))
         subject = f"feature view {self.name!r}"
         self.check_description(subject)
         check_type(self.source, Source, f"{subject}: source", "a Source")
         check_freshness(self.freshness, f"{subject}: freshness")
         give = "a list of at least one aggregation, such as [hw.count()]"
         features = check_list(self.features, Aggregation, f"{subject}: features", give, least=1)
-        check_integer(self.version, f"{subject}: version", least=1, note="such as 2")
         check_choice(self.on_stale, ("previous", "null", "refuse"), f"{subject}: on_stale")
         check_choice(self.on_incomplete, ("null", "value", "refuse"), f"{subject}: on_incomplete")
         sized = (
@@ -216,11 +219,6 @@ class FeatureView(Described):
         return tuple(f"{self.name}__{f.name}" for f in self.outputs)
 
     @property
-    def label(self) -> str:
-        """The name, and the version where that is not the first: `user`, `user@2`."""
-        return self.name if self.version == 1 else f"{self.name}@{self.version}"
-
-    @property
     def expires_after(self) -> int | None:
         """`ttl` in microseconds."""
         return None if self.ttl is None else micros(self.ttl, "ttl")
@@ -236,30 +234,21 @@ class FeatureView(Described):
         stream. Features count in their order, which stored state is laid out by.
         """
         streams = not self.freshness.scheduled
-        state_definition = (
-            self.root.name,
-            # a batch view reads no stream
-            reading(
-                self.source, self.read_columns, without_history=streams, without_stream=not streams
-            ),
-            self.keys,
-            [state_of(f) for f in self.outputs],
-            self.ttl is not None,  # then the time of the last event is kept too
-            self.freshness.state if streams else self.freshness,
-        )
         return fingerprint_of(
-            state_definition if self.version == 1 else (*state_definition, self.version)
-        )
-
-    @property
-    def logged_as(self) -> str:
-        """The view's entry in the serving log: its tiles fingerprint, and its version where that is
-        not the first.
-        """
-        return (
-            self.tiles_fingerprint
-            if self.version == 1
-            else f"{self.tiles_fingerprint}@{self.version}"
+            (
+                self.root.name,
+                # a batch view reads no stream
+                reading(
+                    self.source,
+                    self.read_columns,
+                    without_history=streams,
+                    without_stream=not streams,
+                ),
+                self.keys,
+                [state_of(f) for f in self.outputs],
+                self.ttl is not None,  # then the time of the last event is kept too
+                self.freshness.state if streams else self.freshness,
+            )
         )
 
     @cached_property
@@ -333,7 +322,8 @@ class FeatureView(Described):
         """This view in another role: `origin.alias("at_destination", keys={"origin": "dest"})`.
 
         Args:
-            name: the alias's own name, which its features begin with.
+            name: the alias's own name, which its features begin with; of version 2 of the view it
+                becomes `name@2`.
             keys: for each key of the view that is not taken from the request's column of the same
                 name, that column or a feature; of one key `each(...)` of them, a list, which makes
                 lists of the features.
@@ -368,6 +358,7 @@ class FeatureView(Described):
                     )
                 list_key = ListKey(key, filler.max_length)
             filled[key] = reference
+        check_name(name, f"an alias of {self.name!r}")
         aliased = dataclasses.replace(
             self, name=name, request_keys=filled, base=self.root, list_key=list_key
         )
@@ -541,6 +532,23 @@ class Feature:
         """The columns of the source that it is made of, including that of `where`."""
         where = self.aggregation.where
         return self.columns if where is None else (*self.columns, where)
+
+
+def _versioned(name: str, version: int) -> str:
+    """The name of a version of a view: `user`, `user@2`. A copy of a view has it already.
+
+    Raises:
+        DefinitionError: it is no name, or names another version.
+    """
+    stem, at, number = name.partition("@") if isinstance(name, str) else (name, "", "")
+    check_name(stem, "a feature view")
+    if at and (version == 1 or number != str(version)):
+        number = number if version == 1 else str(version)
+        raise DefinitionError(
+            f"a feature view is named {name!r}, which says its version; give the name {stem!r} "
+            f"and version={number}"
+        )
+    return stem if version == 1 else f"{stem}@{version}"
 
 
 def reading(

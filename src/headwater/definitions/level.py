@@ -125,24 +125,12 @@ class Level(Definition):
         if not isinstance(self.features, Mapping):
             return self.features
         freshness = self.features.get(view, self.features.get(view.root))
-        # a level names a view as the models are written, and holds for its other versions
-        if freshness is None:
-            names = {
-                named.name: freshness
-                for named, freshness in self._named.items()
-                if named.version != view.version
-            }
-            freshness = names.get(view.name, names.get(view.root.name))
         if freshness is None and any(named.name == view.name for named in self.features):
             raise DefinitionError(
                 f"Level names a view {view.name!r} that differs from the view {view.name!r} that "
                 "is read; give that view itself, not one that was defined again"
             )
         return view.freshness if freshness is None else freshness
-
-    @property
-    def _named(self) -> Mapping[FeatureView, Freshness]:
-        return cast("Mapping[FeatureView, Freshness]", self.features)
 
     def source(self, view: FeatureView) -> Source:
         """The source of `view`, with its events (and all that enriches them) known as soon as this
@@ -318,6 +306,16 @@ def ladder(timezone: str = "UTC") -> dict[str, Level]:
 
 AS_DEFINED = "as defined"
 """The name of the variant that is a model as it was written."""
+
+
+def without_level(stored: str) -> str:
+    """The view of a stored view's name.
+
+    >>> without_level("user@live"), without_level("user@2@live"), without_level("user@2")
+    ('user', 'user@2', 'user@2')
+    """
+    name, *further = stored.split("@")
+    return f"{name}@{further[0]}" if further and further[0].isdecimal() else name
 
 
 def at_level(model: str, level: str) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import combinations, pairwise
-from typing import Final, ParamSpec, Protocol, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar, cast
 
 from headwater.definitions.checks import (
     check_arguments,
@@ -33,20 +33,13 @@ from headwater.definitions.checks import (
 from headwater.definitions.definition import Definition, check_name, fingerprint_of
 from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.experiment import Arm, Experiment
-from headwater.definitions.feature_service import Enriched, sources_of
+from headwater.definitions.feature_service import Enriched, sources_of, views_within
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import AS_DEFINED, Level, ModelVariant, as_level
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.source import Source, bottom_of
-from headwater.definitions.view_versions import (
-    Versions,
-    ViewVersions,
-    chosen_versions,
-    pinned,
-    view_versions,
-)
 from headwater.errors import DefinitionError, UsageError, nearest
 
 T = TypeVar("T", bound=Definition)
@@ -66,14 +59,13 @@ class Project(Definition):
         experiments: comparisons of models at levels in production.
         holdout: the share of all units that take part in no experiment of the project, such as
             0.05: they get the default throughout, and show what all experiments together brought.
-        versions: other versions of views that the models read, such as the one before a change.
-            They are kept filled next to those, and `headwater views promote` says which one is read
-            by name.
+        views: views to keep though no service lists them, such as `user` while a served model
+            reads it and the models are written with `user@2`.
 
     Raises:
         DefinitionError: two models, views, sources or experiments that share a name and differ; a
             level that is not a Level; an experiment of a model that is not the project's; parts of
-            a layer that overlap; a holdout that is not below 1; versions that do not fit.
+            a layer that overlap; a holdout that is not below 1.
     """
 
     name: str
@@ -82,7 +74,7 @@ class Project(Definition):
     evaluation: Evaluation | None = field(default=None, metadata={"fingerprint": False})
     experiments: Sequence[Experiment] = field(default=(), metadata={"fingerprint": "given"})
     holdout: float = field(default=0.0, metadata={"fingerprint": "given"})
-    versions: Sequence[FeatureView] = field(default=(), metadata={"fingerprint": "given"})
+    views: Sequence[FeatureView] = field(default=(), metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         check_name(self.name, "a project")
@@ -114,22 +106,32 @@ class Project(Definition):
             raise DefinitionError(
                 f"{subject}: a level is named {AS_DEFINED!r}, as each model's own is; rename it"
             )
+        for name in self.levels:
+            if name.isdecimal():
+                raise DefinitionError(
+                    f"{subject}: the level {name!r} is named like a version of a view; rename it"
+                )
         for level_name, level in self.named_levels.items():
             ModelVariant(level_name, self.models[0], level)  # which checks the type of the level
-        give = "feature views, other versions of those that the models read"
-        object.__setattr__(
-            self, "versions", check_list(self.versions, FeatureView, f"{subject}: versions", give)
-        )
-        self._check_versions()
+        give = "a list of feature views to keep, such as the former version of one"
+        views = check_list(self.views, FeatureView, f"{subject}: views", give)
+        object.__setattr__(self, "views", views)
+        for view in views:
+            if view.base is not None or view.third_party is not None:
+                kind = "an alias" if view.base is not None else "a third party's view"
+                raise DefinitionError(
+                    f"{subject}: views has {view.name!r}, {kind}, which keeps no state of its own; "
+                    f"{give}"
+                )
         _check_levels(self)
         _distinct(self.models, "models")
-        _distinct(self.views, "feature views")
+        _distinct(self.all_views, "feature views")
         _distinct(
             _unique([http for model in self.models for http in model.features.http_features]),
             "third-party features",
         )
         _distinct(self.sources, "sources")
-        _check_streams(self.models)
+        _check_streams(self.sources)
         experiments = check_list(
             self.experiments, Experiment, f"{subject}: experiments", "a list of hw.Experiment(...)"
         )
@@ -138,34 +140,6 @@ class Project(Definition):
             self.holdout, f"{subject}: holdout", "a share", least=0, below=1, note="such as 0.05"
         )
         _check_experiments(self)
-
-    def _check_versions(self) -> None:
-        numbers = [name for name in self.named_levels if name.isdecimal()]
-        if self.view_versions and numbers:
-            raise DefinitionError(
-                f"project {self.name!r}: the level {numbers[0]!r} is named like a version of a "
-                "view; rename it"
-            )
-
-    @cached_property
-    def view_versions(self) -> ViewVersions:
-        """By the name of each view that has several versions, the views by version, the lowest
-        first.
-        """
-        return view_versions(self.models, self.versions, f"project {self.name!r}")
-
-    def pinned(self, model: Model | str, versions: Versions) -> Model:
-        """A model that reads other versions of its views: `project.pinned("churn", {"user": 1})`.
-
-        Raises:
-            UsageError: a model or version that the project does not have.
-        """
-        labels = [f"{name}@{version}" for name, version in versions.items()]
-        return pinned(
-            self.model(model) if isinstance(model, str) else model,
-            self.view_versions,
-            chosen_versions(self.view_versions, labels, self.name),
-        )
 
     @cached_property
     def variants(self) -> tuple[ModelVariant, ...]:
@@ -229,17 +203,23 @@ class Project(Definition):
         return cast("Mapping[str, Level]", self.levels)
 
     @cached_property
-    def views(self) -> tuple[FeatureView, ...]:
-        """Every view that a model reads or finds candidates in, or that enriches events."""
-        return _unique([view for model in self.models for view in model.views_within])
+    def all_views(self) -> tuple[FeatureView, ...]:
+        """Every view that a model reads or finds candidates in, or that enriches events, and those
+        that are kept.
+        """
+        read = [view for model in self.models for view in model.views_within]
+        return _unique([*read, *views_within(self.views)])
+
+    @cached_property
+    def roots(self) -> tuple[FeatureView, ...]:
+        """The views that have state, aliases left out."""
+        return _unique([view.root for view in self.all_views])
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Every source that a view reads, in any of its versions, including the sources below an
-        enriched one.
-        """
-        older = [source for view in self.versions for source in sources_of([view])]
-        return _unique([*(source for model in self.models for source in model.sources), *older])
+        """Every source that a view reads, including the sources below an enriched one."""
+        read = [source for model in self.models for source in model.sources]
+        return _unique([*read, *sources_of(views_within(self.views))])
 
     def variant(self, model: str | None = None, level: str | None = None) -> ModelVariant:
         """The model of that name (or the only one) at the level of that name (or as defined)."""
@@ -265,10 +245,10 @@ class Project(Definition):
 
 
 def _check_levels(project: Project) -> None:
-    """Refuse a level with a view that no model reads: it would change nothing."""
+    """Refuse a level with a view that the project does not have: it would change nothing."""
     read = {
         name: view
-        for read_view in project.views
+        for read_view in project.all_views
         for name, view in ((read_view.name, read_view), (read_view.root.name, read_view.root))
     }
     for name, level in project.named_levels.items():
@@ -320,12 +300,12 @@ def _unique(values: Sequence[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _check_streams(models: Sequence[Model]) -> None:
+def _check_streams(sources: Sequence[Source]) -> None:
     """Refuse one source over two streams: values do not depend on a stream, so sources are equal
     whatever their streams are.
     """
     streams: dict[str, Source] = {}
-    for source in (source for model in models for source in model.sources):
+    for source in sources:
         first = streams.setdefault(source.name, source)
         if source.stream != first.stream:
             raise DefinitionError(
@@ -359,22 +339,10 @@ class StoredView:
 
     @cached_property
     def name(self) -> str:
-        """The view's label; at a freshness that only levels give it, followed by the first of
+        """The view's name; at a freshness that only levels give it, followed by the first of
         these: `user@live`, `user@2@live`.
         """
-        return (
-            self.view.label if AS_DEFINED in self.levels else f"{self.view.label}@{self.levels[0]}"
-        )
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The names of the view: its name, its label with the version, and the view's name, which
-        is that of every version.
-        """
-        version = f"{self.view.name}@{self.view.version}"
-        return frozenset(
-            {self.name, self.view.name, version, version + self.name.removeprefix(self.view.label)}
-        )
+        return self.view.name if AS_DEFINED in self.levels else f"{self.view.name}@{self.levels[0]}"
 
 
 def backtest_only(variant: ModelVariant) -> str | None:
@@ -452,27 +420,19 @@ def stored(project: Project) -> tuple[StoredView, ...]:
     each other freshness of a level.
 
     A view at a freshness has tiles of its own; levels that are equally fresh share them. Streams
-    that lag differently share theirs too, and stand here once: the first that is named. So does
-    each version of a view, at each of these.
+    that lag differently share theirs too, and stand here once: the first that is named. A view
+    that is kept is kept at each level that can be served.
     """
-    levels: dict[FeatureView, list[str]] = {view.root: [AS_DEFINED] for view in project.views}
-    levels |= {view: [AS_DEFINED] for view in project.versions}
+    levels: dict[FeatureView, list[str]] = {view: [AS_DEFINED] for view in project.roots}
     for variant in served(project):
         if variant.name != AS_DEFINED and (
             variant.precomputed is None or variant.precomputed.on_request
         ):
-            for view in (view for service in variant.services for view in service.views_within):
-                others = project.view_versions.get(view.root.name, {}).values()
-                for version in (
-                    view.root,
-                    *(
-                        other.at(variant.level.freshness(other))
-                        for other in others
-                        if other.version != view.root.version
-                    ),
-                ):
-                    names = levels.setdefault(version, [])
-                    names.extend([] if variant.name in names else [variant.name])
+            read = [v.root for service in variant.services for v in service.views_within]
+            kept = [view.at(variant.level.freshness(view)) for view in project.views]
+            for view in (*read, *(v for v in kept if not refusals([v]) and _unfed(v) is None)):
+                names = levels.setdefault(view, [])
+                names.extend([] if variant.name in names else [variant.name])
     by_fingerprint: dict[str, StoredView] = {}
     for view, names in levels.items():
         by_fingerprint.setdefault(view.tiles_fingerprint, StoredView(view, tuple(names)))
@@ -482,8 +442,8 @@ def stored(project: Project) -> tuple[StoredView, ...]:
 def chosen(
     every: Iterable[StoredView], names: Sequence[str], unknown: Callable[[str], str]
 ) -> list[StoredView]:
-    """The stored views of these names, in their order: `user` is the view at each freshness and
-    version, `user@live` at one freshness, `user@2` of one version; all of them where none is named.
+    """The stored views of these names, in their order: `user` is the view at each freshness,
+    `user@live` at one; all of them where none is named.
 
     Raises:
         UsageError: a name that none has; `unknown` makes the message of it, which the nearest name
@@ -492,7 +452,7 @@ def chosen(
     every = list(every)
     selected: dict[str, StoredView] = {}
     for name in names:
-        matching = [stored_view for stored_view in every if name in stored_view.names]
+        matching = [stored for stored in every if name in (stored.name, stored.view.name)]
         if not matching:
             raise UsageError(
                 f"{unknown(name)}; {nearest(name, [stored_view.name for stored_view in every])}"
@@ -558,20 +518,8 @@ def refusals(views: Sequence[FeatureView]) -> list[str]:
     return [
         f"view {view.name}: {message}"
         for look in REFUSALS.values()
-        for view, message, _ in look(_Some(views))
+        for view, message, _ in look(_unique([view.root for view in views]))
     ]
-
-
-@dataclass(frozen=True)
-class _Some:
-    """Views that are no project."""
-
-    views: Sequence[FeatureView]
-
-
-class _Views(Protocol):
-    @property
-    def views(self) -> Sequence[FeatureView]: ...
 
 
 def queryable(source: Source) -> bool:
@@ -584,8 +532,8 @@ def queryable(source: Source) -> bool:
     return bool(getattr(source.history, "queryable", False))
 
 
-def _on_request(project: _Views) -> Iterator[Finding]:
-    for view in _roots(project):
+def _on_request(views: Sequence[FeatureView]) -> Iterator[Finding]:
+    for view in views:
         if view.freshness.computed_on_request and not queryable(view.source):
             yield (
                 view,
@@ -600,8 +548,8 @@ def _on_request(project: _Views) -> Iterator[Finding]:
             )
 
 
-def _own_freshness(project: _Views) -> Iterator[Finding]:
-    for view in _roots(project):
+def _own_freshness(views: Sequence[FeatureView]) -> Iterator[Finding]:
+    for view in views:
         if not view.freshness.servable:
             yield (
                 view,
@@ -610,8 +558,8 @@ def _own_freshness(project: _Views) -> Iterator[Finding]:
             )
 
 
-def _enriched(project: _Views) -> Iterator[Finding]:
-    for view in _roots(project):
+def _enriched(views: Sequence[FeatureView]) -> Iterator[Finding]:
+    for view in views:
         if view.freshness.streamed and isinstance(view.source.history, Enriched):
             yield (
                 view,
@@ -623,8 +571,8 @@ def _enriched(project: _Views) -> Iterator[Finding]:
             )
 
 
-def _known_windows(project: _Views) -> Iterator[Finding]:
-    for view in _roots(project):
+def _known_windows(views: Sequence[FeatureView]) -> Iterator[Finding]:
+    for view in views:
         if view.freshness.streamed and view.source.window_on == "known_at":
             yield (
                 view,
@@ -639,20 +587,13 @@ def _known_windows(project: _Views) -> Iterator[Finding]:
             )
 
 
-REFUSALS: Mapping[str, Callable[[_Views], Iterator[Finding]]] = {
+REFUSALS: Mapping[str, Callable[[Sequence[FeatureView]], Iterator[Finding]]] = {
     "on-request": _on_request,
     "own-freshness": _own_freshness,
     "enriched-stream": _enriched,
     "known-windows": _known_windows,
 }
-"""The rules that stop an apply: each looks at views."""
-
-
-def _roots(project: _Views) -> list[FeatureView]:
-    """The views that have state, aliases left out."""
-    return list(
-        dict.fromkeys(view.root for view in (*project.views, *getattr(project, "versions", ())))
-    )
+"""The rules that stop an apply: each looks at views with state, aliases left out."""
 
 
 P = ParamSpec("P")

@@ -63,7 +63,7 @@ def live(project: Project, folder: Path, on_progress: OnProgress | None = None) 
 
     The views are those of the project, with the freshness `streaming("2s")`.
     """
-    views = [replace(view, freshness=streaming("2s")) for view in project.views]
+    views = [replace(view, freshness=streaming("2s")) for view in project.all_views]
     for name in ("online", *FOLDERS.values()):
         shutil.rmtree(folder / name, ignore_errors=True)
     store = open_store(f"lmdb:{folder / 'online'}")

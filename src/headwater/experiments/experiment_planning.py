@@ -24,7 +24,6 @@ from headwater.experiments.history_split import DIFFERS, history_split
 from headwater.experiments.history_sums import listed_clusters
 from headwater.experiments.unit_history import unit_history
 from headwater.models.experiment_store import ExperimentStore, FrozenPlan
-from headwater.models.promoted_views import as_served
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.status import Status, status
 from headwater.results.planned_experiment import (
@@ -126,7 +125,7 @@ def planned_and_frozen(
     needs = [
         need
         for served in _served_arms(project, experiment)
-        for need in _models(project, served, places.registry)
+        for need in _models(served, places.registry)
     ]
     needs += _stored(project, experiment, places, now)
     frozen, refused = None, list[str]()
@@ -326,9 +325,7 @@ def _served_arms(project: Project, experiment: Experiment) -> list[_ServedArm]:
     ]
 
 
-def _models(
-    project: Project, served: _ServedArm, registry: ModelRegistry
-) -> Iterator[ExperimentNeed]:
+def _models(served: _ServedArm, registry: ModelRegistry) -> Iterator[ExperimentNeed]:
     """The fitted model that answers: there, of the definitions that are served, and fresh
     enough.
     """
@@ -339,7 +336,7 @@ def _models(
             arm, f"level {variant.name}", "missing", f"nothing can serve it: {only}"
         )
         return
-    model = arm_model(as_served(project, registry, variant), registry)
+    model = arm_model(variant, registry)
     subject = f"model {variant.model.name} at {variant.name}"
     level = [] if variant.name == AS_DEFINED else ["--level", variant.name]
     command = " ".join(["headwater", "train", "--model", variant.model.name, *level])

@@ -30,7 +30,6 @@ from headwater.experiments.assignment import Assignment
 from headwater.experiments.probe_budget import LOSS_BUDGET
 from headwater.models.compatibility import ages, staler_features
 from headwater.models.experiment_store import FrozenArm, FrozenPlan, StartedExperiment
-from headwater.models.promoted_views import as_served
 from headwater.models.registry import ModelRegistry, Version
 
 _KINDS = {
@@ -137,11 +136,7 @@ def freeze(
         for name in undeclared
     ]
     arm_models = [
-        (
-            arm,
-            arm_model(as_served(project, registry, project.arm_variant(experiment, arm)), registry),
-        )
-        for arm in experiment.arms
+        (arm, arm_model(project.arm_variant(experiment, arm), registry)) for arm in experiment.arms
     ]
     problems += [f"arm {arm.name!r}: {model.refused}" for arm, model in arm_models if model.refused]
     if problems:

@@ -42,7 +42,7 @@ def fill(
 
     Args:
         project: whose views.
-        views: their names; `user` is that view at each level and version, `user@2` one version.
+        views: their names; `user` is that view at each level, `user@live` at one.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         data_dir: where ingestion keeps the archive; None is headwater's home.
 

@@ -21,7 +21,6 @@ from headwater.jobs.materialize import Materialized, batch_views, materialize_vi
 from headwater.jobs.materialize_model import materialize_model
 from headwater.jobs.precompute import PrecomputeResult
 from headwater.kernel.as_of import due_after
-from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
 from headwater.retries import Backoff
 from headwater.stores import OnlineStore
@@ -104,7 +103,7 @@ def schedule(
     ]
     registry = ModelRegistry(models)
     jobs += [
-        _of_model(project, variant, store, registry, resources, now, allow_pickle=allow_pickle)
+        _of_model(variant, store, registry, resources, now, allow_pickle=allow_pickle)
         for variant in served(project)
         if variant.precomputed is not None
     ]
@@ -141,7 +140,6 @@ def _of_view(
 
 
 def _of_model(
-    project: Project,
     variant: ModelVariant,
     store: OnlineStore,
     registry: ModelRegistry,
@@ -150,15 +148,13 @@ def _of_model(
     *,
     allow_pickle: bool,
 ) -> _ScheduledJob:
-    promoted = PromotedViews(project, registry)
     assert variant.precomputed is not None
     assert variant.precomputed.freshness.schedule is not None
 
     def make() -> PrecomputeResult:
         now()
-        pinned = promoted.selection().pinned(project, variant)
-        fitted = registry.open(pinned.model, pinned.name, allow_pickle=allow_pickle)
-        return materialize_model(pinned, fitted, store=store, resources=resources)
+        fitted = registry.open(variant.model, variant.name, allow_pickle=allow_pickle)
+        return materialize_model(variant, fitted, store=store, resources=resources)
 
     return _ScheduledJob(
         at_level(variant.model.name, variant.name), variant.precomputed.freshness.schedule, make

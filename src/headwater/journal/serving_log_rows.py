@@ -57,8 +57,7 @@ class EntryContext:
         kind: of the request.
         project, service, model, version, arm, level: names; None where there is none.
         features: the names of the features, in order.
-        views: of each view that is read its name, and its version and stored tiles
-            (`FeatureView.logged_as`).
+        views: of each view that is read its name, and its `tiles_fingerprint`.
         request: the columns of a request that are kept: its keys and fields. What else a request
             carries is not logged.
         schema: the dtypes of features and request columns; what has none is inferred from its
@@ -93,7 +92,7 @@ class EntryContext:
         stages: Sequence[str] = (),
     ) -> EntryContext:
         """From a service's definition, with fields that the server adds."""
-        views = {view.name: view.logged_as for view in service.views}
+        views = {view.name: view.tiles_fingerprint for view in service.views}
         names, request = service.feature_names, tuple(service.needed_by())
         return EntryContext(
             kind,

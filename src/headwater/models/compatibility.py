@@ -12,7 +12,6 @@ from headwater.definitions.checks import DAY, HOUR, text, timestamp_text
 from headwater.definitions.freshness import Batch, Freshness, from_data
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.definitions.view_versions import read_versions_of
 from headwater.errors import OtherDefinitionsError, nearest
 from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import as_of
@@ -155,14 +154,6 @@ def _definitions(manifest: Manifest, model: Model, views: Mapping[str, View]) ->
         f"view {name!r} is defined differently"
         for name, view in views.items()
         if name in manifest.views and manifest.views[name].values != view.values
-    ]
-    changed += [
-        (
-            f"view {name!r} is read at version {version}, and it was trained at version "
-            f"{manifest.view_versions.get(name, 1)}"
-        )
-        for name, version in read_versions_of(model).items()
-        if name in manifest.views and manifest.view_versions.get(name, 1) != version
     ]
     now = request_fingerprints(model)
     third_parties = {

@@ -18,7 +18,6 @@ from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.freshness import from_data
 from headwater.definitions.level import Level
 from headwater.definitions.model import TASKS, Model, Precomputed
-from headwater.definitions.view_versions import read_versions_of
 from headwater.errors import DataError
 from headwater.models.feature_encoding import Encoding, Kind
 from headwater.models.named import Frames
@@ -82,7 +81,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     feature. frames: the library of the frames that the estimator takes, "" for a matrix. request,
     third_party: a fingerprint of each request feature and field, and of what a third party says.
     not_in_training: features that no history supplies.
-    view_versions: the version of each view that the requests of the model read.
     level: its name, words, fingerprint, and the precomputing, if any. seed: of the training. data:
     the digest, columns, events and left-out rows of the training set, as `dataset` writes them.
     metrics: `training` on the rows it was fitted on, `holdout` on later ones by a model of the
@@ -110,7 +108,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     third_party: dict[str, str] = {}
     not_in_training: list[str] = []
     views: dict[str, View] = {}
-    view_versions: dict[str, int] = {}
     level: dict[str, Any] = {}
     until: str = ""
     seed: int = 0
@@ -168,7 +165,6 @@ def definitions_of(model: Model, level: Level, level_name: str) -> dict[str, Any
         "labels": {model.labels.name: model.labels.fingerprint},
         "request": request_fingerprints(model),
         "views": views_of(model, level),
-        "view_versions": read_versions_of(model),
         "level": {
             "name": level_name,
             "describe": level.describe(model),

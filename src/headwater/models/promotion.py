@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from headwater.definitions.level import at_level
 from headwater.definitions.project import Project
 from headwater.errors import DataError, HeadwaterError, OtherDefinitionsError, UsageError
 from headwater.models.compatibility import ages
-from headwater.models.promoted_views import PromotedViews, ViewSelection
 from headwater.models.registry import ModelRegistry, Version
 from headwater.models.running_services import (
     LoadedVersion,
@@ -30,7 +30,7 @@ from headwater.models.running_services import (
 _WAIT = 10.0  # seconds for services to take up a version; they look twice a second
 
 
-def why_not_served(project: Project, registry: ModelRegistry, version: Version) -> str:
+def why_not_served(project: Project, version: Version) -> str:
     """Why the definitions of a project cannot serve a version, in words; "" where they can, and
     where they have no such model or level.
     """
@@ -45,21 +45,13 @@ def why_not_served(project: Project, registry: ModelRegistry, version: Version) 
     )
     if variant is None:
         return ""
-    manifest, several = version.manifest, project.view_versions
-    pins = {
-        view: number
-        for view, number in manifest.view_versions.items()
-        if number in several.get(view, {})
-    }
     try:
-        promoted = PromotedViews(project, registry).selection().promoted
-        served = ViewSelection(promoted, {key: pins}).pinned(project, variant)
-        _, staler = ages(served.model, served.level, manifest, str(version.number))
+        _, staler = ages(variant.model, variant.level, version.manifest, str(version.number))
     except OtherDefinitionsError as error:
         return error.difference
     except HeadwaterError as error:
         return str(error)
-    return "" if served.allow_staler else "; ".join(staler)
+    return "" if variant.allow_staler else "; ".join(staler)
 
 
 def unserved(project: Project, registry: ModelRegistry) -> dict[str, str]:
@@ -68,12 +60,44 @@ def unserved(project: Project, registry: ModelRegistry) -> dict[str, str]:
     for variant in project.variants:
         try:
             version = registry.current(variant.model.name, variant.name)
-            reason = why_not_served(project, registry, version)
+            reason = why_not_served(project, version)
         except DataError:  # there is none, or it cannot be read: nothing is served by it
             continue
         if reason:
             reasons[at_level(version.model, version.level)] = f"version {version.number}: {reason}"
     return reasons
+
+
+def served_views(project: Project, registry: ModelRegistry) -> dict[str, str]:
+    """Who reads each view, or alias, that is served, in words: the current versions of the models,
+    and those that running services answer with.
+    """
+    keys = [(variant.model.name, variant.name) for variant in project.variants]
+    current = [version for key in keys for version in _readable(registry, key, None)]
+    answering = [
+        (process.url, version)
+        for process in running_services(registry.folder)
+        if process.project == project.name
+        for loaded in process.loaded
+        if loaded.version.isdecimal()
+        for version in _readable(registry, (loaded.model, loaded.level), int(loaded.version))
+    ]
+    readers = {name: f"{v}, is served and" for v in current for name in v.manifest.views}
+    return {
+        name: f"the service at {url} answers with {v}, which"
+        for url, v in answering
+        for name in v.manifest.views
+    } | readers
+
+
+def _readable(
+    registry: ModelRegistry, key: tuple[str, str], number: int | None
+) -> Iterator[Version]:
+    """A version of a model at a level (None: the current one), unless it is missing or damaged."""
+    with suppress(DataError, UsageError):
+        found = registry.current(*key) if number is None else registry.version(number, *key)
+        _ = found.manifest
+        yield found
 
 
 def check_servable(project: Project, registry: ModelRegistry, version: Version, file: str) -> None:
@@ -82,7 +106,7 @@ def check_servable(project: Project, registry: ModelRegistry, version: Version, 
     Raises:
         UsageError: with the difference, and how to go back to the version.
     """
-    difference = why_not_served(project, registry, version)
+    difference = why_not_served(project, version)
     if difference:
         now = (
             f"the service at {url} answers with version {loaded.version}"
@@ -93,8 +117,8 @@ def check_servable(project: Project, registry: ModelRegistry, version: Version, 
             f"{version}, cannot be served with the definitions of {file}: {difference}. "
             f"{unchanged}. To serve it, put the definitions that it was trained with back into "
             f"{file}, run `headwater plan` and the `headwater apply` that it names, then this "
-            "command again, and restart the service. With versions of views side by side "
-            "(docs/howto_versions.md) one command goes back"
+            "command again, and restart the service. A changed view as version=2, read by a model "
+            "of another name (docs/howto_versions.md), leaves this one as it is"
         )
 
 

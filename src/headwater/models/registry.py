@@ -35,7 +35,6 @@ MONITORED = "monitored-levels"
 """The registry of the models that are only scored for comparison, in the same folder; none of them
 is served.
 """
-PROMOTED_VIEWS = "promoted-views"
 """The folder of the promoted version of each view, next to those of models."""
 RUNNING_SERVICES = "running-services"
 """The folder of the processes that serve models from this registry, next to those of models, whose
@@ -224,7 +223,7 @@ class ModelRegistry:
         return sorted(pair for pair in names if self.versions(*pair))
 
     def _models(self) -> list[Path]:
-        others = (EXPERIMENTS, MONITORED, PROMOTED_VIEWS, RUNNING_SERVICES)
+        others = (EXPERIMENTS, MONITORED, RUNNING_SERVICES)
         return [
             folder
             for folder in self.folder.iterdir()

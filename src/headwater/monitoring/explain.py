@@ -18,7 +18,6 @@ from headwater.definitions.checks import parse_timestamp
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.project import Project, checked_call
 from headwater.definitions.source import bottom_of
-from headwater.definitions.view_versions import of_version
 from headwater.errors import UsageError, nearest
 from headwater.events.change_images import ANOTHER
 from headwater.events.read_events import KNOWN, REMOVED_AT, ROW, TIME, Notes, arrived
@@ -248,11 +247,7 @@ def typed(text: str, dtype: pl.DataType) -> object:
 
 def _view_of(project: Project, feature: str) -> tuple[FeatureView, str]:
     """The view of a feature, and the feature's name in it."""
-    every = [view.root for view in project.views]
-    named = {name: (view, name) for view in every for name in view.feature_names}
-    for versions in project.view_versions.values():
-        for view in versions.values():
-            named |= {of_version(name, view.version): (view, name) for name in view.feature_names}
+    named = {name: (view, name) for view in project.roots for name in view.feature_names}
     if feature not in named:
         raise UsageError(
             f"project {project.name!r} has no feature {feature!r}; {nearest(feature, named)}"

@@ -62,7 +62,7 @@ def freshness_objectives(project: Project, folder: Path, now: int) -> list[Fresh
     >>> freshness_objectives(visiting(hw.batch("1h")), Path(tempfile.mkdtemp()), 0)
     []
     """
-    targets = {view.name: view.slo for view in project.views if view.slo is not None}
+    targets = {view.name: view.slo for view in project.all_views if view.slo is not None}
     if not targets:
         return []
     ages = view_ages(folder, list(targets), days=DAYS, now=now)

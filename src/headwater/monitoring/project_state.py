@@ -15,6 +15,7 @@ from headwater.catalog.lineage import lineage
 from headwater.catalog.plan import CatalogLike, compare
 from headwater.catalog.serialize import feature_text, view_definition
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.level import without_level
 from headwater.definitions.project import Project
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.registry import ModelRegistry
@@ -104,10 +105,10 @@ def kept_runs_rows(
 
 def latest_parity(project: Project, folder: Path) -> ParityOverview:
     """Of each view the latest comparison with training that is kept."""
-    views = {view.name for view in project.views}
+    views = {view.name for view in project.all_views}
     latest: dict[str, ViewParity] = {}
     for comparison in _comparisons(project, folder):
-        latest.setdefault(comparison.view.partition("@")[0], comparison)
+        latest.setdefault(without_level(comparison.view), comparison)
     return ParityOverview([comparison for name, comparison in latest.items() if name in views])
 
 
@@ -136,7 +137,7 @@ def feature_summary(
         or feature in reader.features
         or not any(name in reader.features for name in view.feature_names)
     ]
-    compared = {row.view.partition("@")[0]: row for row in latest_parity(project, folder).views}
+    compared = {without_level(row.view): row for row in latest_parity(project, folder).views}
     return FeatureSummary(
         feature,
         view.name,
@@ -161,7 +162,7 @@ def view_of(project: Project, feature: str) -> FeatureView:
     Raises:
         UsageError: the project has no such feature.
     """
-    views = {name: view for view in project.views for name in view.feature_names}
+    views = {name: view for view in project.all_views for name in view.feature_names}
     if feature not in views:
         raise UsageError(
             f"project {project.name!r} has no feature {feature!r}; {nearest(feature, views)}"

@@ -23,7 +23,6 @@ from msgspec.structs import replace
 from headwater import clock, settings
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
-from headwater.definitions.level import ModelVariant
 from headwater.definitions.list_keys import MOST_LENGTH
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
@@ -152,7 +151,7 @@ def _compared(
     """Compare what was served at a level; view names end with the level, as in the store."""
     end = "" if level is None else f"@{level}"
     try:
-        groups = _by_versions(project, project.variant(model.name, level), rows)
+        service = project.variant(model.name, level).service
     except UsageError:
         at = clock.timestamp(rows.select(pl.col(AT).dt.epoch("us").max()).item())
         return [
@@ -167,45 +166,9 @@ def _compared(
                 {"rows of a level that the project does not have": rows.height},
             )
         ]
-    compared = [
-        comparison
-        for service, group in groups
-        for comparison in _Served(service, group, context).compared(views)
-    ]
-    return [replace(comparison, view=f"{comparison.view}{end}") for comparison in compared]
-
-
-def _by_versions(
-    project: Project, variant: ModelVariant, rows: pl.DataFrame
-) -> list[tuple[FeatureService, pl.DataFrame]]:
-    """The rows that were served with the same versions of views, and the service at these."""
-    known = project.view_versions
-    if not known:
-        return [(variant.service, rows)]
-    roots = {view.name: view.root.name for view in variant.service.views}
-    texts: dict[tuple[tuple[str, int], ...], list[str]] = {}
-    for text in rows[VIEWS].unique(maintain_order=True):
-        served = {
-            roots[view]: int(version_text.partition("@")[2] or 1)
-            for view, version_text in json.loads(text).items()
-            if view in roots
-        }
-        texts.setdefault(
-            tuple(
-                sorted(
-                    (view, number)
-                    for view, number in served.items()
-                    if number in known.get(view, {})
-                )
-            ),
-            [],
-        ).append(text)
     return [
-        (
-            variant.level.service(project.pinned(variant.model, dict(versions))),
-            rows.filter(pl.col(VIEWS).is_in(view_texts)),
-        )
-        for versions, view_texts in texts.items()
+        replace(comparison, view=f"{comparison.view}{end}")
+        for comparison in _Served(service, rows, context).compared(views)
     ]
 
 
@@ -263,7 +226,7 @@ class _Served:
             [
                 text
                 for text in rows[VIEWS].unique()
-                if json.loads(text).get(view.name) == view.logged_as
+                if json.loads(text).get(view.name) == view.tiles_fingerprint
             ]
         )
         notes["rows of another definition of the view"] += int((~same).sum())
@@ -281,7 +244,7 @@ class _Served:
             rows = rows.filter(pl.col(f"{view.name}__sequence").is_not_null())
         T, K = (rows[f"{view.name}__{name}"].dt.epoch("us").to_numpy() for name in "TK")
         last_T, last_K = (clock.timestamp(int(times.max(initial=0))) for times in (T, K))
-        comparison = Parity(view.label, rows.height, 0, last_T, last_K, 0, [], notes)
+        comparison = Parity(view.name, rows.height, 0, last_T, last_K, 0, [], notes)
         queues = any(feature.aggregation.facts.queue for feature in self.service.needed[view.name])
         streamed = (
             _chains(rows[f"{view.name}__sequence"], T if queues else None)

@@ -36,7 +36,6 @@ from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET, waiting
 from headwater.kernel.as_of import as_of
 from headwater.models.latest_results import LATEST_DRIFT
 from headwater.models.promises import deliveries
-from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.freshness_objectives import FreshnessObjective, freshness_objectives
 from headwater.monitoring.unfilled import PASSED_OVER, passed_over
@@ -210,9 +209,8 @@ def status(
         streams = [s for source in project.sources for s in _streams(opened, source, home)]
         t = clock.now_micros() if at_micros is None else at_micros
         registry, names = ModelRegistry(models), {model.name for model in project.models}
-        read = PromotedViews(project, registry).selection()
         predictions = [
-            _predictions(opened, read.pinned(project, variant), t)
+            _predictions(opened, variant, t)
             for variant in served(project)
             if variant.precomputed is not None and backtest_only(variant) is None
         ]

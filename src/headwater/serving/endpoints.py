@@ -12,7 +12,6 @@ from headwater.definitions.level import ModelVariant
 from headwater.definitions.project import Project, backtest_only, fingerprint, request_times
 from headwater.definitions.ranking import Ranking
 from headwater.errors import UsageError, nearest
-from headwater.models.promoted_views import ViewSelection
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.key_encoder import KeyColumn
 from headwater.online.precomputed import PrecomputedReader
@@ -88,7 +87,6 @@ class Endpoints(threading.local):
 
     Args:
         project, store: as for `hw.operations.Service`.
-        selection: the versions of views that are read.
         scorer: finds the fitted model of a variant.
     """
 
@@ -96,17 +94,10 @@ class Endpoints(threading.local):
         self,
         project: Project,
         store: OnlineStore,
-        selection: ViewSelection,
         scorer: Callable[[ModelVariant], Scorer],
     ) -> None:
-        self._project, self._store, self._selection, self._scorer = (
-            project,
-            store,
-            selection,
-            scorer,
-        )
+        self._project, self._store, self._scorer = project, store, scorer
         self._variants: dict[Key, ModelVariant] = {}
-        self._alike: dict[tuple[str, str | None, tuple[tuple[str, int], ...]], FeatureEndpoint] = {}
         self._services = {model.features.name: model for model in project.models}
         self._open: dict[Key, FeatureEndpoint] = {}
         self._models: dict[Key, ModelEndpoint] = {}
@@ -123,27 +114,21 @@ class Endpoints(threading.local):
             UsageError: an unknown service or level, or one for backtests only.
             StoreError: a view that is not in the online store.
         """
-        endpoint = self._open.get((service, level))
-        if endpoint is None:
-            endpoint = self._open[service, level] = self.opened(self.by_name(service, level), level)
-        return endpoint
+        opened = self._open.get((service, level))
+        return opened or self.opened(self.of_service(service, level), level)
 
     def opened(self, variant: ModelVariant, level: str | None) -> FeatureEndpoint:
-        """The features of a variant; variants that read the same versions share them."""
-        features = OnlineFeatures(variant.service, self._store)
-        name, versions = (
-            features.service.name,
-            tuple((view.name, view.version) for view in features.service.views),
-        )
-        endpoint = self._alike.get((name, level, versions))
+        """The features of a variant; models with the same feature service share them."""
+        service = variant.model.features.name
+        endpoint = self._open.get((service, level))
         if endpoint is None:
+            features = OnlineFeatures(variant.service, self._store)
             schema = RowSchema(
-                name, features.schema.fields, request_times=request_times(self._project, name)
+                service, features.schema.fields, request_times=request_times(self._project, service)
             )
-            endpoint = FeatureEndpoint(
+            endpoint = self._open[service, level] = FeatureEndpoint(
                 features, RowDecoder(schema, self), ResponseEncoder(FeatureShape(features))
             )
-            self._alike[name, level, versions] = endpoint
         return endpoint
 
     def model(self, model: str, level: str | None) -> ModelEndpoint:
@@ -223,20 +208,19 @@ class Endpoints(threading.local):
         Raises:
             UsageError: an unknown model or level, or one for backtests only.
         """
-        pinned = self._variants.get((model, level))
-        if pinned is None:
+        variant = self._variants.get((model, level))
+        if variant is None:
             variant = self._project.variant(model, level)
             why = backtest_only(variant)
             if why is not None:
                 raise UsageError(
                     f"model {model!r} at level {variant.name!r} cannot be served: {why}"
                 )
-            pinned = self._variants[model, level] = self._selection.pinned(self._project, variant)
-        return pinned
+            self._variants[model, level] = variant
+        return variant
 
-    def by_name(self, service: str, level: str | None) -> ModelVariant:
-        """A model that reads a feature service at a level, with the versions of views that bare
-        names read.
+    def of_service(self, service: str, level: str | None) -> ModelVariant:
+        """A model that reads a feature service at a level.
 
         Raises:
             UsageError: an unknown service or level, or one for backtests only.
@@ -246,9 +230,7 @@ class Endpoints(threading.local):
                 f"project {self._project.name!r} has no feature service {service!r}; "
                 f"{nearest(service, self._services)}"
             )
-        model = self._services[service].name
-        self.variant(model, level)
-        return self._selection.by_name(self._project, self._project.variant(model, level))
+        return self.variant(self._services[service].name, level)
 
     def _model(self, variant: ModelVariant, level: str | None) -> ModelEndpoint:
         precomputed, service = variant.precomputed, variant.model.features.name

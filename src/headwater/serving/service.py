@@ -11,20 +11,14 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-import msgspec
-
-from headwater import clock, settings
+from headwater import settings
 from headwater.definitions.level import ModelVariant
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
-from headwater.definitions.view_versions import promoted_feature
-from headwater.errors import HeadwaterError
 from headwater.journal.outcome_journal import Added, Outcomes
 from headwater.models.experiment_store import ExperimentStore
-from headwater.models.promoted_views import PromotedViews, ViewSelection
-from headwater.models.registry import ModelRegistry
 from headwater.models.running_services import LoadedVersion
 from headwater.monitoring.explain import Explanation, explain
 from headwater.monitoring.explain_warmup import compile_explanation
@@ -41,14 +35,12 @@ from headwater.serving.loaded_models import Key
 from headwater.serving.model_loader import in_folder, in_memory
 from headwater.serving.plain_rows import Rows, parsed, request_time
 from headwater.serving.running_experiments import RunningExperiments
-from headwater.serving.served_selection import LiveSelection, ServedSelection
+from headwater.serving.served_project import ServedProject
 from headwater.serving.serving_result import ServingResult
 from headwater.serving.third_party.third_party_clients import BlockingThirdPartyClients
 from headwater.stores import OnlineStore, UnansweredError
 from headwater.stores.keyspace import opened_for
 from headwater.training.train import Trained
-
-_AGAIN: Final = 5.0  # seconds until versions of views that could not be read are tried again
 
 
 class Service:
@@ -98,16 +90,10 @@ class Service:
             else in_folder(Path(registered), allow_pickle=allow_pickle)
         )
         self.models_folder = None if isinstance(registered, Mapping) else Path(registered)
-        self._scorers = scorers
         self.services = {model.features.name: model for model in project.models}
         self.levels: tuple[str | None, ...] = (None, *levels)
         for name in levels:
             project.variant(project.models[0].name, name)
-        self._promoted = (
-            None
-            if self.models_folder is None
-            else PromotedViews(project, ModelRegistry(self.models_folder))
-        )
         started = None if self.models_folder is None else ExperimentStore(self.models_folder)
         self.experiments = RunningExperiments(
             project, started if experiments is None else experiments, self.data_dir, self._prepare
@@ -116,10 +102,8 @@ class Service:
         self.store = self._stack.enter_context(
             opened_for(project.name, store, readonly=True, for_requests=True)
         )
-        selection = ViewSelection() if self._promoted is None else self._promoted.selection()
-        self._live = LiveSelection(ServedSelection(project, self.store, selection, scorers))
+        self._served = ServedProject(project, self.store, scorers)
         self._explained: list[bool] = []  # shared by the lanes
-        self._tried: tuple[float, ViewSelection | None] = (0.0, None)
         self._lock = threading.Lock()
         self._outcomes: dict[str, Outcomes] = {}
         self._third_party_clients: BlockingThirdPartyClients | None = None
@@ -144,8 +128,8 @@ class Service:
 
     @property
     def endpoints(self) -> Endpoints:
-        """The endpoints of new requests; a parsed request keeps the endpoints that parsed it."""
-        return self._live.current.endpoints
+        """Readers, predictors and encoders of requests."""
+        return self._served.endpoints
 
     def features(
         self,
@@ -316,7 +300,6 @@ class Service:
         self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None
     ) -> Explanation:
         """Explain a feature value; as `hw.operations.explain`."""
-        feature = promoted_feature(feature, self._live.current.selection.promoted)
         return explain(self.project, feature, keys, store=self.store, data_dir=self.data_dir, at=at)
 
     def unready(self) -> list[str]:
@@ -325,7 +308,7 @@ class Service:
         Ready means: the store can be read, it has every view at the required levels, readers are
         compiled, and every model is loaded.
         """
-        reasons = self._live.current.unready(self.levels)
+        reasons = self._served.unready(self.levels)
         try:
             self._compile_explain()
         except UnansweredError as error:
@@ -338,7 +321,7 @@ class Service:
         """
         if not self._explained:
             self._explained.append(True)
-            for view in self.project.views:
+            for view in self.project.all_views:
                 compile_explanation(view.root, self.store)
 
     def lane(self) -> Service:
@@ -355,7 +338,7 @@ class Service:
         Raises:
             ModelError: it is missing or incompatible.
         """
-        return self._live.current.scorer(self.endpoints.variant(model.name, level))
+        return self._served.scorer(self.endpoints.variant(model.name, level))
 
     def load(self, model: str, level: str | None) -> None:
         """Load the fitted model of a level, if its requests need one.
@@ -364,17 +347,17 @@ class Service:
             UsageError: an unknown model or level, or one for backtests only.
             ModelError: as for `scorer`.
         """
-        self._live.current.load(model, level)
+        self._served.load(model, level)
 
     def is_loaded(self, model: str, level: str | None) -> bool:
         """Whether the fitted model of a level is loaded, or not needed; during an experiment, so
         are those of its arms.
         """
-        return (model, level) in self._live.current.fitted
+        return (model, level) in self._served.fitted
 
     def _prepare(self, model: str, level: str | None) -> ModelVariant:
         """Load and check a model at a level, for an arm."""
-        return self._live.current.prepare(model, level)
+        return self._served.prepare(model, level)
 
     def _running(self, model: str) -> Sequence[RunningExperiment]:
         """The experiments of a model, in process, where no event loop polls for them."""
@@ -410,48 +393,14 @@ class Service:
 
         After a failure, which `refused` lists, the previous version stays in use.
         """
-        self._follow()
-        self._live.current.loads.refresh()
+        self._served.loads.refresh()
         self.experiments.refresh()
 
     @property
     def refused(self) -> Mapping[Key, str]:
-        """Why a promoted version could not be loaded, by model and level; of versions of views
-        under the name "views".
-        """
-        refused: dict[Key, str] = (
-            {("views", None): self._live.refused} if self._live.refused else {}
-        )
-        return refused | self._live.current.loads.refused
+        """Why a promoted version could not be loaded, by model and level."""
+        return self._served.loads.refused
 
     def loaded(self) -> list[LoadedVersion]:
         """The versions of models that requests are answered with, and why a promoted one is not."""
-        current, views = self._live.current.loads.state(), self._live.refused
-        return [
-            msgspec.structs.replace(loaded, refused=loaded.refused or views) if views else loaded
-            for loaded in current
-        ]
-
-    def _follow(self) -> None:
-        """Answer new requests with the versions of views that are read now, once all that they need
-        is ready.
-        """
-        if self._promoted is None or not self.project.view_versions:
-            return
-        try:
-            wanted = self._promoted.selection()
-        except HeadwaterError as error:
-            self._live.refused = str(error)
-            return
-        until, tried = self._tried
-        if wanted == self._live.current.selection:
-            self._live.refused = ""
-            return
-        if wanted == tried and clock.stopwatch() < until:
-            return
-        self._tried = clock.stopwatch() + _AGAIN, wanted
-        candidate = ServedSelection(self.project, self.store, wanted, self._scorers)
-        reasons = candidate.unready(self.levels, also=self._live.current.fitted)
-        self._live.refused = "; ".join(reasons)
-        if not reasons:
-            self._live.current = candidate
+        return self._served.loads.state()

@@ -28,7 +28,7 @@ from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted
 from headwater.serving.endpoints import Endpoints
 from headwater.serving.http.row_decoder import ParsedRequest
-from headwater.serving.served_selection import endpoints_of
+from headwater.serving.served_project import endpoints_of
 from headwater.serving.service import Service
 from headwater.serving.serving_result import ServingResult
 
@@ -53,7 +53,6 @@ class ServingLogWriter:
     def __init__(self, log: ServedLog, service: Service) -> None:
         self.log, self._service = log, service
         self._entries: list[Entry] = []
-        self._endpoints: object = None
         self._about: dict[tuple[Kind, str, str | None, str | None, str | None], EntryContext] = {}
 
     def collect(self) -> Iterator[Metric]:
@@ -103,9 +102,6 @@ class ServingLogWriter:
         arm: str | None = None,
     ) -> None:
         """Add a result; `write` writes it. arm: of an experiment, as EXPERIMENT/ARM."""
-        if ready.endpoints is not self._endpoints:  # other versions of views may be read
-            self._endpoints = ready.endpoints
-            self._about.clear()
         key = kind, result.name, result.level, None if kind == "features" else result.version, arm
         about = self._about.get(key) or self._context(endpoints_of(ready), *key)
         features = result.features
@@ -154,7 +150,9 @@ class ServingLogWriter:
             if name == (candidate.features.name if kind == "features" else candidate.name)
         )
         service = (
-            endpoints.by_name(name, level) if kind == "features" else endpoints.variant(name, level)
+            endpoints.of_service(name, level)
+            if kind == "features"
+            else endpoints.variant(name, level)
         ).service
         about = EntryContext.for_service(
             kind,

@@ -6,14 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
 
 import polars as pl
 
 from headwater.definitions.aggregation import count, mean
-from headwater.definitions.aggregation import max as longest
 from headwater.definitions.checks import Duration
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Aggregation, FeatureView
@@ -104,26 +102,6 @@ def visiting(freshness: Freshness) -> Project:
         task="binary",
     )
     return Project("shop", [model])
-
-
-def two_versions(freshness: Freshness) -> Project:
-    """The project of `visiting`, whose model is written with version 2 of its view: that has the
-    longest visit too.
-    """
-    older = visits(freshness)
-    view = FeatureView(
-        "user",
-        source=older.source,
-        keys=["user"],
-        features=[count(), mean("pages"), longest("pages")],
-        windows=["1d"],
-        freshness=freshness,
-        version=2,
-    )
-    (model,) = visiting(freshness).models
-    return Project(
-        "shop", [replace(model, features=FeatureService("churn_v1", [view]))], versions=[older]
-    )
 
 
 @contextmanager

@@ -151,7 +151,6 @@ def logged(
         if files.arm is None
         else files.arm.rows(every, left_out)
     )
-    served_rows = _of_versions(model, served_rows, left_out)
     rows = _complete(
         model, served_rows if level is None else _at(level, model, served_rows, left_out), left_out
     ).sort(AT, REQUEST, ROW)
@@ -219,27 +218,9 @@ def _without_probes(folder: Path, rows: pl.DataFrame, left_out: Counter[str]) ->
     return rows
 
 
-def _of_versions(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
-    """The rows that were served with the versions of views that the model reads."""
-    wanted = {view.name: str(view.version) for view in model.features.views}
-
-    def same(text: str) -> bool:
-        return all(
-            (logged_as.partition("@")[2] or "1") == wanted.get(view, "1")
-            for view, logged_as in json.loads(text).items()
-        )
-
-    matching = rows.filter(
-        pl.col(VIEWS).is_null()
-        | pl.col(VIEWS).is_in([text for text in rows[VIEWS].drop_nulls().unique() if same(text)])
-    )
-    left_out["served with other versions of views"] += rows.height - matching.height
-    return matching
-
-
 def _at(level: Level, model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
     """The rows that were served at a level."""
-    wanted = {view.name: view.logged_as for view in level.service(model).views}
+    wanted = {view.name: view.tiles_fingerprint for view in level.service(model).views}
     same = rows[VIEWS].is_in([text for text in rows[VIEWS].unique() if json.loads(text) == wanted])
     left_out["served at another level, or as views were defined before"] += int((~same).sum())
     return rows.filter(same)

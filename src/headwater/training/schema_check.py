@@ -37,8 +37,10 @@ from headwater.training.label_rows import check_outcome, outcome_column, weight_
 from headwater.training.selected_columns import Columns, Problem, Problems, named
 
 
-def problems(models: Sequence[Model], *, fitted: bool = False) -> tuple[Problem, ...]:
-    """Every problem of the models and of all that they read, each once.
+def problems(
+    models: Sequence[Model], *, views: Sequence[FeatureView] = (), fitted: bool = False
+) -> tuple[Problem, ...]:
+    """Every problem of the models and of all that they read, and of further views, each once.
 
     fitted: also the features that no estimator takes, such as maps, which can be served and written
     all the same.
@@ -73,6 +75,8 @@ def problems(models: Sequence[Model], *, fitted: bool = False) -> tuple[Problem,
     check = _Check()
     for model in models:
         check.model(model, fitted=fitted)
+    for view in views:
+        check.view(view)
     return tuple(dict.fromkeys(check.problems.noted))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from headwater import clock
+from headwater.definitions.level import without_level
 from headwater.definitions.project import Project, stored
 from headwater.errors import HeadwaterError
 from headwater.monitoring.parity import Parity, parity
@@ -109,7 +110,7 @@ def _differs(
         try:
             parities = served_parity(project, store=store, data_dir=folder, rows=_ROWS)
         except HeadwaterError as error:
-            return {view.name: Missing(str(error)) for view in project.views}
+            return {view.name: Missing(str(error)) for view in project.all_views}
     else:
         for compared in stored(project):
             try:
@@ -120,7 +121,7 @@ def _differs(
                 failed[compared.view.name] = Missing(str(error))
     subject = "values served" if logged else "current values of the store"
     shares = {
-        compared.view.partition("@")[0]: measured(
+        without_level(compared.view): measured(
             len(compared.mismatches) / compared.values,
             "share",
             f"{compared.values:,} {subject}, recomputed",

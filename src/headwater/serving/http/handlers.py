@@ -22,7 +22,7 @@ from headwater.serving.http.request_schema import (
 from headwater.serving.http.response_encoder import encode
 from headwater.serving.http.row_decoder import ParsedRequest, checked_count
 from headwater.serving.loaded_models import Key
-from headwater.serving.served_selection import endpoints_of
+from headwater.serving.served_project import endpoints_of
 from headwater.serving.service import Service
 from headwater.serving.serving_result import ServingResult
 

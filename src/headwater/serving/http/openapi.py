@@ -198,7 +198,7 @@ class _Described:
 
     def explained(self) -> list[Schema]:
         """The query parameters of `GET /v1/explain`."""
-        views = {view.root.name: view.root for view in self.service.project.views}
+        views = {view.root.name: view.root for view in self.service.project.all_views}
         features = [name for view in views.values() for name in view.feature_names]
         keys = dict.fromkeys(key for view in views.values() for key in view.keys)
         parameters: list[Schema] = [

@@ -26,7 +26,7 @@ class ViewReads:
 
     def __init__(self, project: Project) -> None:
         self._targets: Mapping[str, float] = {
-            view.name: view.slo for view in project.views if view.slo is not None
+            view.name: view.slo for view in project.all_views if view.slo is not None
         }
         self._project = project
         self._places: dict[tuple[bool, str, str | None], Sequence[tuple[int, str]]] = {}

@@ -1,11 +1,10 @@
-"""What requests are answered with for one selection of view versions; replaced as a whole when
-another one is read.
+"""What the requests of a project are answered with: endpoints, and the fitted models that they
+score with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import cast
 
@@ -13,7 +12,6 @@ from headwater import clock
 from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError
-from headwater.models.promoted_views import ViewSelection
 from headwater.online.precomputed import PrecomputedReader
 from headwater.online.predictor import Scorer
 from headwater.serving.endpoints import Endpoints
@@ -23,12 +21,11 @@ from headwater.serving.model_loader import Scorers
 from headwater.stores import OnlineStore, UnansweredError
 
 
-class ServedSelection:
+class ServedProject:
     """Endpoints, and the fitted models that they score with. Threads share one.
 
     Args:
         project, store: as for `hw.operations.Service`.
-        selection: the versions of views that are read.
         scorers: where fitted models are found.
 
     Attributes:
@@ -36,12 +33,10 @@ class ServedSelection:
         fitted: the models at levels that are loaded, or need none.
     """
 
-    def __init__(
-        self, project: Project, store: OnlineStore, selection: ViewSelection, scorers: Scorers
-    ) -> None:
+    def __init__(self, project: Project, store: OnlineStore, scorers: Scorers) -> None:
         self._project, self._store = project, store
-        self.selection, self.loads = selection, LoadedModels(scorers)
-        self.endpoints = Endpoints(project, store, selection, self.scorer)
+        self.loads = LoadedModels(scorers)
+        self.endpoints = Endpoints(project, store, self.scorer)
         self.warm, self.fitted = set[Key](), set[Key]()
 
     def scorer(self, variant: ModelVariant) -> Scorer:
@@ -79,12 +74,10 @@ class ServedSelection:
             self._check_ranking(model, level)
         return variant
 
-    def unready(
-        self, levels: Sequence[str | None], *, also: AbstractSet[Key] = frozenset()
-    ) -> list[str]:
+    def unready(self, levels: Sequence[str | None]) -> list[str]:
         """Reasons why requests cannot be answered, in sentences; empty when they can.
 
-        levels: of each model. also: further models at levels.
+        levels: of each model.
         """
         reasons = list[str]()
         try:
@@ -97,9 +90,6 @@ class ServedSelection:
                     )
                     if model.ranking is not None:
                         reasons += _failures(partial(self._check_ranking, model.name, level))
-            reasons += _failures(
-                *(partial(self.prepare, *key) for key in sorted(also - self.fitted, key=str))
-            )
         except UnansweredError as error:  # further checks would time out too
             reasons.append(str(error))
         return list(dict.fromkeys(reasons))
@@ -116,18 +106,13 @@ class ServedSelection:
             PrecomputedReader(variant, self._store).one(dict.fromkeys(variant.precomputed.keys))
         if variant.precomputed is not None and not variant.precomputed.on_request:
             return
-        by_name = self.endpoints.features(service, level).features
-        of_model = self.endpoints.opened(variant, level).features
-        read = {(service, level): by_name}
-        if of_model is not by_name:
-            read[f"features of {model}", level] = of_model
-        for key, online in read.items():
-            for view in online.views.values():
-                version_keys, _ = view.version_reader.look()
-                view.version_reader.read_version(self._store.get(version_keys), clock.now_micros())
-            if key not in self.warm:
-                online.warm()
-                self.warm.add(key)
+        online = self.endpoints.opened(variant, level).features
+        for view in online.views.values():
+            version_keys, _ = view.version_reader.look()
+            view.version_reader.read_version(self._store.get(version_keys), clock.now_micros())
+        if (service, level) not in self.warm:
+            online.warm()
+            self.warm.add((service, level))
 
     def _check_ranking(self, model: str, level: str | None) -> None:
         """Check that candidates can be read.
@@ -140,19 +125,6 @@ class ServedSelection:
         if retrieval is not None and key not in self.warm:
             retrieval.warm()
             self.warm.add(key)
-
-
-class LiveSelection:
-    """The selection that requests are answered with now: replaced by one assignment. The threads of
-    a service share it.
-
-    Attributes:
-        current: what requests are answered with.
-        refused: why a selection that was promoted is not; "" where there is none.
-    """
-
-    def __init__(self, current: ServedSelection) -> None:
-        self.current, self.refused = current, ""
 
 
 def _failures(*works: Callable[[], object]) -> list[str]:
