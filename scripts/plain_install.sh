@@ -1,5 +1,5 @@
 #!/bin/sh
-# Build the wheel, install it without any extra in an empty environment outside of the checkout, and run every verb there.
+# Build the wheel, and try it outside of the checkout: without any extra, every verb; with the extra of a plugin, the plugin's tests.
 #
 #     scripts/plain_install.sh       PYTHON chooses the interpreter (default: python3)
 set -eu
@@ -12,9 +12,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 "${PYTHON:-python3}" -m venv "$place/venv"
 "$place/venv/bin/python" -m pip wheel --quiet --no-deps --wheel-dir "$place/wheels" .
-"$place/venv/bin/python" -m pip install --quiet --constraint constraints.txt "$place"/wheels/headwater-*.whl
+wheel=$(echo "$place"/wheels/headwater-*.whl)
+"$place/venv/bin/python" -m pip install --quiet --constraint constraints.txt "$wheel"
 
 mkdir "$place/project"
 cd "$place/project" # nothing of the checkout is on the path
 cp "$checkout/scripts/every_verb.py" "$place/every_verb.py"
 "$place/venv/bin/python" "$place/every_verb.py" "$place/project"
+
+"$place/venv/bin/python" -m pip install --quiet --constraint "$checkout/constraints.txt" "$wheel[aws]" pytest hypothesis 'moto[dynamodb,kinesis]' flask flask-cors
+cp -r "$checkout/tests/aws" "$place/aws"
+cd "$place/aws"
+"$place/venv/bin/python" -m pytest --quiet --import-mode=importlib -p no:cacheprovider -W error -m 'not slow' .

@@ -25,7 +25,6 @@ STORE_NAMES = {
     "redis": "Redis / Valkey",
     "postgres": "PostgreSQL",
     "lmdb": "LMDB by shard",
-    "dynamodb": "DynamoDB",
 }
 
 

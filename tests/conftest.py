@@ -158,13 +158,13 @@ def broker(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def aws_url(tmp_path_factory):
-    """The address of an emulator of DynamoDB and Kinesis."""
+    """The address of an emulator of Kinesis."""
     from tests.stores.emulators import emulating
 
     if url := services.running("aws_url"):
         yield url
         return
-    with emulating("moto", tmp_path_factory.mktemp("aws")) as url:
+    with emulating(tmp_path_factory.mktemp("aws")) as url:
         yield url
 
 

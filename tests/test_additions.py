@@ -584,29 +584,21 @@ def test_an_online_store(tree, promised, tmp_path):
 
 
 PLUGIN = """
-from headwater.aggregations.table import TABLE, Entry
-from headwater.metrics import FAMILIES
+from headwater.aggregations.table import Entry
 from headwater.definitions.feature_view import made
-from headwater.definitions.feature_view import FUNCTIONS, Function
-from headwater.definitions.model import TASKS, TaskType
-from headwater.engine.engines import ENGINES
-from headwater.ingestion.sources.stream_reader import FEEDS
+from headwater.definitions.feature_view import Function
+from headwater.definitions.model import TaskType
 from headwater.metrics.metric import Family, Metric
-from headwater.stores import STORES
 
 
 def events(**more):
     return made("events", (), None, None, None, **more)
 
 
-def register():
-    FUNCTIONS.add("events", Function("int", splits=True))
-    TABLE.add("events", Entry("events", "acme.counting:COUNTS", "any", 0))
-    TASKS.add("counts", TaskType("counts", "mean_score", "regressor", "poisson", values=True))
-    FAMILIES.add("acme", Family((Metric("mean_score", "counts", lambda rows: rows.total(rows.score)),)))
-    FEEDS.add("AcmeTopic", "acme.topic")
-    STORES.add("acme", "acme.store")
-    ENGINES.add("acme", "acme.engine:AcmeEngine")
+EVENTS = Function("int", splits=True)
+ENTRY = Entry("events", "acme.counting:COUNTS", "any", 0)
+COUNTS = TaskType("counts", "mean_score", "regressor", "poisson", values=True)
+FAMILY = Family((Metric("mean_score", "counts", lambda rows: rows.total(rows.score)),))
 """
 ENGINE = """
 from headwater.testing.naive_engine import NaiveEngine
@@ -633,7 +625,19 @@ def open_feed(source, assigned, revoked, origin_of):
 """
 
 
-def installed(folder, plugin=PLUGIN):
+ROWS = """
+[headwater.plugins]
+functions.events = acme:EVENTS
+aggregations.events = acme:ENTRY
+tasks.counts = acme:COUNTS
+metrics.acme = acme:FAMILY
+streams.AcmeTopic = acme.topic
+stores.acme = acme.store
+engines.acme = acme.engine:AcmeEngine
+"""
+
+
+def installed(folder, plugin=PLUGIN, rows=ROWS):
     """A package next to headwater, installed as pip does it."""
     (folder / "acme").mkdir()
     (folder / "acme" / "__init__.py").write_text(plugin, encoding="utf-8")
@@ -648,9 +652,7 @@ def installed(folder, plugin=PLUGIN):
     (about / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", encoding="utf-8"
     )
-    (about / "entry_points.txt").write_text(
-        "[headwater.plugins]\nacme = acme:register\n", encoding="utf-8"
-    )
+    (about / "entry_points.txt").write_text(rows, encoding="utf-8")
     return folder
 
 
@@ -776,20 +778,47 @@ def test_a_package_of_its_own_adds_rows_to_each_table(tmp_path):
 
 def test_a_plugin_that_fails_is_named(tmp_path):
     done = ran(
-        installed(tmp_path, "def register(): raise ValueError('no licence')"),
-        "import headwater as hw; hw.count().by('a'); hw.top_k('a', k=1).by('b')",
+        installed(tmp_path, "raise ValueError('no licence')"),
+        "from headwater.definitions.model import TASKS; 'none' in TASKS",
     )
     said = (
-        "UsageError: the plugin 'acme' (acme:register) cannot be loaded: ValueError: no licence; "
-        "fix it, or uninstall its package"
+        "UsageError: the plugin 'tasks.counts' (acme:COUNTS) cannot be loaded: ValueError: no "
+        "licence; fix it, or uninstall its package"
     )
     assert said in done.stderr
+
+
+def test_a_row_of_no_table_is_named(tmp_path):
+    done = ran(
+        installed(tmp_path, rows="[headwater.plugins]\nstore.acme = acme.store\n"),
+        "from headwater.stores import STORES; 'none' in STORES",
+    )
+    said = (
+        "UsageError: the entry point 'store.acme' (acme.store) names no table of headwater: write "
+        "TABLE.ROW, such as stores.acme; did you mean 'stores'?"
+    )
+    assert said in done.stderr
+
+
+def test_a_row_is_imported_when_it_is_used(tmp_path):
+    done = ran(
+        installed(tmp_path),
+        """
+        from headwater.stores import STORES, is_multi_process, open_store
+        from headwater.definitions.model import TASKS
+        print("acme" in STORES, "acme" in sys.modules)
+        open_store("acme:here")
+        print("acme.store" in sys.modules, "acme.engine" in sys.modules)
+        """,
+    )
+    assert done.stdout == "True False\nTrue False\n", done.stderr
 
 
 def test_a_name_cannot_be_taken_twice():
     with pytest.raises(
         UsageError,
-        match="there is a Function 'count' already; give the one that is added another name",
+        match="there is a row 'count' in the table 'functions' already; give the one that is added "
+        "another name",
     ):
         FUNCTIONS.add("count", Function("float"))
     FUNCTIONS.add("count", FUNCTIONS["count"])

@@ -630,7 +630,7 @@ def _third_party():
     return {
         name: paths
         for name, paths in files.items()
-        if name not in sys.stdlib_module_names | {"headwater"}
+        if name not in sys.stdlib_module_names and not name.startswith("headwater")
     }
 
 
@@ -683,3 +683,33 @@ def _tracked():
             path for path in ROOT.rglob("*") if not ignored & set(path.relative_to(ROOT).parts)
         ]
     return [path for path in paths if path.is_file()]
+
+
+def test_the_core_has_no_word_of_its_plugin():
+    words = re.compile(rb"dynamodb|kinesis|headwater_aws|boto3", re.IGNORECASE)
+    core = [path for path in (ROOT / "src" / "headwater").rglob("*") if path.is_file()]
+    said = {
+        f"{path.relative_to(ROOT)}: {found[0].decode()}"
+        for path in core
+        if "__pycache__" not in path.parts and (found := words.search(path.read_bytes()))
+    }
+    assert not said
+
+
+def test_a_plugin_imports_public_modules_alone():
+    """What the core does beside them may change without a word."""
+    public = {*NAMES, "headwater.errors", "headwater.plugins"}
+    used = {
+        (path.name, module)
+        for path in (ROOT / "src" / "headwater_aws").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for module in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+        )
+        if module.partition(".")[0] == "headwater"
+    }
+    assert used
+    assert {module for _, module in used} <= public, used

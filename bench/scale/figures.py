@@ -154,58 +154,12 @@ def _month(x: Numbers, nodes: int, disk: float) -> Figure:
     return Figure("a month", cost, "USD", "nodes · vCPU · p_cpu" + (" + disk" if disk else ""))
 
 
-_RECORDS = 99  # in a transaction of DynamoDB, which also writes what says whose it is
-
-
-def _dynamodb(x: Numbers) -> list[Figure]:
-    """Records written in transactions, of two units for each KB, and in the log of their commit;
-    priced by request or as provisioned.
-    """
-    size = x["entities"] * x["records"] * x["redis_bytes"]
-    kilobytes = x["redis_bytes"] / 1024
-    units = written(x) * (2 * math.ceil(kilobytes) + 2 / _RECORDS + kilobytes)
-    on_demand = (units * x["w"] + x["predictions"] / x["regions"] * x["records"] * x["g"]) * SECONDS
-    provisioned = (
-        (units * x["wcu"] + serving_rate(x) * x["records"] * x["rcu"])
-        / x["utilisation"]
-        * SECONDS
-        / HOUR
-    )
-    storage = size / GB * x["p_gb"]
-    return [
-        Figure("records written", written(x) / 1e6, "M/s", "events · records"),
-        Figure(
-            "transactions of 99 records", written(x) / _RECORDS / 1e3, "k/s", "records written / 99"
-        ),
-        Figure(
-            "write units",
-            units / 1e6,
-            "M/s",
-            "records written · (2 · KB, rounded up + KB in the log + 2 / 99)",
-        ),
-        Figure("storage", size / TB, "TB", "entities · records · bytes of one in Redis"),
-        Figure(
-            "a month, on demand",
-            on_demand + storage,
-            "USD",
-            "units · w + reads · g + storage · p_gb",
-        ),
-        Figure(
-            "a month, provisioned",
-            provisioned + storage,
-            "USD",
-            "(units · wcu + reads · rcu) / utilisation + storage · p_gb",
-        ),
-    ]
-
-
 def stores(x: Numbers) -> dict[str, list[Figure]]:
     """Memory, processors, nodes and cost of a region, for each store."""
     return {
         "redis": _server(x, "redis"),
         "postgres": _server(x, "postgres"),
         "lmdb": _lmdb(x),
-        "dynamodb": _dynamodb(x),
     }
 
 

@@ -16,7 +16,7 @@ RESULTS = ROOT / "bench" / "results.json"
 ASSUMPTIONS = Path(__file__).with_name("assumptions.toml")
 STORES = ("redis", "postgres", "lmdb")
 LMDB_RECORD = 176  # bytes of a record of `bench.growth`
-PRICES = ("p_cpu", "w", "g", "p_gb")
+PRICES = ("p_cpu",)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def main(folder: Path) -> None:
         ),
         "postgres_url": (serving_postgres, lambda made: f"{made.address}/postgres"),
         "broker": (lambda: broker_of(folder / "kafka"), lambda made: made.servers),
-        "aws_url": (lambda: emulating("moto", folder / "aws"), lambda made: made),
+        "aws_url": (lambda: emulating(folder / "aws"), lambda made: made),
     }
     addresses = {}
     with ExitStack() as stack:

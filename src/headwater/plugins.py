@@ -1,111 +1,74 @@
-"""Tables that plugins extend, and the entry points that find plugins.
+"""What packages that extend headwater may import: the interfaces of tables that they extend, and
+the functions that headwater's own parts share.
 
-A package lists functions under `[project.entry-points."headwater.plugins"]` in its pyproject.toml.
-Each is called once: before the lookup of an unknown name, or the iteration of a table. It adds rows
-to tables: `FUNCTIONS`, `TABLE`, `TASKS`, `FAMILIES`, `FEEDS` and `STORES` are `Rows`.
+See `docs/extending.md`. Errors are in `headwater.errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib.metadata import EntryPoint, entry_points
-from threading import RLock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from headwater.errors import UsageError
+from headwater.lazy_names import lazy_names as lazy_names
 
 if TYPE_CHECKING:
-    from _collections_abc import dict_items, dict_keys, dict_values
+    from headwater.clock import now_micros as now_micros
+    from headwater.clock import stopwatch as stopwatch
+    from headwater.definitions.checks import check as check
+    from headwater.definitions.checks import parse_timestamp as parse_timestamp
+    from headwater.definitions.checks import refusal as refusal
+    from headwater.definitions.connectors import BrokerStream as BrokerStream
+    from headwater.definitions.connectors import Env as Env
+    from headwater.definitions.connectors import Format as Format
+    from headwater.definitions.connectors import ProtobufMessage as ProtobufMessage
+    from headwater.definitions.connectors import Registry as Registry
+    from headwater.definitions.connectors import Schema as Schema
+    from headwater.definitions.connectors import Stream as Stream
+    from headwater.definitions.connectors import Timestamps as Timestamps
+    from headwater.definitions.connectors import record_format as record_format
+    from headwater.definitions.source import Source as Source
+    from headwater.ingestion.sources.stream_reader import Assigned as Assigned
+    from headwater.ingestion.sources.stream_reader import Feed as Feed
+    from headwater.ingestion.sources.stream_reader import OriginOf as OriginOf
+    from headwater.ingestion.sources.stream_reader import Position as Position
+    from headwater.ingestion.sources.stream_reader import RecordBatch as RecordBatch
+    from headwater.ingestion.sources.stream_reader import Revoked as Revoked
+    from headwater.ingestion.sources.stream_reader import StoredStream as StoredStream
+    from headwater.ingestion.sources.topic_sample import TopicSample as TopicSample
+    from headwater.retries import Backoff as Backoff
+    from headwater.retries import retry as retry
+    from headwater.settings import secret as secret
+    from headwater.stores import Capabilities as Capabilities
+    from headwater.stores import Changes as Changes
+    from headwater.stores import HeldError as HeldError
+    from headwater.stores import OnlineStore as OnlineStore
+    from headwater.stores import UnansweredError as UnansweredError
+    from headwater.stores.backup import back_up as back_up
+    from headwater.stores.keyspace import FORMAT_KEY as FORMAT_KEY
+    from headwater.stores.keyspace import RECORD as RECORD
+    from headwater.stores.keyspace import check_format as check_format
+    from headwater.stores.keyspace import complete_through as complete_through
+    from headwater.stores.server import LEASE as LEASE
+    from headwater.stores.server import ServerUrl as ServerUrl
+    from headwater.stores.server import parse as parse
+    from headwater.stores.server import renewed as renewed
 
-GROUP = "headwater.plugins"
-Row = TypeVar("Row")
+_HOMES = {
+    "headwater.clock": "now_micros stopwatch",
+    "headwater.definitions.checks": "check parse_timestamp refusal",
+    "headwater.definitions.connectors": (
+        "BrokerStream Env Format ProtobufMessage Registry Schema Stream Timestamps record_format"
+    ),
+    "headwater.definitions.source": "Source",
+    "headwater.ingestion.sources.stream_reader": (
+        "Assigned Feed OriginOf Position RecordBatch Revoked StoredStream"
+    ),
+    "headwater.ingestion.sources.topic_sample": "TopicSample",
+    "headwater.retries": "Backoff retry",
+    "headwater.settings": "secret",
+    "headwater.stores": "Capabilities Changes HeldError OnlineStore UnansweredError",
+    "headwater.stores.backup": "back_up",
+    "headwater.stores.keyspace": "FORMAT_KEY RECORD check_format complete_through",
+    "headwater.stores.server": "LEASE ServerUrl parse renewed",
+}
 
-_lock = RLock()
-_begun: set[str] = set()
-_done: set[str] = set()
-
-
-class Rows(dict[str, Row]):
-    """A table: rows by name. Lookups of its own rows do not load plugins.
-
-    >>> table = Rows({"sum": 1})
-    >>> table.add("product", 2)
-    >>> table["product"], "quotient" in table
-    (2, False)
-    """
-
-    def add(self, name: str, row: Row) -> None:
-        """Add a row.
-
-        Raises:
-            UsageError: the table has another row of that name.
-        """
-        if dict.__contains__(self, name) and dict.__getitem__(self, name) != row:
-            raise UsageError(
-                f"there is a {type(row).__name__} {name!r} already; give the one that is added "
-                "another name"
-            )
-        self[name] = row
-
-    def __missing__(self, name: str) -> Row:
-        load()
-        if dict.__contains__(self, name):
-            return dict.__getitem__(self, name)
-        raise KeyError(name)
-
-    def __contains__(self, name: object) -> bool:
-        if not dict.__contains__(self, name):
-            load()
-        return dict.__contains__(self, name)
-
-    def __iter__(self) -> Iterator[str]:
-        load()
-        return super().__iter__()
-
-    def __len__(self) -> int:
-        load()
-        return super().__len__()
-
-    def keys(self) -> dict_keys[str, Row]:
-        load()
-        return super().keys()
-
-    def values(self) -> dict_values[str, Row]:
-        load()
-        return super().values()
-
-    def items(self) -> dict_items[str, Row]:
-        load()
-        return super().items()
-
-
-def load() -> None:
-    """Call every entry point of the group, once; lookups during the calls see the rows added so
-    far.
-
-    Raises:
-        UsageError: one cannot be imported, or fails.
-    """
-    if GROUP in _done:
-        return
-    with _lock:  # other threads wait until all plugins are loaded
-        if GROUP in _begun:
-            return
-        _begun.add(GROUP)
-        try:
-            for point in entry_points(group=GROUP):
-                _call(point)
-        except UsageError:
-            _begun.discard(GROUP)
-            raise
-        _done.add(GROUP)
-
-
-def _call(point: EntryPoint) -> None:
-    try:
-        point.load()()
-    except Exception as error:
-        raise UsageError(
-            f"the plugin {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: "
-            f"{error}; fix it, or uninstall its package"
-        ) from error
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -11,8 +11,8 @@ import headwater as hw
 import headwater_aws
 from headwater.assessing.readiness import readiness
 from tests.assessing.conftest import SCHEMA, of, payments, project, records, source, view
+from tests.aws.faithful import FaithfulKinesis
 from tests.ingestion.kinesis.conftest import credentials  # noqa: F401 (a fixture)
-from tests.ingestion.kinesis.faithful import FaithfulKinesis
 
 
 @pytest.fixture

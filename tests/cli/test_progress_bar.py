@@ -10,7 +10,7 @@ ENGINE = """
 import sys
 import threading
 
-from headwater.engine.engines import ENGINES, open_engine
+from headwater.engine.engines import open_engine
 
 class Busy:
     '''The local engine, whose threads report more often than any computation does.'''
@@ -34,9 +34,6 @@ class Busy:
 
     def __getattr__(self, name):
         return getattr(open_engine("local"), name)
-
-def register():
-    ENGINES.add("busy", "busy_engine:Busy")
 """
 VIEWS = """
 views = [hw.FeatureView(f"user{n}", source=events, keys=["user_id"], windows=[f"{n + 2}d"], features=[hw.sum("amount")],
@@ -62,7 +59,7 @@ def busy(folder):
         "Metadata-Version: 2.1\nName: busy\nVersion: 1.0\n", encoding="utf-8"
     )
     (about / "entry_points.txt").write_text(
-        "[headwater.plugins]\nbusy = busy_engine:register\n", encoding="utf-8"
+        "[headwater.plugins]\nengines.busy = busy_engine:Busy\n", encoding="utf-8"
     )
     (folder / "plugin" / "busy_engine.py").write_text(ENGINE, encoding="utf-8")
     return {

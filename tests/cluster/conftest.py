@@ -6,10 +6,8 @@ import pytest
 
 from tests.cluster.proxy import Link
 from tests.cluster.world import PARTITIONS, Group
-from tests.effort import LONG
 from tests.ingestion.kafka.conftest import broker_of
 from tests.stores.durable_stores import durable_store
-from tests.stores.emulators import DYNAMODB
 from tests.stores.servers import clustered, free_port
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -53,11 +51,9 @@ def group_at(network, topic, tmp_path):
         group.kill()
 
 
-@pytest.fixture(params=["redis", "cluster", "postgres", *(DYNAMODB if LONG else DYNAMODB[:1])])
+@pytest.fixture(params=["redis", "cluster", "postgres"])
 def url(request, tmp_path):
-    """A store that several processes write to: Redis, a Redis cluster of three masters, PostgreSQL,
-    DynamoDB.
-    """
+    """A store that several processes write to: Redis, a Redis cluster of three masters, PostgreSQL."""
     if request.param == "cluster":
         with clustered(tmp_path / "cluster", *DURABLE) as servers:
             yield f"redis+cluster://127.0.0.1:{servers[0].port}"

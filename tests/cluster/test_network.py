@@ -16,14 +16,12 @@ from headwater.stores import keyspace
 from headwater.stores.keyspace import opened_for, scoped
 from tests.cluster.proxy import Link
 from tests.cluster.world import producing
-from tests.effort import LONG
 from tests.figures import figure
 from tests.ingestion.world import said, wait_until
 from tests.stores.durable_stores import durable_store
-from tests.stores.emulators import DYNAMODB
 
 
-@pytest.fixture(params=["redis", "postgres", *(DYNAMODB if LONG else DYNAMODB[:1])])
+@pytest.fixture(params=["redis", "postgres"])
 def direct(request, tmp_path):
     """The URL of a store that is reached without a proxy."""
     with durable_store(request.param, tmp_path) as address:
@@ -32,15 +30,9 @@ def direct(request, tmp_path):
 
 @pytest.fixture
 def ways(direct):
-    """Three ways to the store, each with its URL; of DynamoDB, to the emulator, and not to a state
-    in PostgreSQL.
-    """
-    (port,) = re.findall(r":(\d+)", direct.partition("&state=")[0])
-    through = (
-        direct.replace("timeout=60s", "timeout=3s")
-        if "timeout=" in direct
-        else f"{direct}?timeout=3s"
-    )
+    """Three ways to the store, each with its URL."""
+    (port,) = re.findall(r":(\d+)", direct)
+    through = f"{direct}?timeout=3s"
     with contextlib.ExitStack() as stack:
         links = [stack.enter_context(Link(int(port))) for _ in range(3)]
         yield links, [through.replace(f":{port}", f":{link.port}", 1) for link in links]

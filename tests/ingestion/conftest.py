@@ -7,9 +7,8 @@ import pytest
 from tests.figures import figure
 from tests.ingestion.world import LONG, World
 from tests.stores.durable_stores import durable_store
-from tests.stores.emulators import DYNAMODB
 
-STORES = ["lmdb", "redis", "postgres", *(DYNAMODB if LONG else [])]
+STORES = ["lmdb", "redis", "postgres"]
 
 
 @pytest.fixture(params=STORES)
@@ -20,12 +19,9 @@ def url(request, tmp_path):
 
 
 @pytest.fixture
-def kills(request):
-    """How often to kill; more seldom on an emulator, which is slow."""
-    emulated = "url" in request.fixturenames and request.getfixturevalue("url").startswith(
-        "dynamodb:"
-    )
-    return (24 if emulated else 200) if LONG else 6
+def kills():
+    """How often to kill."""
+    return 200 if LONG else 6
 
 
 @pytest.fixture

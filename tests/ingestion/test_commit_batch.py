@@ -18,7 +18,6 @@ from headwater.ingestion.ingest import ingest
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.stores import keyspace
 from headwater.stores.lmdb import LmdbStore
-from tests.effort import LONG
 from tests.ingestion.batches import NOW, QUERY, Frame, check, online, project, rows, source, view
 from tests.ingestion.conftest import STORES
 
@@ -56,7 +55,7 @@ def sources(url):
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     "url",
-    [*STORES, *([] if LONG else [pytest.param("ministack", marks=pytest.mark.slow)])],
+    STORES,
     indirect=True,
 )
 def test_batches_in_every_store_count_once_each(url):

@@ -34,23 +34,6 @@ def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
 
 @pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.parametrize("url", ["ministack", "moto_and_postgres"], indirect=True)
-def test_on_dynamodb_lines_of_a_file_count_once(world, tmp_path, report):
-    """A few kills, since emulators are slow; the longest form has all of these tests on them."""
-    here = world('hw.appended("log-*.ndjson", schema=schema)')
-    writer = here.appender(tmp_path / "log-0.ndjson", rate=200)
-    writer.start()
-    starts = here.killed(2)
-    writer.end()
-    here.once()
-    here.check()
-    report(
-        f"2 kills, {len(here.good):,} lines and {here.refused:,} bad ones: exact; {begun(starts)}"
-    )
-
-
-@pytest.mark.long
-@pytest.mark.slow
 def test_killed_while_the_archive_is_rolled_into_files(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)', script=SMALL_FILES)
     writer = here.appender(tmp_path / "log-0.ndjson", rate=2000)

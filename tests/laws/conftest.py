@@ -94,7 +94,7 @@ def pytest_collection_modifyitems(items):
 
 
 class Aws:
-    """An emulator of Kinesis and DynamoDB, and what a producer does there."""
+    """An emulator of Kinesis, and what a producer does there."""
 
     region = "eu-central-1"
 
@@ -140,10 +140,6 @@ class Aws:
                 self.kinesis("PutRecords", StreamName=stream, Records=records)["FailedRecordCount"]
                 == 0
             )
-
-    def table(self):
-        """The URL of a store that is not there yet."""
-        return f"dynamodb://law{os.getpid()}x{next(_NUMBERS)}?region={self.region}&endpoint={self.url}&timeout=60s"
 
 
 @pytest.fixture

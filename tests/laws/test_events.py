@@ -444,19 +444,6 @@ def test_records_of_kinesis_count_once(aws, tmp_path, monkeypatch):
         here.check_parity()
 
 
-@pytest.mark.services
-def test_events_on_dynamodb_count_once(aws, tmp_path, monkeypatch):
-    url = aws.table()
-    hw.operations.create_store(url)
-    with world(703, tmp_path, monkeypatch, url=url, parted=True) as here:
-        for _ in range(2):
-            here.wait()
-            here.send(most=10)
-            here.ingest()
-            here.check()
-        here.check_parity()
-
-
 def test_the_laws_can_fail(tmp_path, monkeypatch):
     """A control: records that were sent and not remembered are found by the comparison."""
     with world(3, tmp_path, monkeypatch) as here:

@@ -673,7 +673,6 @@ KINESIS = {
         {"endpoint_url": "localhost:4566"},
         ["endpoint_url", "http://"],
     ),
-    "a consumer": ({"consumer": "a b"}, ["consumer", "ARN"]),
     "a start": ({"start": "first"}, ["start", "earliest", "latest"]),
     "a start without an offset": ({"start": "2026-01-31T08:00"}, ["start", "offset"]),
     "a format": ({"format": "yaml"}, ["format", "json"]),
@@ -693,9 +692,7 @@ def test_a_wrong_stream_of_kinesis_is_refused(more, words):
     ids=str,
 )
 def test_a_stream_of_kinesis_begins_where_it_says(start):
-    stream = headwater_aws.kinesis(
-        "s" * 128, start=start, endpoint_url="https://localhost", consumer="features"
-    )
+    stream = headwater_aws.kinesis("s" * 128, start=start, endpoint_url="https://localhost")
     moment = 1_769_846_400_000_000
     assert stream.start == (start if start in ("earliest", "latest") else moment)
 

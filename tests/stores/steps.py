@@ -3,8 +3,6 @@
 import polars as pl
 
 from headwater.online.view_reader import OnlineView
-from headwater.stores import NO_MARKS
-from headwater.stores.dynamodb.dynamodb_store import DynamoTable
 from headwater.stores.redis import lua as scripts
 from headwater.testing import split_store
 from tests.flow import micros
@@ -18,26 +16,13 @@ class Dead(BaseException):
 
 class Steps:
     """Counts what a store writes: each commit of the state, and each shard of the table (of a
-    cluster, a third of the groups; of DynamoDB, each transaction). of_table: which of the steps are
-    the table's.
+    cluster, a third of the groups). of_table: which of the steps are the table's.
     """
 
     def __init__(self, store, die_at=None):
         self.count, self.table, self.die_at, self.of_table = 0, 0, die_at, []
         if isinstance(store.state, split_store.RemoteState):
             store.state.before, store.table.before = self.step, self.table_step
-            return
-        if isinstance(store.table, DynamoTable):
-            commit, store.table._items = (
-                store.state.commit,
-                _TableItems(store.table._items, self.table_step),
-            )
-
-            def committing(changes, expect, marks=NO_MARKS):
-                self.step()
-                commit(changes, expect, marks)
-
-            store.state.commit = committing
             return
         run = store.state._servers.run
 
@@ -69,22 +54,6 @@ class Steps:
         self.of_table.append(self.count)
         self.step()
         self.table += 1
-
-
-class _TableItems:
-    """The items of a table, where `step` is called before each transaction; the state has the same
-    items without it.
-    """
-
-    def __init__(self, items, step):
-        self._items, self._step = items, step
-
-    def __getattr__(self, name):
-        return getattr(self._items, name)
-
-    def write(self, *args):
-        self._step()
-        self._items.write(*args)
 
 
 def roll_back(state, pairs):

@@ -18,7 +18,6 @@ import polars as pl
 import pytest
 
 import headwater as hw
-import headwater_aws
 from headwater import settings
 from headwater.catalog.plan import plan
 from headwater.errors import StoreError, UsageError
@@ -273,24 +272,16 @@ def test_compaction_and_erasure_leave_production_as_it_is(production, developing
 
 
 @pytest.mark.parametrize("urls", ["lmdb"], indirect=True)
-@pytest.mark.parametrize("stream", ["kafka", "kinesis"])
-def test_streams_are_read_beside_production(urls, production, developing, monkeypatch, stream):
-    """By another consumer group, so that production keeps its partitions; without its consumer,
-    whose subscriptions would end.
-    """
+def test_streams_are_read_beside_production(urls, production, developing, monkeypatch):
+    """By another consumer group, so that production keeps its partitions."""
     monkeypatch.setattr(source_ingestor, "open_feed", lambda source, *_: source.stream)
     schema = {"user": str, "amount": float, "at": datetime}
     given = hw.kafka("events", servers="a:9", schema=schema, group="ours")
-    if stream == "kinesis":
-        given = headwater_aws.kinesis("events", region="eu-west-1", schema=schema, consumer="ours")
     changed = dataclasses.replace(OURS, source=dataclasses.replace(EVENTS, stream=given))
     with opened_for("project", None, write=True) as mine:
         read, name = Flow([changed], mine, None).ingestor.open(), environment(mine)
-    if stream == "kafka":
-        assert read.group.startswith("ours-")
-        assert name in read.group
-    else:
-        assert (read.stream, read.consumer) == ("events", None)
+    assert read.group.startswith("ours-")
+    assert name in read.group
 
 
 READS = """

@@ -1,8 +1,7 @@
 """A writer that dies between any two steps of a commit, in stores that are log first: every count
 is exact, or the store is refused.
 
-The stores are a cluster of Redis, DynamoDB with its state in the table or in PostgreSQL, and a
-table and a state in processes of their own.
+The stores are a cluster of Redis, and a table and a state in processes of their own.
 """
 
 import contextlib
@@ -16,9 +15,7 @@ import headwater as hw
 from headwater.errors import FencedError, LostError
 from headwater.testing.split_store import RemoteState
 from headwater.testing.stores import OFFSET, RECORD, number, record, restore_into
-from tests.effort import LONG
 from tests.flow import Flow, at, streaming_view
-from tests.stores.emulators import DYNAMODB
 from tests.stores.steps import KEYS, Dead, Steps, read, roll_back
 
 
@@ -70,9 +67,7 @@ def view_of(schema, source):
 SENT = {"then": [120], "in pieces": [85, 99, 120], "with nothing between": [80, 80, 120]}
 
 
-KINDS = [
-    (kind, case) for kind in ("cluster", "split", *(DYNAMODB if LONG else [])) for case in CASES
-]
+KINDS = [(kind, case) for kind in ("cluster", "split") for case in CASES]
 
 
 @pytest.mark.slow

@@ -17,11 +17,7 @@ KINDS = [
     "lmdb",
     "redis",
     "postgres",
-    "ministack",
-    *(
-        pytest.param(kind, marks=pytest.mark.long)
-        for kind in ("cluster", "moto", "ministack_and_postgres", "moto_and_postgres")
-    ),
+    pytest.param("cluster", marks=pytest.mark.long),
 ]
 LETTERS = [("é", 200), ("日", 133), ("日", 700), ("🙂", 2000), ("x", 399), ("x", 400), ("x", 2000)]
 USERS = ["", *(letter * count + end for letter, count in LETTERS for end in ("", "1", "2"))]

@@ -667,7 +667,7 @@ def test_a_backup_of_another_kind_is_refused(tmp_path):
         lmdb.commit({KEY: number(1)}, {})
         store.backup(tmp_path / "a")
         lmdb.backup(tmp_path / "b")
-        servers = "Redis, PostgreSQL or DynamoDB"
+        servers = "a store on a server"
         for backup, url, words in (
             (
                 "a",

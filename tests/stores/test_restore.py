@@ -14,7 +14,7 @@ HELD = {b"o1": b"1", RECORD + b"k": record(1)}
 
 @pytest.mark.parametrize(
     "make_store",
-    ["lmdb", "redis", "cluster", "postgres", pytest.param("ministack", marks=pytest.mark.slow)],
+    ["lmdb", "redis", "cluster", "postgres"],
     indirect=True,
 )
 def test_a_backup_is_restored_where_no_store_is_yet(make_store, tmp_path):

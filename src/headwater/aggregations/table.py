@@ -11,7 +11,7 @@ from typing import Literal, cast
 from headwater.aggregations import reads
 from headwater.aggregations.base import AggregateFunction, GroupBy
 from headwater.definitions.feature_view import FUNCTIONS, Function, Parameter
-from headwater.plugins import Rows
+from headwater.rows import Rows
 
 Accepts = Literal["any", "number", "time", "flag"]
 Adds = Literal["sum", "mean", "variance", "deviation"]
@@ -142,7 +142,7 @@ _ROWS = (
     Entry("ratio", "rate_ratio:RATIOS", "number", adds="sum", read=reads.ratio),
 )
 
-TABLE = Rows({row.name: row for row in _ROWS})
+TABLE = Rows("aggregations", {row.name: row for row in _ROWS})
 
 
 def family(

@@ -326,7 +326,7 @@ def _streams(examined: _Examined) -> Iterator[Diagnosis]:
             "streams",
             "brokers",
             "not checked",
-            "no source of the project reads a topic of Kafka or a stream of Kinesis",
+            "no source of the project reads a stream that a broker keeps, such as a topic",
         )
 
 

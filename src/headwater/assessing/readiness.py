@@ -277,7 +277,7 @@ class _Seen:
             )
         if not isinstance(source.stream, BrokerStream):
             return Missing(
-                f"source {source.name!r} has no topic of Kafka and no stream of Kinesis, but "
+                f"source {source.name!r} has no stream that a broker keeps, such as a topic, but "
                 f"{source.stream or 'no stream'}"
             )
         try:

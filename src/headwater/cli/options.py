@@ -7,7 +7,6 @@ import threading
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import click
 
@@ -156,8 +155,8 @@ def store() -> list[Flag]:
             "--store",
             metavar="URL",
             help=(
-                "the online store: lmdb:FOLDER, redis://host:port/db, postgresql://host/database "
-                "or dynamodb://table (default: HEADWATER_STORE, else LMDB in headwater's home)"
+                "the online store: lmdb:FOLDER, redis://host:port/db, postgresql://host/database, "
+                "or a plugin's (default: HEADWATER_STORE, else LMDB in headwater's home)"
             ),
         ),
         option(
@@ -236,13 +235,12 @@ def same_store(args: Arguments) -> list[str]:
 
 
 def shown_url(url: str, otherwise: str) -> str:
-    """A store's URL, or `otherwise` where it may have a password, also in an address that is one of
-    its options.
+    """A store's URL, or `otherwise` where it may have a password.
 
-    >>> shown_url("dynamodb://t?state=postgresql%3A%2F%2Fu%3Asecret%40h%2Fdb", "the store")
+    >>> shown_url("postgresql://u:secret@h/db", "the store")
     'the store'
     """
-    return otherwise if "@" in unquote(url) else url
+    return otherwise if "@" in url else url
 
 
 def data_dir(args: Arguments) -> Path:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def create(args: Arguments, screen: Screen) -> None:
-    """Create an online store, and the table of DynamoDB that it is in."""
+    """Create an online store, and its table where it has one of its own."""
     from headwater import settings
     from headwater.stores import create_store
 
@@ -298,12 +298,12 @@ COMMAND = Actions(
             create,
             [*_COMMON, *options.as_json()],
             help=(
-                "Create an online store, and on DynamoDB its table, which no other command "
-                "creates. Elsewhere `headwater ingest` and `headwater materialize` create a store "
-                "too."
+                "Create an online store. One in a hosted table that is billed by itself is created "
+                "by no other command; elsewhere `headwater ingest` and `headwater materialize` "
+                "create a store too."
             ),
-            summary="create a store, and its table on DynamoDB",
-            examples=["headwater store create --store 'dynamodb://features?region=eu-west-1'"],
+            summary="create a store, and its table where it has one",
+            examples=["headwater store create --store lmdb:online"],
         ),
         "compact": Verb(
             compact,

@@ -843,7 +843,7 @@ def check_stream(stream: Stream, subject: str, *, has_history: bool) -> None:
     """Refuse a value that is not a stream, and a stream without a schema where the source has no
     history either.
     """
-    give = "hw.kafka(topic), headwater_aws.kinesis(stream), hw.push() or hw.appended(path)"
+    give = "hw.kafka(topic), hw.push(), hw.appended(path), or the stream of a plugin"
     check_type(stream, Stream, f"{subject}: stream", give)
     if stream.schema is None and not has_history:
         raise DefinitionError(

@@ -46,7 +46,7 @@ from headwater.definitions.source import (
 )
 from headwater.definitions.windows import Window, as_windows
 from headwater.errors import DefinitionError, HeadwaterWarning
-from headwater.plugins import Rows
+from headwater.rows import Rows
 
 LIFETIME = Window.in_micros(None)
 
@@ -806,5 +806,5 @@ _ROWS: Mapping[str, Function] = {
     "ratio": Function("float", splits=True),
 }
 
-FUNCTIONS = Rows(_ROWS)
+FUNCTIONS = Rows("functions", _ROWS)
 """By name; `aggregations.table.TABLE` has a row for each."""

@@ -45,7 +45,7 @@ from headwater.definitions.request_feature import RequestFeature, RequestField
 from headwater.definitions.source import Source, output_name
 from headwater.definitions.unit_buckets import BUCKETS, bucket, unit_text
 from headwater.errors import DefinitionError, UsageError
-from headwater.plugins import Rows
+from headwater.rows import Rows
 
 if TYPE_CHECKING:
     from headwater.definitions.connectors import TableLike
@@ -340,7 +340,7 @@ _ROWS = (
     TaskType("ranking", "ndcg@10", "ranker", "lambdarank", lists=True),
 )
 
-TASKS = Rows({row.name: row for row in _ROWS})
+TASKS = Rows("tasks", {row.name: row for row in _ROWS})
 
 
 def written() -> tuple[str, ...]:

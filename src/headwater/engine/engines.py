@@ -9,14 +9,16 @@ from typing import cast
 from headwater import settings
 from headwater.engine.query import Engine
 from headwater.errors import UsageError, nearest
-from headwater.plugins import Rows
+from headwater.rows import Rows
 
 ENGINES: Rows[str] = Rows(
+    "engines",
     {
         "local": "headwater.engine.local.local_engine:LocalEngine",
         "naive": "headwater.testing.naive_engine:NaiveEngine",
         "spark": "headwater.engine.spark.spark_engine:SparkEngine",
-    }
+    },
+    paths=True,
 )
 """Engines by name: "module:class". The class takes no arguments; for a name such as
 "spark:sc://host:15002" it takes what follows.

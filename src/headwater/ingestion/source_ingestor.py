@@ -27,7 +27,6 @@ from headwater.definitions.connectors import KafkaTopic
 from headwater.definitions.definition import Readable
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.kinesis_stream import KinesisStream
 from headwater.definitions.source import Source, has_one_writer, other_writers, steps_to_rewrite
 from headwater.errors import (
     DefinitionError,
@@ -63,7 +62,6 @@ from headwater.stores.keyspace import (
     PlacedGenerations,
     begin_generation,
     claim,
-    environment,
     forget_generation,
     placed_generations,
     placed_source,
@@ -189,6 +187,7 @@ class SourceIngestor:
             limits,
             replayed_from,
         )
+        check_streams(store, source)
         claim(store, source)
         self._views = tuple(views)
         self._generations, self._looked = self._found_generations(), clock.stopwatch()
@@ -283,14 +282,8 @@ class SourceIngestor:
         )
 
     def _read_source(self) -> Source:
-        """The source, whose topic is read in the consumer group of this store.
-
-        A development environment polls shards of Kinesis: a second subscription of a registered
-        consumer would end production's.
-        """
+        """The source, whose topic is read in the consumer group of this store."""
         stream = self.source.stream
-        if isinstance(stream, KinesisStream) and environment(self.store) is not None:
-            return replace(self.source, stream=stream.with_fields(consumer=None))
         if not isinstance(stream, KafkaTopic):
             return self.source
         return replace(
@@ -818,6 +811,21 @@ class SourceIngestor:
             self.acceptance.source.name,
             partition,
             self._keep[space],
+        )
+
+
+def check_streams(store: OnlineStore, source: Source) -> None:
+    """Refuse a store that keeps no streams.
+
+    Raises:
+        UsageError: it keeps batch views and predictions alone.
+    """
+    if not store.capabilities.streams:
+        raise UsageError(
+            f"source {source.name!r}: this online store keeps batch views and predictions, and no "
+            "streams. Nothing was written. Ingest into LMDB, Redis or PostgreSQL (--store "
+            "redis://HOST:PORT/DB or postgresql://HOST:PORT/DATABASE), or give the views of the "
+            "source a batch freshness, such as hw.batch('1h'), and run `headwater materialize`"
         )
 
 

@@ -11,9 +11,10 @@ from headwater.errors import UsageError, nearest
 from headwater.metrics.curves import curves
 from headwater.metrics.metric import Blocks, Family, Metric, RowContext, ScoredRows
 from headwater.metrics.threshold import operating_threshold
-from headwater.plugins import Rows
+from headwater.rows import Rows
 
 FAMILIES: Rows[Family] = Rows(
+    "metrics",
     {
         name: importlib.import_module(f"headwater.metrics.{name}").FAMILY
         for name in (
@@ -26,7 +27,7 @@ FAMILIES: Rows[Family] = Rows(
             "regression",
             "ranked_lists",
         )
-    }
+    },
 )
 
 __all__ = [

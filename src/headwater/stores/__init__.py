@@ -19,18 +19,19 @@ from urllib.parse import urlsplit
 
 from headwater import settings
 from headwater.definitions.definition import Readable
-from headwater.errors import NoStoreError, StoreError, UsageError
-from headwater.plugins import Rows
+from headwater.errors import NoStoreError, StoreError, UsageError, nearest
+from headwater.rows import Rows
 
 STORES: Final = Rows(
+    "stores",
     {
         "lmdb": "headwater.stores.lmdb",
         "redis": "headwater.stores.redis.redis_client",
         "rediss": "headwater.stores.redis.redis_client",
         "unix": "headwater.stores.redis.redis_client",
         "postgresql": "headwater.stores.postgres",
-        "dynamodb": "headwater.stores.dynamodb.dynamodb_store",
-    }
+    },
+    paths=True,
 )
 """By the scheme of a URL, the module whose `open_store` opens the store."""
 
@@ -66,11 +67,13 @@ class Capabilities:
         of its writer through which it is complete, and is only replaced by one that is complete
         through as much or more. Otherwise one process writes, under a lease.
     remote: a server answers, which may take long; requests read it in a thread.
+    streams: it keeps streaming views; otherwise batch views and predictions alone.
     """
 
     atomic: bool
     multi_process: bool
     remote: bool
+    streams: bool = True
 
 
 def is_multi_process(url: str) -> bool:
@@ -86,7 +89,7 @@ def is_multi_process(url: str) -> bool:
 class CreatedStore(Readable):
     """The result of `create_store`.
 
-    table: the table of DynamoDB by its ARN, which has region and account; "" of other stores.
+    table: by its full name, where the store is in a table of its own; "" of other stores.
     new_table, new_store: whether it was created.
     """
 
@@ -104,12 +107,6 @@ class FeatureTable(Protocol):
     """
 
     outrun: int
-
-    def check_sizes(self, writer: bytes, records: Changes) -> None:
-        """Raise StoreError where a record of a writer is larger than the table takes; asked before
-        a commit is decided.
-        """
-        ...
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of some keys."""
@@ -380,7 +377,7 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     Args:
         url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db?prefix=`,
             `rediss://`, `unix://`, `redis+cluster://host:port`, `redis+sentinel://host:port/name`,
-            `postgresql://host:port/database?prefix=`, or `dynamodb://table?region=&state=`.
+            or `postgresql://host:port/database?prefix=`; or that of a plugin, see `STORES`.
         readonly: refuse to write; fails where no store exists yet.
         for_requests: give up what a server does not answer within the URL's `read_timeout`, since a
             request waits for it.
@@ -398,8 +395,8 @@ def create_store(url: str) -> CreatedStore:
     """Create the online store at `url`, if it is not there.
 
     Commands that write do so themselves, in a folder, a server or a database that is there. A table
-    of DynamoDB is created only here, so that a mistyped name or region is an error, and no empty
-    store.
+    that is billed by itself (a plugin's `create_table`) is created only here, so that a mistyped
+    name is an error, and no empty store.
 
     Raises:
         UsageError, StoreError: as of `open_store`.
@@ -422,7 +419,7 @@ def _module_of(url: str) -> ModuleType:
     except KeyError:
         shown = re.sub("//[^/]*@", "//", url)  # without a password
         raise UsageError(
-            f"the online store {shown!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB, "
-            "postgresql://HOST:PORT/DATABASE or dynamodb://TABLE"
+            f"the online store {shown!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB or "
+            f"postgresql://HOST:PORT/DATABASE ({nearest(scheme, STORES)})"
         ) from None
     return importlib.import_module(name)

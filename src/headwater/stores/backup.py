@@ -96,7 +96,7 @@ def _check(backup: Path, source: OnlineStore, target: OnlineStore) -> None:
         )
     partitioned = source.get([_PARTITIONED])[0] is not None
     if partitioned != target.capabilities.multi_process:
-        kinds = ("Redis, PostgreSQL or DynamoDB", "LMDB")
+        kinds = ("a store on a server", "LMDB")
         source_kind, target_kind = kinds if partitioned else kinds[::-1]
         raise StoreError(
             f"{backup} is a backup of {source_kind}, whose records are other than those of "

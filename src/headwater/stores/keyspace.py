@@ -95,9 +95,6 @@ TOMBSTONE = b"k"
 LOG, REDO = b"w", b"x"
 """In a store that is log first, by writer: its last commit, and what of it is not applied yet."""
 
-EPOCH = REDO + b"epoch"  # hidden in scans, as logs are
-"""In a state of ingestion whose records are in another place: the identity that both have."""
-
 IMAGE, EVENT, DUE = b"v", b"l", b"e"
 """For events that can be retracted: their last images by id, their keys in a view by key and time,
 and when they are dropped.
@@ -106,9 +103,7 @@ and when they are dropped.
 _LONGEST = 400
 
 _LONGEST_WRITER = 450
-"""Bytes of the names of a source and a partition: a store's keys have at most 500, and DynamoDB
-takes 512.
-"""
+"""Bytes of the names of a source and a partition: a store's keys have at most 500."""
 
 
 def name(text: str) -> bytes:
@@ -834,16 +829,9 @@ def check_format(store: OnlineStore, where: str, *, readonly: bool) -> None:
     """Note the format of a store that is new.
 
     Raises:
-        StoreError: another version wrote it, or it is the state of ingestion of another store; it
-            is left as it is.
+        StoreError: another version wrote it; it is left as it is.
     """
-    stored_format, epoch = store.get([FORMAT_KEY, EPOCH])
-    if epoch is not None and store.capabilities.atomic:
-        raise StoreError(
-            f"{where} holds the state of ingestion of a store whose records are elsewhere; give "
-            "the URL of that store, such as dynamodb://TABLE?state=postgresql://..., or another "
-            "prefix="
-        )
+    (stored_format,) = store.get([FORMAT_KEY])
     if stored_format is None and not readonly:
         store.commit({FORMAT_KEY: FORMAT}, {})
     elif stored_format not in (None, FORMAT):

@@ -41,7 +41,7 @@ from urllib.parse import urlencode, urlsplit
 from headwater import clock
 from headwater.errors import FencedError, MissingExtraError, NoStoreError, StoreError
 from headwater.retries import Backoff, retry
-from headwater.stores import NO_MARKS, Capabilities, Changes, HeldError, Marks, UnansweredError
+from headwater.stores import Capabilities, Changes, HeldError, UnansweredError
 from headwater.stores.backup import back_up
 from headwater.stores.keyspace import RECORD, check_format, complete_through, end_of
 from headwater.stores.server import LEASE, ServerUrl, parse, renewed
@@ -512,30 +512,6 @@ class PostgresStore:
             "See the server's message above",
         )
         return StoreError(f"{self.where} refuses: {text}. Nothing was written. {remedy}")
-
-
-class PostgresState(PostgresStore):
-    """See `IngestState`; the tables are those of a `PostgresStore`."""
-
-    capabilities = Capabilities(atomic=False, multi_process=True, remote=True)
-
-    def commit(self, changes: Changes, expect: Changes, marks: Marks = NO_MARKS) -> None:
-        """See `IngestState`; of tables that lose no write, so that marks are of no use."""
-        del marks
-        super().commit(changes, expect)
-
-    def marks(self) -> Marks:
-        """See `IngestState`; there are none."""
-        return NO_MARKS
-
-
-def open_state(url: str, *, readonly: bool, for_requests: bool) -> PostgresState:
-    """The state that `postgresql://...` names, as a store of PostgreSQL is named."""
-    at, target = target_of(url)
-    state = PostgresState(target, at, readonly=readonly)
-    if for_requests:
-        state.timeout = at.read_timeout
-    return state
 
 
 TABLES = """

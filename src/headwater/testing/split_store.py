@@ -169,9 +169,6 @@ class RemoteTable(_Remote):
         """See `FeatureTable`."""
         return iter(self.call("scan", prefix))
 
-    def check_sizes(self, writer: bytes, records: Changes) -> None:
-        """See `FeatureTable`; a process takes records of any size."""
-
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
         """See `FeatureTable`."""
         return {

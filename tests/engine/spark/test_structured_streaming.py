@@ -22,7 +22,6 @@ from tests.effort import LONG
 from tests.engine.spark.conftest import ROOT
 from tests.ingestion.batches import POLARS, QUERY, check, project, rows, source, view
 from tests.stores.durable_stores import durable_store
-from tests.stores.emulators import DYNAMODB
 from tests.stores.servers import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
@@ -147,7 +146,7 @@ class Query:
 @pytest.fixture(
     params=[
         "redis",
-        *(pytest.param(store, marks=pytest.mark.long) for store in ("postgres", "lmdb", *DYNAMODB)),
+        *(pytest.param(store, marks=pytest.mark.long) for store in ("postgres", "lmdb")),
     ]
 )
 def query(request, cluster, tmp_path):

@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from headwater.aws import AwsClient
 from headwater.errors import HeadwaterError
+from headwater_aws.aws_client import AwsClient
 from tests import services
 from tests.stores.servers import free_port
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from tests.aws.faithful import FaithfulKinesis
 from tests.effort import FULL
-from tests.ingestion.kinesis.faithful import FaithfulKinesis
 from tests.ingestion.world import World, wait_until
 from tests.stores.durable_stores import durable_store
 from tests.stores.servers import serving

@@ -1,5 +1,5 @@
-"""Readings of a Kafka topic or a Kinesis stream: its records, their times, its retention, and the
-schema registry.
+"""Readings of a stream that a broker keeps: its records, their times, its retention, and the schema
+registry.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -18,10 +18,10 @@ from headwater.assessing.probes import event_probe as of_events
 from headwater.definitions.connectors import BrokerStream, KafkaTopic, Stream
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
-from headwater.errors import HeadwaterError
+from headwater.errors import DataError, HeadwaterError
 from headwater.events.read_events import ROW, TIME
 from headwater.ingestion.serde.schema_registry import RegistryClient
-from headwater.ingestion.sources.stream_reader import RecordBatch
+from headwater.ingestion.sources.stream_reader import FEEDS, RecordBatch
 from headwater.ingestion.validate import OFFSET, PARTITION, Acceptance
 from headwater.results.measurement import Missing, Number, Reading, measured
 
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 
 _FAR = 2**61
 _STRICT = ("BACKWARD", "BACKWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE")
-
-
-INSPECTED: Final = {
-    "KafkaTopic": "headwater.ingestion.sources.kafka_inspect",
-    "KinesisStream": "headwater.ingestion.sources.kinesis_inspect",
-}
-"""By the class of a stream, the module that looks at it from outside."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +58,10 @@ def look(stream: Stream, *, records: int, watch: float) -> TopicSample:
     Raises:
         HeadwaterError: the service does not respond or refuses, or its extra is not installed.
     """
-    sample: TopicSample = importlib.import_module(INSPECTED[type(stream).__name__]).look(
-        stream, records=records, watch=watch
-    )
+    module = importlib.import_module(FEEDS[type(stream).__name__])
+    if not hasattr(module, "look"):
+        raise DataError(f"{stream} is read by {module.__name__}, which has no `look`")
+    sample: TopicSample = module.look(stream, records=records, watch=watch)
     return sample
 
 

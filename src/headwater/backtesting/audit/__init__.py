@@ -2,7 +2,7 @@
 definitions and in the data.
 
 A check is one file of this folder, a function of AuditInputs, and one line in `CHECKS`. A package
-adds its own by `CHECKS.add(name, check)` in its entry point `headwater.plugins`.
+adds its own by an entry point `audit.NAME` (`headwater.rows`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from headwater.backtesting.audit import (
 from headwater.backtesting.audit.acknowledgements import with_acknowledgement
 from headwater.backtesting.audit.inputs import AuditCheck, AuditedLevels, AuditInputs, NotRun
 from headwater.definitions.evaluations import Acknowledgement
-from headwater.plugins import Rows
 from headwater.results.audit_result import AuditFinding, AuditResult, CheckNotRun
+from headwater.rows import Rows
 
 CHECKS: Rows[AuditCheck] = Rows(
+    "audit",
     {
         joined_events.NAME: joined_events.check,
         "label rows": own_label_rows.check,
@@ -42,7 +43,7 @@ CHECKS: Rows[AuditCheck] = Rows(
         late_fields.NAME: late_fields.check,
         "strong feature": strong_features.check,
         odd_results.NAME: odd_results.check,
-    }
+    },
 )
 """By name, in the order in which they run: `late_fields` leaves out the features of sources that
 others accuse.

@@ -48,6 +48,7 @@ from headwater.ingestion.sources.kafka_client import (
     settings_of,
     topic_partition,
 )
+from headwater.ingestion.sources.kafka_inspect import look as look  # noqa: PLC0414 (see `FEEDS`)
 from headwater.ingestion.sources.stream_reader import (
     Assigned,
     OriginOf,

@@ -68,7 +68,7 @@ from headwater.ingestion.serde.json import (
     taken,
 )
 from headwater.kernel.arrays import I64
-from headwater.plugins import Rows
+from headwater.rows import Rows
 from headwater.stores import OnlineStore, keyspace
 from headwater.stores.keyspace import identified
 
@@ -87,13 +87,16 @@ nothing is known.
 """
 
 FEEDS: Final = Rows(
+    "streams",
     {
         "KafkaTopic": "headwater.ingestion.sources.kafka",
         "AppendedFiles": "headwater.ingestion.sources.appended_files",
-        "KinesisStream": "headwater.ingestion.sources.kinesis",
-    }
+    },
+    paths=True,
 )
-"""By the class of a stream, the module whose `open_feed` reads it."""
+"""By the class of a stream, the module whose `open_feed` reads it; where a broker keeps it, `look`
+looks at it from outside.
+"""
 
 
 @dataclass(frozen=True)
@@ -274,8 +277,8 @@ class Feed(Protocol):
         ...
 
     def lag(self) -> Mapping[str, int]:
-        """How far each assigned partition is behind its end: records (Kafka), bytes (files) or
-        milliseconds (Kinesis).
+        """How far each assigned partition is behind its end: records, bytes or milliseconds, as
+        the stream counts.
         """
         ...
 
@@ -312,7 +315,7 @@ def open_feed(
         revoked: called with the partitions that others read from now on; also while `assigned` is
             still running for them.
         origin_of: see `OriginOf`.
-        stored: what the store knows of the stream of a broker, or of files; needed for Kinesis.
+        stored: what the store knows of the stream of a broker, or of files; see `StoredStream`.
 
     Raises:
         DefinitionError: the source has no stream that can be read here.

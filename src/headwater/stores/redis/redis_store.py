@@ -463,11 +463,6 @@ class RedisTable:
                     if value is not None
                 )
 
-    def check_sizes(self, writer: bytes, records: Changes) -> None:
-        """See `FeatureTable`; the state refuses, with its log, values that are too large for a
-        server.
-        """
-
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
         """See `FeatureTable`."""
         return self._write(records, {}, (writer, turn, n))

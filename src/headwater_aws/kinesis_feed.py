@@ -1,12 +1,8 @@
 """Streams of Amazon Kinesis, by boto3.
 
-The online store holds the positions; one process reads all shards. A shard is read once those that
-it comes from, by a split or a merge, have been committed to their end.
-
-A thread that reads one shard of a Kinesis stream.
-
-Enhanced fan-out of Kinesis: a registered consumer is pushed the records of a shard, with a
-throughput of its own.
+The online store holds the positions, in the commits of the records; one process reads all shards,
+each in a thread. A shard is read once those that it comes from, by a split or a merge, have been
+committed to their end. Beyond what one process reads there is Spark Structured Streaming.
 
 Records that the Kinesis Producer Library has aggregated: many records of users in one of the
 stream.
@@ -22,26 +18,30 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from headwater import clock
-from headwater.aws import Answer, AwsClient, AwsRefusedError
-from headwater.definitions.connectors import Env
-from headwater.definitions.kinesis_stream import KinesisStream
-from headwater.definitions.source import Source
 from headwater.errors import ConnectError, HeadwaterError, RecreatedError, RetentionError, nearest
-from headwater.ingestion.sources.stream_reader import (
+from headwater.plugins import (
     Assigned,
+    Env,
     OriginOf,
     Position,
     RecordBatch,
     Revoked,
+    Source,
     StoredStream,
+    TopicSample,
+    now_micros,
+    secret,
+    stopwatch,
 )
-from headwater.kernel.arrays import I64
-from headwater.settings import secret
+from headwater_aws.aws_client import Answer, AwsClient, AwsRefusedError
+from headwater_aws.kinesis_stream import KinesisStream
+
+I64 = npt.NDArray[np.int64]
 
 _LISTED: Final = 5.0  # seconds between two looks at which shards there are
 
@@ -83,9 +83,8 @@ class KinesisFeed:
         )
         self._client = connected(spec)
         self._stream = described(self._client, spec, patience=_OPENED)
-        self._consumer = consumer_arn(self._client, spec, self._stream.arn)
         self._stored: Mapping[str, ShardPosition] = {}
-        now = clock.now_micros() // 1000
+        now = now_micros() // 1000
         self._start = (
             FIRST
             if spec.start == "earliest"
@@ -213,9 +212,9 @@ class KinesisFeed:
 
     def _take_up(self) -> None:
         """Begin to read the shards that may be read now."""
-        if clock.stopwatch() - self._looked < _LOOK:
+        if stopwatch() - self._looked < _LOOK:
             return
-        self._looked = clock.stopwatch()
+        self._looked = stopwatch()
         self._stored = {
             name: ShardPosition.decoded(position)
             for name, position in self._in_store.positions().items()
@@ -264,7 +263,6 @@ class KinesisFeed:
             stream,
             self._describe,
             self._queue,
-            consumer=self._consumer,
         )
         self._readers[name] = reader
         reader.start()
@@ -352,8 +350,7 @@ class ShardReader:
 
     describe: how the stream is now; called where a shard was closed, so that its children are known
     before its end is.
-    tip: when the end of the shard was last reached, milliseconds; 0 where it was not. consumer: the
-    ARN of a registered one; None polls.
+    tip: when the end of the shard was last reached, milliseconds; 0 where it was not.
     """
 
     client: AwsClient
@@ -365,7 +362,6 @@ class ShardReader:
     out: queue.Queue[ShardRecords]
     stop: threading.Event = field(default_factory=threading.Event)
     tip: int = 0
-    consumer: str | None = None
 
     def start(self) -> None:
         """Begin to read."""
@@ -384,7 +380,7 @@ class ShardReader:
 
     def _read(self) -> None:
         at_tip = False
-        for answer in self._polled() if self.consumer is None else self._pushed(self.consumer):
+        for answer in self._polled():
             at_tip = self._take(answer, at_tip=at_tip)
             if self.position.ended:
                 return
@@ -393,7 +389,7 @@ class ShardReader:
         """The answers to requests, until the shard is gone or `stop`."""
         iterator = None
         while not self.stop.is_set():
-            since = clock.stopwatch()
+            since = stopwatch()
             try:
                 if iterator is None:
                     iterator = self._iterator()
@@ -406,32 +402,13 @@ class ShardReader:
                 continue
             iterator = answer.get("NextShardIterator")
             yield answer
-            self.stop.wait(max(0.0, _PACE - (clock.stopwatch() - since)))
-
-    def _pushed(self, consumer: str) -> Iterator[Answer]:
-        """The records pushed to a registered consumer, as answers of GetRecords."""
-        request = {"ConsumerARN": consumer, "ShardId": self.name}
-        try:
-            yield from pushed(
-                self.client, self.spec, request, lambda: self.position.starting, self.stop
-            )
-        except AwsRefusedError as error:
-            if not self._is_gone():
-                raise ConnectError(
-                    f"{self.spec}: its consumer {self.spec.consumer!r} was deregistered: {error}"
-                ) from error
+            self.stop.wait(max(0.0, _PACE - (stopwatch() - since)))
 
     def _iterator(self) -> str:
-        start = self.position.starting
         request = {
-            f"Starting{name}" if name == "SequenceNumber" else name: value
-            for name, value in start.items()
-            if name != "Type"
-        }
-        request |= {
             "StreamName": self.spec.stream,
             "ShardId": self.name,
-            "ShardIteratorType": start["Type"],
+            **self.position.starting,
         }
         return str(
             self.client.call("get_shard_iterator", request, expected=[NOT_FOUND])["ShardIterator"]
@@ -441,7 +418,7 @@ class ShardReader:
         """Pass records on. at_tip: whether the last answer was at the end of the shard, and whether
         this one is.
         """
-        shard, now = self._shard(), clock.now_micros() // 1000
+        shard, now = self._shard(), now_micros() // 1000
         behind, records = int(answer.get("MillisBehindLatest") or 0), answer["Records"]
         by_record = [
             payloads_of(record["Data"], shard.first_hash, shard.last_hash) for record in records
@@ -484,11 +461,9 @@ class ShardReader:
 
     def _check_retention(self) -> None:
         """Raise RetentionError where records may have been deleted before they were read."""
-        age = clock.now_micros() // 1000 - self.position.at
+        age = now_micros() // 1000 - self.position.at
         if self.position.at and age > self.stream.retention:
-            raise self._lost(
-                replace(self.position, at=clock.now_micros() // 1000, place=FIRST), age
-            )
+            raise self._lost(replace(self.position, at=now_micros() // 1000, place=FIRST), age)
 
     def _is_gone(self) -> bool:
         """Whether the stream does not have the shard any more, and it was read to its end."""
@@ -496,7 +471,7 @@ class ShardReader:
         if self.name in self.stream.shards:
             return False
         read = max(self.position.at, self.tip)
-        age = clock.now_micros() // 1000 - read
+        age = now_micros() // 1000 - read
         if not read or age > self.stream.retention:
             raise self._lost(self.position.end(), age)
         _LOG.warning(
@@ -528,106 +503,7 @@ class ShardReader:
         )
 
 
-_IN_USE: Final = "ResourceInUseException"
-
 NOT_FOUND: Final = "ResourceNotFoundException"
-
-_ENDS: Final = (NOT_FOUND, _IN_USE, "InternalFailureException")
-
-_PAUSE: Final = 1.0  # seconds between two subscriptions; one lasts for five minutes
-
-# seconds in which the first one must be answered; later the service may be away for longer
-_FIRST: Final = 20.0
-
-
-def consumer_arn(client: AwsClient, spec: KinesisStream, stream_arn: str) -> str | None:
-    """The ARN of a stream's consumer; None where it names none.
-
-    Raises:
-        ConnectError: the consumer is not registered with the stream, or not active.
-    """
-    if spec.consumer is None:
-        return None
-    by_arn = spec.consumer.startswith("arn:")
-    request = (
-        {"ConsumerARN": spec.consumer}
-        if by_arn
-        else {"StreamARN": stream_arn, "ConsumerName": spec.consumer}
-    )
-    try:
-        description = client.call("describe_stream_consumer", request, expected=[NOT_FOUND])[
-            "ConsumerDescription"
-        ]
-    except AwsRefusedError as error:
-        registered = client.call("list_stream_consumers", {"StreamARN": stream_arn})["Consumers"]
-        raise ConnectError(
-            f"{spec} has no registered consumer {spec.consumer!r}. Register it (aws kinesis "
-            f"register-stream-consumer --stream-arn {stream_arn} --consumer-name NAME), or leave "
-            "consumer= out to poll; "
-            f"{nearest(spec.consumer, [item['ConsumerName'] for item in registered])}"
-        ) from error
-    if description["ConsumerStatus"] == "DELETING":
-        raise ConnectError(
-            f"{spec}: its consumer {spec.consumer!r} is being deleted; register another one, or "
-            "leave consumer= out to poll"
-        )
-    return str(description["ConsumerARN"])
-
-
-def pushed(
-    client: AwsClient,
-    spec: KinesisStream,
-    request: Answer,
-    position: Callable[[], StartingPosition],
-    stop: threading.Event,
-) -> Iterator[Answer]:
-    """The records that a shard pushes from a position on, in the form of answers of GetRecords,
-    until its end or `stop`.
-
-    A subscription ends after five minutes, or where another process takes the shard over; then the
-    next one begins at `position`.
-
-    Args:
-        request: the consumer and the shard. position: from where to read on.
-
-    Raises:
-        AwsRefusedError: the shard or the consumer does not exist any more.
-        ConnectError: no subscription is possible.
-    """
-    patience: float | None = _FIRST
-    while not stop.is_set():
-        try:
-            subscription = client.events(
-                "subscribe_to_shard",
-                {**request, "StartingPosition": position()},
-                "EventStream",
-                expected=_ENDS,
-                patience=patience,
-            )
-            for event in subscription:
-                patience = None
-                answer = event["SubscribeToShardEvent"]
-                ended = answer.get("ChildShards") or not answer.get("ContinuationSequenceNumber")
-                yield {
-                    **answer,
-                    "NextShardIterator": None if ended else answer["ContinuationSequenceNumber"],
-                }
-                if ended or stop.is_set():
-                    return
-        except AwsRefusedError as error:
-            if error.code == NOT_FOUND:
-                raise
-        except ConnectError as error:
-            if patience is None:
-                raise
-            text = " ".join(str(error).split())  # a page of HTML, from an emulator
-            raise ConnectError(
-                f"{spec}: the consumer {spec.consumer!r} cannot subscribe to a shard: {text}. Its "
-                "policy needs kinesis:SubscribeToShard; an emulator may not have it. Leave "
-                "consumer= out to poll"
-            ) from error
-        stop.wait(_PAUSE)
-
 
 _MAGIC: Final = b"\xf3\x89\x9a\xc2"
 
@@ -748,12 +624,16 @@ class ShardPosition:
 
     @property
     def starting(self) -> StartingPosition:
-        """From where a subscription reads on."""
+        """From where an iterator begins."""
         if self.place == FIRST:
-            return {"Type": "TRIM_HORIZON"}
+            return {"ShardIteratorType": "TRIM_HORIZON"}
         if self.place.startswith("@"):
-            return {"Type": "AT_TIMESTAMP", "Timestamp": int(self.place[1:]) / 1000}
-        return {"Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": self.place}
+            at = int(self.place[1:]) / 1000
+            return {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": at}
+        return {
+            "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
+            "StartingSequenceNumber": self.place,
+        }
 
     def end(self) -> ShardPosition:
         """The end of the shard."""
@@ -776,13 +656,12 @@ class Shard:
 @dataclass(frozen=True)
 class StreamDescription:
     """created: when, milliseconds. retention: how long records are kept, milliseconds. shards: by
-    name, in their order. arn: its own.
+    name, in their order.
     """
 
     created: int
     retention: int
     shards: Mapping[str, Shard]
-    arn: str = ""
 
 
 def connected(spec: KinesisStream, *, patience: float = 300.0) -> AwsClient:
@@ -834,7 +713,6 @@ def described(
         round(summary["StreamCreationTimestamp"].timestamp() * 1000),
         int(summary["RetentionPeriodHours"]) * 3_600_000,
         {shard.name: shard for shard in shards},
-        str(summary.get("StreamARN", "")),
     )
 
 
@@ -849,3 +727,87 @@ def _shard(item: Answer) -> Shard:
     return Shard(
         item["ShardId"], parents, closed, int(keys["StartingHashKey"]), int(keys["EndingHashKey"])
     )
+
+
+# seconds: a stream is only read forwards, so from a minute ago, then from longer ago
+_BACK: Final = (60.0, 600.0, 3_600.0, 86_400.0)
+
+
+class _Row(NamedTuple):
+    key: bytes
+    payload: bytes
+    arrived: int
+
+
+def look(spec: KinesisStream, *, records: int, watch: float) -> TopicSample:  # noqa: ARG001 (each record says when it arrived)
+    """Read about the last `records` of a stream; nothing of it changes.
+
+    Raises:
+        ConnectError: no answer, access refused, or the stream does not exist. MissingExtraError:
+            boto3 is not installed.
+    """
+    client = connected(spec, patience=10.0)
+    stream = described(client, spec)
+    per_shard = max(1, records // max(1, len(stream.shards)))
+    rows = [_last(client, spec, shard, per_shard) for shard in stream.shards.values()]
+    settings = {
+        "retention.ms": str(stream.retention),
+        "cleanup.policy": "delete",
+        "message.timestamp.type": "LogAppendTime",
+    }
+    every = [row for some in rows for row in some]
+    stamp = np.array([row.arrived for row in every], np.int64)
+    return TopicSample(
+        settings,
+        dict.fromkeys(range(len(rows)), 0),
+        {n: len(some) for n, some in enumerate(rows)},
+        np.repeat(np.arange(len(rows)), [len(some) for some in rows]),
+        np.concatenate([np.arange(len(some)) for some in rows]) if rows else stamp,
+        stamp,
+        [row.key for row in every],
+        [row.payload for row in every],
+        np.full(len(every), -1),
+        0.0,
+    )
+
+
+def _last(client: AwsClient, spec: KinesisStream, shard: Shard, count: int) -> list[_Row]:
+    """The records of a shard since a minute ago, at most so many; since longer ago where these are
+    fewer.
+    """
+    rows: list[_Row] = []
+    for seconds in _BACK:
+        rows = _since(client, spec, shard, now_micros() / 1e6 - seconds, count)
+        if len(rows) >= count:
+            break
+    return rows[-count:]
+
+
+def _since(
+    client: AwsClient, spec: KinesisStream, shard: Shard, since: float, count: int
+) -> list[_Row]:
+    rows: list[_Row] = []
+    request = {
+        "StreamName": spec.stream,
+        "ShardId": shard.name,
+        "ShardIteratorType": "AT_TIMESTAMP",
+        "Timestamp": since,
+    }
+    iterator = client.call("get_shard_iterator", request)["ShardIterator"]
+    while iterator and len(rows) < count:
+        answer = client.call(
+            "get_records", {"ShardIterator": iterator, "Limit": min(_LIMIT, count)}
+        )
+        for record in answer["Records"]:
+            at, key = (
+                round(record["ApproximateArrivalTimestamp"].timestamp() * 1e6),
+                record["PartitionKey"].encode(),
+            )
+            rows += [
+                _Row(key, payload, at)
+                for payload in payloads_of(record["Data"], shard.first_hash, shard.last_hash)
+            ]
+        iterator = answer.get("NextShardIterator")
+        if not answer["Records"] and not answer.get("MillisBehindLatest"):
+            break
+    return rows

@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from headwater.aws import AwsClient, AwsRefusedError
 from headwater.errors import ConnectError, MissingExtraError, StoreError
-from headwater.stores import UnansweredError
+from headwater.plugins import UnansweredError
+from headwater_aws.aws_client import AwsClient, AwsRefusedError
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
@@ -202,7 +202,7 @@ def test_a_web_page_is_no_answer_of_a_service(answers, status):
 
 
 @pytest.mark.parametrize("service", ["kinesis", "dynamodb"])
-def test_a_missing_library_names_the_extra_of_the_service(monkeypatch, service):
+def test_a_missing_library_names_the_extra(monkeypatch, service):
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(MissingExtraError, match=rf"pip install 'headwater\[{service}\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'headwater\[aws\]'"):
         AwsClient(service)

@@ -1,18 +1,15 @@
 """A stream of Kinesis over HTTP that answers as AWS does where the emulators do not.
 
 A closed shard is listed and keeps its records, its last answer has no next iterator, iterators
-expire, and requests are throttled. A registered consumer is pushed records in the framing of event
-streams, by subscriptions that end after a while.
+expire, and requests are throttled.
 """
 
 import base64
 import hashlib
 import itertools
 import json
-import struct
 import threading
 import time
-import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HASHES = 2**128
@@ -34,9 +31,7 @@ class FaithfulKinesis:
     """One stream, `clicks`.
 
     limit: records of an answer. throttled, expired: how many of the next requests are refused so;
-    refused: how many were. consumers: the registered ones. lasting: seconds of a subscription;
-    broken: how many of the next ones end within a message; subscribed: the starting positions of
-    all so far.
+    refused: how many were.
     """
 
     def __init__(self, shards=1):
@@ -48,7 +43,6 @@ class FaithfulKinesis:
         self.shards, self.limit = [], 10_000
         self.throttled = self.expired = self.refused = 0
         self.created, self.retention = 1_700_000_000.0, 24
-        self.consumers, self.lasting, self.broken, self.subscribed = ["features"], 0.3, 0, []
         step = HASHES // shards
         for n in range(shards):
             self._add(n * step, HASHES - 1 if n == shards - 1 else (n + 1) * step - 1)
@@ -60,9 +54,6 @@ class FaithfulKinesis:
             def do_POST(self):
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
                 operation = self.headers["X-Amz-Target"].rpartition(".")[2]
-                if operation == "SubscribeToShard":
-                    self.subscribe(request)
-                    return
                 status, body = stream.answer(operation, request)
                 data = json.dumps(body).encode()
                 self.send_response(status)
@@ -70,16 +61,6 @@ class FaithfulKinesis:
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
-
-            def subscribe(self, request):
-                self.send_response(200)
-                self.send_header("Content-Type", "application/vnd.amazon.eventstream")
-                self.send_header("Connection", "close")
-                self.end_headers()
-                self.close_connection = True
-                for message in stream.subscription(request):
-                    self.wfile.write(message)
-                    self.wfile.flush()
 
             def log_message(self, *args):
                 pass
@@ -144,19 +125,6 @@ class FaithfulKinesis:
                 return 200, {"StreamNames": ["clicks"], "HasMoreStreams": False}
             if operation == "ListShards":
                 return 200, {"Shards": [_listed(shard) for shard in self.shards]}
-            if operation == "ListStreamConsumers":
-                return 200, {"Consumers": [_consumer(name) for name in self.consumers]}
-            if operation == "DescribeStreamConsumer":
-                name = (
-                    request.get("ConsumerName")
-                    or request["ConsumerARN"].split("/")[-1].partition(":")[0]
-                )
-                if name not in self.consumers:
-                    return 400, {
-                        "__type": "ResourceNotFoundException",
-                        "message": f"no consumer {name}",
-                    }
-                return 200, {"ConsumerDescription": {**_consumer(name), "StreamARN": ARN}}
             if operation == "GetShardIterator":
                 return self._iterator(request)
             assert operation == "GetRecords", operation
@@ -176,55 +144,6 @@ class FaithfulKinesis:
 
     def _shard(self, name):
         return next((shard for shard in self.shards if shard.name == name), None)
-
-    def subscription(self, request):
-        """The messages of a subscription."""
-        yield _message({":message-type": "event", ":event-type": "initial-response"}, {})
-        with self.lock:
-            shard, start = self._shard(request["ShardId"]), request["StartingPosition"]
-            self.subscribed.append(start)
-            if shard is None or request["ConsumerARN"] not in [
-                _consumer(name)["ConsumerARN"] for name in self.consumers
-            ]:
-                error = {
-                    ":message-type": "exception",
-                    ":exception-type": "ResourceNotFoundException",
-                }
-                yield _message(error, {"message": "no such shard or consumer"})
-                return
-            at = _place(
-                shard.records, start["Type"], start.get("SequenceNumber"), start.get("Timestamp")
-            )
-            broken, self.broken = self.broken > 0, max(0, self.broken - 1)
-        until = time.monotonic() + self.lasting
-        while time.monotonic() < until:
-            with self.lock:
-                some = shard.records[at : at + self.limit]
-                at += len(some)
-                left = len(shard.records) - at
-                event = {
-                    "Records": [_record(record) for record in some],
-                    "MillisBehindLatest": 1000 if left else 0,
-                }
-                if shard.closed and not left:
-                    children = [child for child in self.shards if shard.name in child.parents]
-                    event["ChildShards"] = [
-                        {
-                            "ShardId": child.name,
-                            "ParentShards": child.parents,
-                            "HashKeyRange": _listed(child)["HashKeyRange"],
-                        }
-                        for child in children
-                    ]
-                else:
-                    event["ContinuationSequenceNumber"] = some[-1][0] if some else "1"
-            message = _message(
-                {":message-type": "event", ":event-type": "SubscribeToShardEvent"}, event
-            )
-            yield message[: len(message) // 2] if broken else message
-            if broken or "ChildShards" in event:
-                return
-            time.sleep(0.02)
 
     def _records(self, request):
         if self.throttled:
@@ -276,34 +195,6 @@ def _record(record):
         "PartitionKey": key,
         "ApproximateArrivalTimestamp": at,
     }
-
-
-def _consumer(name):
-    arn = f"{ARN}/consumer/{name}:1"
-    return {
-        "ConsumerName": name,
-        "ConsumerARN": arn,
-        "ConsumerStatus": "ACTIVE",
-        "ConsumerCreationTimestamp": 1_700_000_000.0,
-    }
-
-
-def _message(headers, body):
-    """A message of an event stream: its size, that of its headers, a checksum; headers, payload; a
-    checksum of all.
-    """
-    named = b"".join(
-        bytes([len(name)])
-        + name.encode()
-        + b"\x07"
-        + struct.pack(">H", len(value))
-        + value.encode()
-        for name, value in {**headers, ":content-type": "application/json"}.items()
-    )
-    payload = json.dumps(body).encode()
-    prelude = struct.pack(">II", 16 + len(named) + len(payload), len(named))
-    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + named + payload
-    return message + struct.pack(">I", zlib.crc32(message))
 
 
 def _listed(shard):

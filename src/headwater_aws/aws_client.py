@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from headwater import clock
 from headwater.errors import ConnectError, HeadwaterError, MissingExtraError, nearest
-from headwater.retries import Backoff, retry
+from headwater.plugins import Backoff, retry, stopwatch
 
 _LOG = logging.getLogger(__name__)
 
@@ -102,7 +101,7 @@ class AwsClient:
     token, or is idempotent.
 
     Args:
-        service: "kinesis" or "dynamodb", which is also the name of the extra.
+        service: "kinesis" or "dynamodb".
         region: such as "eu-central-1"; None takes that of environment or profile.
         endpoint_url: of an emulator, or of a private endpoint; None is the public one.
         patience: seconds after which a request that fails is given up.
@@ -138,14 +137,10 @@ class AwsClient:
             import boto3
             from botocore import exceptions
             from botocore.config import Config
-            from botocore.httpsession import ProtocolError, URLLib3ReadTimeoutError, URLLib3SSLError
         except ImportError as error:
-            raise MissingExtraError("boto3", self.service) from error
+            raise MissingExtraError("boto3", "aws") from error
         self._doubt = ""  # about the region, for errors
-        self._errors, self._broken = (
-            exceptions,
-            (ProtocolError, URLLib3ReadTimeoutError, URLLib3SSLError),
-        )
+        self._errors = exceptions
         self._may_pass = (
             exceptions.ClientError,
             exceptions.HTTPClientError,
@@ -229,29 +224,6 @@ class AwsClient:
                 wait=partial(self.wait, operation),
             )
 
-    def events(
-        self,
-        operation: str,
-        request: Mapping[str, object],
-        field: str,
-        *,
-        expected: Collection[str] = (),
-        patience: float | None = None,
-    ) -> Iterator[Answer]:
-        """The events that a request is answered with for a while, in this field of the answer; a
-        connection that breaks ends them too.
-
-        The other arguments and the errors: as of `call`.
-        """
-        stream = self.call(operation, request, expected=expected, patience=patience)[field]
-        with contextlib.closing(stream), self._failures(expected):
-            try:
-                yield from stream
-            except (*self._broken, *self._may_pass) as error:
-                if not self._passes(expected, error):
-                    raise
-                _LOG.debug("%s: the events of %s ended: %s", self, operation, error)
-
     def wait(self, operation: str, seconds: float) -> None:
         """Wait before `operation` is sent again.
 
@@ -259,8 +231,8 @@ class AwsClient:
         """
         self.waited += seconds
         _LOG.debug("%s: %s is sent again in %.2f s", self, operation, seconds)
-        if self.throttled > self._warned[0] and clock.stopwatch() > self._warned[1]:
-            self._warned = self.throttled, clock.stopwatch() + _WARN_EVERY
+        if self.throttled > self._warned[0] and stopwatch() > self._warned[1]:
+            self._warned = self.throttled, stopwatch() + _WARN_EVERY
             _LOG.warning(
                 "%s: %d requests were throttled so far, and are sent again; %.1f s of pauses. If "
                 "it lasts, raise its capacity, or send less",

@@ -1,4 +1,4 @@
-"""Streams of Amazon Kinesis, as values. `headwater.ingestion.sources.kinesis` reads them."""
+"""Streams of Amazon Kinesis, as values. `headwater_aws.kinesis_feed` reads them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from os import PathLike
 
-from headwater.definitions.checks import check, parse_timestamp, refusal
-from headwater.definitions.connectors import (
+from headwater.errors import HeadwaterError
+from headwater.plugins import (
     BrokerStream,
     Env,
     Format,
@@ -16,19 +16,21 @@ from headwater.definitions.connectors import (
     Registry,
     Schema,
     Timestamps,
+    check,
+    parse_timestamp,
     record_format,
+    refusal,
 )
-from headwater.errors import HeadwaterError
 
 _STARTS = ("earliest", "latest")
-_CONSUMER = r"[A-Za-z0-9._-]{1,128}|arn:[a-z-]+:kinesis:\S+:stream/\S+/consumer/\S+"
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class KinesisStream(BrokerStream, called="kinesis"):
     """The records of a stream of Amazon Kinesis Data Streams.
 
-    Credentials come from where every program with boto3 finds them: environment, profile or role.
+    One process reads all shards, and polls them. Credentials come from where every program with
+    boto3 finds them: environment, profile or role.
 
     Args:
         stream: its name.
@@ -38,9 +40,6 @@ class KinesisStream(BrokerStream, called="kinesis"):
         start: where to begin in a stream that no position is known of: "earliest", "latest", or a
             timestamp, tz-aware or ISO 8601 with an offset, from which on records arrived. Shards
             that come from a split or a merge later begin at their beginning.
-        consumer: enhanced fan-out by this registered consumer of the stream, its name or ARN: a
-            shard pushes it records, 2 MB/s of its own. None polls, and shares the 2 MB/s of a shard
-            with every other reader that polls.
 
     Fields: `start` is "earliest", "latest", or microseconds since 1970 UTC.
 
@@ -62,7 +61,6 @@ class KinesisStream(BrokerStream, called="kinesis"):
     avro: str | None
     message: ProtobufMessage | None
     start: str | int
-    consumer: str | None = field(metadata={"fingerprint": False})
 
     def __init__(  # noqa: PLR0913 (each is a keyword that a stream may need)
         self,
@@ -77,7 +75,6 @@ class KinesisStream(BrokerStream, called="kinesis"):
         avro: str | PathLike[str] | None = None,
         message: ProtobufMessage | tuple[str, str] | None = None,
         start: str | datetime = "earliest",
-        consumer: str | None = None,
     ) -> None:
         subject = f"kinesis({stream!r})"
         named = isinstance(stream, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,128}", stream)
@@ -90,12 +87,6 @@ class KinesisStream(BrokerStream, called="kinesis"):
         )
         give = "a URL, such as 'http://localhost:4566', or env('NAME')"
         check(reachable, endpoint_url, f"{subject}: endpoint_url", give)
-        registered = consumer is None or re.fullmatch(_CONSUMER, str(consumer))
-        give = (
-            "the name or the ARN of a consumer that is registered with the stream, such as "
-            "'features'"
-        )
-        check(registered, consumer, f"{subject}: consumer", give)
         records = record_format(subject, format, schema, timestamps, registry, avro, message)
         begin = _start(start, subject)
         self._set(
@@ -103,7 +94,6 @@ class KinesisStream(BrokerStream, called="kinesis"):
             region=region,
             endpoint_url=endpoint_url,
             start=begin,
-            consumer=consumer,
             **records,
         )
 

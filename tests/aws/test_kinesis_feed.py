@@ -8,25 +8,21 @@ from collections import defaultdict
 from datetime import UTC, datetime
 
 import pytest
+from faithful import HASHES, FaithfulKinesis
 
 import headwater as hw
 import headwater_aws
 from headwater.errors import ConnectError, DefinitionError, RecreatedError, RetentionError
-from headwater.ingestion.sources import kinesis, stream_reader
-from headwater.ingestion.sources import kinesis as kinesis_feed
-from headwater.ingestion.sources.kinesis import ShardPosition, payloads_of
-from headwater.ingestion.sources.kinesis_inspect import look
-from tests.ingestion.kinesis.faithful import HASHES, FaithfulKinesis
+from headwater_aws import kinesis_feed
+from headwater_aws.kinesis_feed import ShardPosition, look, payloads_of
 
 HOUR = 3_600_000
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(kinesis, "_PACE", 0.02)
+    monkeypatch.setattr(kinesis_feed, "_PACE", 0.02)
     monkeypatch.setattr(kinesis_feed, "_LOOK", 0.02)
-    monkeypatch.setattr(kinesis, "_PAUSE", 0.02)
-    monkeypatch.setattr(kinesis, "_FIRST", 1.0)
     monkeypatch.setattr(kinesis_feed, "_OPENED", 1.0)
 
 
@@ -50,7 +46,7 @@ class Reader:
         self.store, self.origins = {} if store is None else store, {}
         self.read, self.order = defaultdict(list), []
         source = hw.Source("clicks", timestamp_field="n", stream=spec(stream, **options))
-        self.feed = stream_reader.open_feed(
+        self.feed = kinesis_feed.open_feed(
             source,
             self._assigned,
             lambda names: None,
@@ -303,77 +299,3 @@ def test_a_look_from_outside(stream):
     assert max(seen.last.values()) == 30
     assert {key.decode() for key in seen.keys} == {f"u{n}" for n in range(40)}
     assert len(look(spec(stream), records=6, watch=0.0).payloads) == 6
-
-
-# ---- enhanced fan-out
-
-
-def test_a_consumer_is_pushed_every_record_once(stream):
-    """Across subscriptions that end or break, and across a split and a merge."""
-    stream.broken, stream.limit = 2, 7
-    put(stream, *range(20))
-    reader = Reader(stream, consumer="features")
-    reader.until(lambda: len(reader.all()) == 20)
-    stream.split()
-    put(stream, *range(20, 40))
-    reader.until(lambda: len(reader.all()) == 40)
-    time.sleep(2 * stream.lasting)
-    stream.broken = 1
-    put(stream, *range(40, 50))
-    stream.merge()
-    put(stream, *range(50, 60))
-    reader.until(lambda: len(reader.all()) == 60)
-    assert sorted(map(int, reader.all())) == list(range(60))
-    assert reader.closed == {shard.name for shard in stream.shards[:3]}
-    assert {start["Type"] for start in stream.subscribed} == {
-        "TRIM_HORIZON",
-        "AFTER_SEQUENCE_NUMBER",
-    }
-    assert len(stream.subscribed) > 6
-    reader.feed.close()
-    put(stream, 60)
-    after = Reader(
-        stream,
-        reader.store,
-        consumer="arn:aws:kinesis:eu-central-1:1:stream/clicks/consumer/features:1",
-    )
-    after.read = reader.read
-    after.until(lambda: len(after.all()) == 61)
-    after.feed.close()
-
-
-def test_errors_of_consumers_say_what_to_do(stream):
-    with pytest.raises(
-        ConnectError,
-        match=r"no registered consumer 'feature'\. Register it \(aws kinesis register.*; did you mean 'features'\?",
-    ):
-        Reader(stream, consumer="feature")
-    with pytest.raises(
-        DefinitionError,
-        match=r"consumer is 'a b'; give the name or the ARN of a consumer that is registered with the stream",
-    ):
-        spec(stream, consumer="a b")
-    put(stream, 1)
-    reader = Reader(stream, consumer="features")
-    reader.until(lambda: len(reader.all()) == 1)
-    stream.consumers.clear()
-    with pytest.raises(ConnectError, match="its consumer 'features' was deregistered"):
-        reader.until(lambda: False)
-    reader.feed.close()
-
-
-def test_an_emulator_without_fan_out_is_an_error_and_never_polled(emulator):
-    name = emulator.stream()
-    arn = emulator.client.call("describe_stream_summary", {"StreamName": name})[
-        "StreamDescriptionSummary"
-    ]["StreamARN"]
-    emulator.client.call("register_stream_consumer", {"StreamARN": arn, "ConsumerName": "features"})
-    emulator.put(name, [b"1"])
-    reader = Reader(emulator, name=name, consumer="features")
-    with pytest.raises(
-        ConnectError,
-        match=r"the consumer 'features' cannot subscribe to a shard: .* Leave consumer= out to poll",
-    ):
-        reader.until(lambda: False)
-    assert reader.all() == []
-    reader.feed.close()
