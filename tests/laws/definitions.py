@@ -191,5 +191,5 @@ def value_dtype(dtype: pl.DataType | type[pl.DataType]) -> pl.DataType:
     if isinstance(dtype, pl.Decimal):
         return pl.Float64() if dtype.scale else pl.Int64()
     if isinstance(dtype, pl.Datetime):
-        return pl.Datetime("us", dtype.time_zone)
+        return pl.Datetime("us", None if dtype.time_zone is None else "UTC")
     return dtype() if isinstance(dtype, type) else dtype
