@@ -21,7 +21,7 @@ _CLOCKS: Final = (
     *("", " %H:%M", " %H:%M:%S%.f", "T%H:%M", "T%H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p"),
     *(" %H:%M:%S%.f%#z", "T%H:%M:%S%.f%#z"),
 )
-_OFFSET: Final = r":.*(?:Z|[+-]\d\d:?\d\d)$"
+_OFFSET: Final = r":.*(?:[Zz]|[+-]\d\d:?\d\d)$"
 
 
 def schema(table: CsvFiles, name: str, options: Mapping[str, Any] | None) -> Schema:
