@@ -5,9 +5,10 @@ it would break.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from itertools import groupby
+from typing import Final, Literal, cast
 
 from headwater.catalog.entry import CatalogEntry, CatalogState, Entries, EntryKey, Kind
 from headwater.catalog.serialize import HIDDEN, is_said
@@ -95,41 +96,53 @@ def changes(
 _ORDER = ("source", "view", "http", "service", "labels", "model", "level", "experiment")
 
 
-# ---------------------------------------------------------------- differences
+@dataclass(frozen=True)
+class Difference:
+    """Where two plain values differ: the names that lead there; None where a value is missing.
+
+    reordered: whether only the order of a mapping differs; `before` and `after` are its names.
+    """
+
+    path: tuple[str, ...]
+    before: object
+    after: object
+    reordered: bool = False
+
+
+def diff(before: object, after: object, path: tuple[str, ...] = ()) -> Iterator[Difference]:
+    """The differences of two plain values: mappings by name, anything else as a whole.
+
+    >>> [(d.path, d.before, d.after) for d in diff({"a": {"b": 1}, "c": [2]}, {"a": {"b": 3}})]
+    [(('a', 'b'), 1, 3), (('c',), [2], None)]
+    """
+    if not _by_name(before) or not _by_name(after):
+        if before != after:
+            yield Difference(path, before, after)
+        return
+    old, new = cast("Mapping[str, object]", before), cast("Mapping[str, object]", after)
+    if path and old == new and list(old) != list(new):
+        yield Difference(path, list(old), list(new), reordered=True)
+    for name in dict.fromkeys([*old, *new]):
+        yield from diff(old.get(name), new.get(name), (*path, name))
+
+
+def _by_name(value: object) -> bool:
+    """Whether a value is a mapping; a text with an id is one value."""
+    return isinstance(value, Mapping) and not is_said(value)
+
+
+# ---------------------------------------------------------------- in words
 
 
 def _details(
     before: CatalogEntry, after: CatalogEntry, old: Entries, new: Entries
 ) -> Iterator[str]:
-    fields = dict.fromkeys([*before.definition, *after.definition])
-    for name in fields:
-        old_value, new_value = before.definition.get(name), after.definition.get(name)
-        if name in HIDDEN:
-            continue
-        if (
-            isinstance(old_value, Mapping)
-            and old_value == new_value
-            and list(old_value) != list(new_value)
-        ):
-            yield f"{name} in another order"
-        elif old_value == new_value:
-            continue
-        elif (
-            name == "features" and isinstance(old_value, Mapping) and isinstance(new_value, Mapping)
-        ):
-            yield from _features(old_value, new_value)
-        elif (
-            isinstance(old_value, Mapping)
-            and isinstance(new_value, Mapping)
-            and not (is_said(old_value) or is_said(new_value))
-        ):
-            for entry_name in dict.fromkeys([*old_value, *new_value]):
-                if old_value.get(entry_name) != new_value.get(entry_name):
-                    yield _different(
-                        f"{name} {entry_name}", old_value.get(entry_name), new_value.get(entry_name)
-                    )
+    differences = (d for d in diff(before.definition, after.definition) if d.path[0] not in HIDDEN)
+    for field, group in groupby(differences, key=lambda difference: difference.path[0]):
+        if field == "features" and after.kind != "model":  # a model names its service
+            yield from _features(list(group))
         else:
-            yield _different(name, old_value, new_value)
+            yield from (_different(" ".join(difference.path), difference) for difference in group)
     if after.kind == "view":
         yield from _of_state(before, after, old, new)
 
@@ -143,10 +156,11 @@ def _of_state(
         return
     source = EntryKey("source", str(after.definition["source"]))
     if before.definition["source"] == source.name and _tiles_fields(before) == _tiles_fields(after):
+        sources = old.get(source), new.get(source)
         fields = (
-            []
-            if source not in old or source not in new
-            else _fields(old[source].definition, new[source].definition)
+            dict.fromkeys(d.path[0] for d in diff(sources[0].definition, sources[1].definition))
+            if sources[0] is not None and sources[1] is not None
+            else {}
         )
         yield (
             f"its source {source.name} has another {' and '.join(fields)}"
@@ -173,57 +187,46 @@ def _is_batch(entry: CatalogEntry) -> bool:
     return str(entry.definition["freshness"]).startswith("batch")
 
 
-def _fields(old_fields: Mapping[str, object], new_fields: Mapping[str, object]) -> list[str]:
-    return [
-        name
-        for name in dict.fromkeys([*old_fields, *new_fields])
-        if old_fields.get(name) != new_fields.get(name)
-    ]
-
-
-def renamed(
-    old_features: Mapping[str, object], new_features: Mapping[str, object]
-) -> dict[str, str]:
+def _renamed(features: Iterable[Difference]) -> dict[str, str]:
     """Features that are the same under another name: the old name -> the new one."""
-    removed, added = (
-        [n for n in old_features if n not in new_features],
-        [n for n in new_features if n not in old_features],
-    )
+    features = [difference for difference in features if not difference.reordered]
     new_names: dict[str, str] = {}
-    for name in removed:
+    for removed in features:
         same = [
-            n
-            for n in added
-            if new_features[n] == old_features[name] and n not in new_names.values()
+            added.path[1]
+            for added in features
+            if added.before is None
+            and added.after == removed.before
+            and added.path[1] not in new_names.values()
         ]
+        name = removed.path[1]
         nearest = difflib.get_close_matches(name, same, n=1, cutoff=0)
         # in a service, the strings only name the view of a feature
-        if nearest and "__" not in name:
+        if removed.after is None and nearest and "__" not in name:
             new_names[name] = nearest[0]
     return new_names
 
 
-def _features(
-    old_features: Mapping[str, object], new_features: Mapping[str, object]
-) -> Iterator[str]:
-    names = renamed(old_features, new_features)
-    removed = [n for n in old_features if n not in new_features and n not in names]
-    added = [n for n in new_features if n not in old_features and n not in names.values()]
+def _features(features: Sequence[Difference]) -> Iterator[str]:
+    names = _renamed(features)
+    removed = [d.path[1] for d in features if d.after is None and d.path[1] not in names]
+    added = [d.path[1] for d in features if d.before is None]
+    added = [name for name in added if name not in names.values()]
     if removed:
         yield f"features removed: {listed(removed)}"
     if added:
         yield f"features added: {listed(added)}"
     if names:
-        yield (
-            f"features renamed: {listed(f'{before} → {after}' for before, after in names.items())}"
-        )
-    for name in old_features:
-        if name in new_features and old_features[name] != new_features[name]:
-            yield _different(f"feature {name}", old_features[name], new_features[name])
+        yield f"features renamed: {listed(f'{was} → {now}' for was, now in names.items())}"
+    for feature in features:
+        if feature.before is not None and feature.after is not None:
+            yield _different(" ".join(("feature", *feature.path[1:])), feature)
 
 
-def _different(name: str, old_value: object, new_value: object) -> str:
-    before, after = shown(old_value), shown(new_value)
+def _different(name: str, difference: Difference) -> str:
+    if difference.reordered:
+        return f"{' '.join(difference.path)} in another order"
+    before, after = shown(difference.before), shown(difference.after)
     if before == after:
         return f"{name}: differs in what {after} does not show"
     return f"{name}: {before} → {after}"
@@ -258,11 +261,9 @@ def _breaking(
     if old is None or change.kind not in ("view", "http", "service"):
         return
     after = new.get(change.key)
-    lost = (
-        _lost_of_service(old, after, reported)
-        if change.kind == "service"
-        else _LOST[change.kind](old, after)
-    )
+    lost = _lost(old, after)
+    if change.kind == "service":
+        lost = {name: reason for name, reason in lost.items() if name not in reported}
     readers: dict[tuple[str, ...], list[str]] = {}
     for reader, read in _readers(old, held, new, trained):
         readers.setdefault(tuple(name for name in read if name in lost), []).append(reader)
@@ -276,92 +277,64 @@ def _breaking(
             )
 
 
-def _lost_of_view(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]:
-    """By full name, what becomes of the features that are no longer what they were."""
-    features = old.definition["features"]
-    assert isinstance(features, Mapping)
-    full = {name: f"{old.name}__{name}" for name in features}
-    if new is None:
-        return dict.fromkeys(full.values(), "of a view that is removed")
-    after = new.definition["features"]
-    assert isinstance(after, Mapping)
-    if any(
-        old.definition.get(name) != new.definition.get(name) for name in ("keys", "request_keys")
-    ) or _listed(old) != _listed(new):
-        return dict.fromkeys(full.values(), "which would be of other keys")
-    names = renamed(features, after)
-    lost = {full[name]: "which would be renamed" for name in names}
-    lost |= {
-        full[name]: "which would be gone"
-        for name in features
-        if name not in after and name not in names
-    }
-    before, later = old.definition["made_of"], new.definition["made_of"]
-    assert isinstance(before, Mapping)
-    assert isinstance(later, Mapping)
-    same = {name: names.get(name, name) for name in features if names.get(name, name) in after}
-    lost |= {
-        full[n]: "which would be made of other values"
-        for n, now in same.items()
-        if before[n] != later[now] and full[n] not in lost
-    }
-    lost |= {
-        full[name]: "which would mean something else"
-        for name in features
-        if name in after and after[name] != features[name]
-    }
-    if old.definition["events"] != new.definition["events"]:
-        lost = dict.fromkeys(full.values(), "which would count other events") | lost
-    return lost
-
-
-def _listed(entry: CatalogEntry) -> set[str]:
-    """The key that a list fills, if one does; its features are lists."""
-    return set(cast("Mapping[str, int]", entry.definition.get("list_key") or {}))
-
-
-def _lost_of_http(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]:
-    """The same for a third party's requests."""
-    features = old.definition["features"]
-    assert isinstance(features, Mapping)
-    full = {name: f"{old.name}__{name}" for name in features}
-    if new is None:
-        return dict.fromkeys(full.values(), "of a third party that is not called any more")
-    after = new.definition["features"]
-    assert isinstance(after, Mapping)
-    if any(
-        old.definition.get(name) != new.definition.get(name)
-        for name in ("url", "method", "request")
-    ):
-        return dict.fromkeys(full.values(), "which would be requested differently")
-    lost = {full[name]: "which would be gone" for name in features if name not in after}
-    return lost | {
-        full[name]: "which would be another part of the response"
-        for name in features
-        if after.get(name, features[name]) != features[name]
-    }
-
-
-_LOST: Mapping[str, Callable[[CatalogEntry, CatalogEntry | None], dict[str, str]]] = {
-    "view": _lost_of_view,
-    "http": _lost_of_http,
+_OTHER_KEYS: Final = "which would be of other keys"
+_OTHER_REQUEST: Final = "which would be requested differently"
+_WHOLE: Final[Mapping[str, str]] = {
+    "keys": _OTHER_KEYS,
+    "request_keys": _OTHER_KEYS,
+    "list_key": _OTHER_KEYS,
+    "url": _OTHER_REQUEST,
+    "method": _OTHER_REQUEST,
+    "request": _OTHER_REQUEST,
 }
+"""Fields that all features of a definition depend on."""
+
+_LOST: Final[Mapping[str, tuple[str, str, str]]] = {
+    "view": (
+        "of a view that is removed",
+        "which would be gone",
+        "which would mean something else",
+    ),
+    "http": (
+        "of a third party that is not called any more",
+        "which would be gone",
+        "which would be another part of the response",
+    ),
+    "service": (
+        "which would be no longer served to it",
+        "which would be no longer served to it",
+        "which would mean something else",
+    ),
+}
+"""What becomes of a feature where its definition is removed, where it is, and where it differs."""
 
 
-def _lost_of_service(
-    old: CatalogEntry, new: CatalogEntry | None, reported: set[str]
-) -> dict[str, str]:
-    before = old.definition["features"]
-    after = {} if new is None else new.definition["features"]
-    assert isinstance(before, Mapping)
-    assert isinstance(after, Mapping)
-    lost = {name: "which would be no longer served to it" for name in before if name not in after}
-    lost |= {
-        name: "which would mean something else"
-        for name in before
-        if name in after and after[name] != before[name]
-    }
-    return {name: reason for name, reason in lost.items() if name not in reported}
+def _lost(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]:
+    """By full name, what becomes of the features that are no longer what they were."""
+    prefix = "" if old.kind == "service" else f"{old.name}__"
+    full = [prefix + name for name in cast("Mapping[str, object]", old.definition["features"])]
+    removed, gone, other = _LOST[old.kind]
+    if new is None:
+        return dict.fromkeys(full, removed)
+    differences = [d for d in diff(old.definition, new.definition) if not d.reordered]
+    for d in differences:
+        # the length of a list is not its key
+        if d.path[0] in _WHOLE and (d.path[0] != "list_key" or None in (d.before, d.after)):
+            return dict.fromkeys(full, _WHOLE[d.path[0]])
+    features = [d for d in differences if d.path[0] == "features"]
+    names = _renamed(features) if old.kind == "view" else {}
+    lost = {}
+    for d in features:
+        if d.after is None:
+            lost[prefix + d.path[1]] = "which would be renamed" if d.path[1] in names else gone
+        elif d.before is not None:
+            lost[prefix + d.path[1]] = other
+    for d in differences:
+        if d.path[0] == "made_of" and d.before is not None:
+            lost.setdefault(prefix + d.path[1], "which would be made of other values")
+    if any(d.path[0] == "events" for d in differences):
+        lost = dict.fromkeys(full, "which would count other events") | lost
+    return lost
 
 
 def _readers(
