@@ -18,6 +18,33 @@ if TYPE_CHECKING:
     from headwater import evaluation as evaluation
     from headwater import experiments as experiments
     from headwater import operations as operations
+    from headwater.aggregations.approx_percentile import approx_percentile as approx_percentile
+    from headwater.aggregations.count_distinct import count_distinct as count_distinct
+    from headwater.aggregations.decayed import decayed_mean as decayed_mean
+    from headwater.aggregations.decayed import decayed_sum as decayed_sum
+    from headwater.aggregations.first_last import first as first
+    from headwater.aggregations.first_last import first_n as first_n
+    from headwater.aggregations.first_last import last as last
+    from headwater.aggregations.first_last import last_n as last_n
+    from headwater.aggregations.first_last import latest as latest
+    from headwater.aggregations.first_last import since_last as since_last
+    from headwater.aggregations.min_max import max as max
+    from headwater.aggregations.min_max import max_by as max_by
+    from headwater.aggregations.min_max import min as min
+    from headwater.aggregations.min_max import min_by as min_by
+    from headwater.aggregations.mode_top_k import collect_set as collect_set
+    from headwater.aggregations.mode_top_k import mode as mode
+    from headwater.aggregations.mode_top_k import top_k as top_k
+    from headwater.aggregations.moments import count as count
+    from headwater.aggregations.moments import mean as mean
+    from headwater.aggregations.moments import std as std
+    from headwater.aggregations.moments import sum as sum
+    from headwater.aggregations.moments import var as var
+    from headwater.aggregations.open_intervals import open_age as open_age
+    from headwater.aggregations.open_intervals import open_count as open_count
+    from headwater.aggregations.rate_ratio import fraction as fraction
+    from headwater.aggregations.rate_ratio import rate as rate
+    from headwater.aggregations.rate_ratio import ratio as ratio
     from headwater.backtesting.backtest import backtest as backtest
     from headwater.catalog.plan import apply as apply
     from headwater.catalog.plan import plan as plan
@@ -25,33 +52,6 @@ if TYPE_CHECKING:
     from headwater.connectors.delta import delta as delta
     from headwater.connectors.iceberg import iceberg as iceberg
     from headwater.connectors.sql import sql as sql
-    from headwater.definitions.aggregation import approx_percentile as approx_percentile
-    from headwater.definitions.aggregation import collect_set as collect_set
-    from headwater.definitions.aggregation import count as count
-    from headwater.definitions.aggregation import count_distinct as count_distinct
-    from headwater.definitions.aggregation import decayed_mean as decayed_mean
-    from headwater.definitions.aggregation import decayed_sum as decayed_sum
-    from headwater.definitions.aggregation import first as first
-    from headwater.definitions.aggregation import first_n as first_n
-    from headwater.definitions.aggregation import fraction as fraction
-    from headwater.definitions.aggregation import last as last
-    from headwater.definitions.aggregation import last_n as last_n
-    from headwater.definitions.aggregation import latest as latest
-    from headwater.definitions.aggregation import max as max
-    from headwater.definitions.aggregation import max_by as max_by
-    from headwater.definitions.aggregation import mean as mean
-    from headwater.definitions.aggregation import min as min
-    from headwater.definitions.aggregation import min_by as min_by
-    from headwater.definitions.aggregation import mode as mode
-    from headwater.definitions.aggregation import open_age as open_age
-    from headwater.definitions.aggregation import open_count as open_count
-    from headwater.definitions.aggregation import rate as rate
-    from headwater.definitions.aggregation import ratio as ratio
-    from headwater.definitions.aggregation import since_last as since_last
-    from headwater.definitions.aggregation import std as std
-    from headwater.definitions.aggregation import sum as sum
-    from headwater.definitions.aggregation import top_k as top_k
-    from headwater.definitions.aggregation import var as var
     from headwater.definitions.connectors import Registry as Registry
     from headwater.definitions.connectors import appended as appended
     from headwater.definitions.connectors import csv as csv
@@ -100,17 +100,21 @@ if TYPE_CHECKING:
     from headwater.training.train import train as train
 
 _HOMES = {
+    "headwater.aggregations.approx_percentile": "approx_percentile",
+    "headwater.aggregations.count_distinct": "count_distinct",
+    "headwater.aggregations.decayed": "decayed_sum decayed_mean",
+    "headwater.aggregations.first_last": "first last latest since_last first_n last_n",
+    "headwater.aggregations.min_max": "min max min_by max_by",
+    "headwater.aggregations.mode_top_k": "mode top_k collect_set",
+    "headwater.aggregations.moments": "count sum mean std var",
+    "headwater.aggregations.open_intervals": "open_count open_age",
+    "headwater.aggregations.rate_ratio": "rate fraction ratio",
     "headwater.backtesting.backtest": "backtest",
     "headwater.catalog.plan": "apply plan",
     "headwater.connectors.dbt": "dbt",
     "headwater.connectors.delta": "delta",
     "headwater.connectors.iceberg": "iceberg",
     "headwater.connectors.sql": "sql",
-    "headwater.definitions.aggregation": (
-        "approx_percentile collect_set count count_distinct decayed_mean decayed_sum first "
-        "first_n fraction last last_n latest max max_by mean min min_by mode open_age "
-        "open_count rate ratio since_last std sum top_k var"
-    ),
     "headwater.definitions.connectors": ("csv json_lines parquet Registry appended env kafka push"),
     "headwater.definitions.evaluations": "DecisionValue Evaluation",
     "headwater.definitions.experiment": "Experiment",

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from threading import RLock
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from headwater.errors import UsageError, nearest
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 GROUP: Final = "headwater.plugins"
 TABLES: Final = (
-    "aggregations",
     "audit",
     "engines",
     "functions",
@@ -34,6 +35,8 @@ TABLES: Final = (
 )
 Row = TypeVar("Row")
 
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+
 _lock = RLock()
 
 
@@ -43,6 +46,8 @@ class Rows(dict[str, Row]):
     Args:
         table: its name, one of `TABLES`.
         rows: its own rows.
+        homes: by module, the names of rows that it has in `ROWS`, separated by spaces; it is
+            imported when one of them is looked up.
         paths: whether a row is the dotted path of a module or an object, which is imported by who
             looks the row up; otherwise a row of another package is imported with the table.
 
@@ -52,9 +57,17 @@ class Rows(dict[str, Row]):
     (2, False)
     """
 
-    def __init__(self, table: str, rows: Mapping[str, Row], *, paths: bool = False) -> None:
+    def __init__(
+        self,
+        table: str,
+        rows: Mapping[str, Row] = _NONE,
+        *,
+        homes: Mapping[str, str] = _NONE,
+        paths: bool = False,
+    ) -> None:
         super().__init__(rows)
         self._table, self._paths, self._whole = table, paths, False
+        self._homes = {name: home for home, names in homes.items() for name in names.split()}
 
     def add(self, name: str, row: Row) -> None:
         """Add a row.
@@ -62,12 +75,19 @@ class Rows(dict[str, Row]):
         Raises:
             UsageError: the table has another row of that name.
         """
-        if dict.__contains__(self, name) and dict.__getitem__(self, name) != row:
+        if self._has(name) and dict.__getitem__(self, name) != row:
             raise UsageError(
                 f"there is a row {name!r} in the table {self._table!r} already; give the one that "
                 "is added another name"
             )
         self[name] = row
+
+    def _has(self, name: str) -> bool:
+        """Whether the table has a row of its own of that name, which is imported now."""
+        if not dict.__contains__(self, name) and name in self._homes:
+            rows = import_module(self._homes[name]).ROWS
+            self.update({row.name: row for row in rows})
+        return dict.__contains__(self, name)
 
     def _load(self) -> None:
         """Add the rows of other packages, once.
@@ -82,6 +102,8 @@ class Rows(dict[str, Row]):
                 return
             self._whole = True  # what is imported may look rows up
             try:
+                for name in self._homes:
+                    self._has(name)
                 for point in _points():
                     table, _, name = point.name.partition(".")
                     if table == self._table:
@@ -92,15 +114,16 @@ class Rows(dict[str, Row]):
                 raise
 
     def __missing__(self, name: str) -> Row:
-        self._load()
+        if not self._has(name):
+            self._load()
         if dict.__contains__(self, name):
             return dict.__getitem__(self, name)
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        if not dict.__contains__(self, name):
+        if not dict.__contains__(self, name) and name not in self._homes:
             self._load()
-        return dict.__contains__(self, name)
+        return dict.__contains__(self, name) or name in self._homes
 
     def __iter__(self) -> Iterator[str]:
         self._load()

@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
+from headwater.aggregations.reference import Row, as_micros
 from headwater.errors import DataError
 from headwater.testing.cases import case
 from headwater.testing.examples import temporary_store
-from headwater.testing.naive_time import as_micros
 from headwater.testing.online import KEY_KINDS, ingested
-from headwater.testing.references import Row
 from tests.effort import FULL
 
 NOON = datetime(2024, 5, 1, 12, 10, tzinfo=UTC)

@@ -13,6 +13,8 @@ State: (sizes, buckets, counts), ragged.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numba as nb
 import numpy as np
 
@@ -26,7 +28,12 @@ from headwater.aggregations.base import (
     StateField,
     VisibleRanges,
 )
+from headwater.aggregations.reads import PERCENTILE, Read, StoredColumns
+from headwater.aggregations.reference import NUMBERS, Answer, Counted
 from headwater.aggregations.sliding import stretch
+from headwater.aggregations.table import Entry
+from headwater.definitions.checks import check, check_number, spelled
+from headwater.definitions.feature_view import Aggregation, Windows, made, needs
 from headwater.kernel.arrays import F64, I64, Column, Values
 from headwater.kernel.layers import Layer, Spans, Use
 
@@ -160,3 +167,62 @@ def _slide(codes, kinds, millionths, lo, hi, out):  # type: ignore[no-untyped-de
 
 
 PERCENTILES = _Percentiles()
+
+
+@spelled
+def approx_percentile(
+    *columns: str,
+    q: float,
+    windows: Windows | None = None,
+    where: str | None = None,
+    name: str | None = None,
+) -> Aggregation:
+    """The least value that a share `q` of the values does not exceed, to within 0.8 % of it:
+    float64, null when there are none.
+
+    `q` lies between 0 and 1 and has at most six decimals. It stands in the name: q=0.95 makes
+    `approx_percentile_amount_p95_1h`. A DDSketch: it merges exactly, so the value does not depend
+    on how the events were split.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(approx_percentile("amount", q=0.5), amount=[1.0, 100.0, 7000.0])
+    100.5
+    """
+    needs("approx_percentile", columns, "amount")
+    subject, decimals = "approx_percentile(): q", "with at most six decimals, such as 0.95"
+    check_number(q, subject, "a share", least=0, most=1, note=decimals)
+    check(abs(q * 1e6 - round(q * 1e6)) <= 1e-6, q, subject, f"a share {decimals}")
+    params, detail = (("q", float(q)),), f"p{q * 100:.6g}".replace(".", "_")
+    return made(
+        "approx_percentile", columns, windows, where, name, each=True, params=params, detail=detail
+    )
+
+
+def _read(stored: StoredColumns) -> Read:
+    """The bucket of a rank, of entries (bucket, count)."""
+    return Read(
+        (PERCENTILE, stored.columns[0], round(float(stored.params["q"]) * 1_000_000)), real=True
+    )
+
+
+def _naive_approx_percentile(counted: Counted) -> Answer:
+    numbers, q = sorted(counted.numbers), Fraction(str(counted.params["q"]))
+    value = next(x for rank, x in enumerate(numbers, 1) if rank >= q * len(numbers))
+    # a sketch: within 2^-7 of the value
+    return Answer(float(value), "present", float(abs(value)) / 128 * 1e9)
+
+
+ROWS = (
+    Entry(
+        "approx_percentile",
+        "float",
+        accepts="number",
+        family=PERCENTILES,
+        read=_read,
+        reference=_naive_approx_percentile,
+        cases=lambda: [
+            approx_percentile(*NUMBERS, q=0.5),
+            approx_percentile(*NUMBERS, q=0.999),
+        ],
+    ),
+)

@@ -29,7 +29,13 @@ from headwater.aggregations.base import (
     VisibleRanges,
     plain,
 )
+from headwater.aggregations.reads import DISTINCT as DISTINCT_READ
+from headwater.aggregations.reads import Read, StoredColumns
+from headwater.aggregations.reference import EVERY, Answer, Counted
 from headwater.aggregations.sliding import stretch
+from headwater.aggregations.table import Entry
+from headwater.definitions.checks import spelled
+from headwater.definitions.feature_view import Aggregation, Windows, made, needs
 from headwater.kernel.arrays import I64, Bool, Column, Values, run_starts
 from headwater.kernel.hashes import mixed
 from headwater.kernel.layers import Spans, Use
@@ -206,3 +212,44 @@ def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
 
 
 DISTINCT = _Distinct()
+
+
+@spelled
+def count_distinct(
+    *columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """How many different values a column has: int64, 0 when there are none.
+
+    Exact up to 512 values, beyond that HyperLogLog with a standard error of 1.6 %; the same for the
+    same values everywhere.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(count_distinct("page"), page=["a", "b", None, "a"])
+    2
+    """
+    needs("count_distinct", columns, "merchant")
+    return made("count_distinct", columns, windows, where, name, each=True)
+
+
+def _read(stored: StoredColumns) -> Read:
+    """How many values differ, of (sizes, whether exact, hashes or registers)."""
+    return Read((DISTINCT_READ, stored.columns[0]), real=False)
+
+
+def _naive_count_distinct(counted: Counted) -> Answer:
+    return Answer(len(set(counted.values[0])), "present")
+
+
+ROWS = (
+    Entry(
+        "count_distinct",
+        "int",
+        accepts="any",
+        family=DISTINCT,
+        empty=0,
+        hashes=True,
+        read=_read,
+        reference=_naive_count_distinct,
+        cases=lambda: [count_distinct(*EVERY)],
+    ),
+)

@@ -9,11 +9,17 @@ Folded from both sides as sums are (`kernel/layers.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numba as nb
 import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
+from headwater.aggregations.reads import DECAYED_MEAN, DECAYED_SUM, Read, StoredColumns
+from headwater.aggregations.reference import NUMBERS, Answer, Counted, scale
+from headwater.aggregations.table import Entry
+from headwater.definitions.checks import Duration, micros, spelled, text
+from headwater.definitions.feature_view import Aggregation, Windows, made, needs
 from headwater.kernel.arrays import Column
 from headwater.kernel.layers import DECAY, Spans, Use, decayed, remaining
 
@@ -49,11 +55,6 @@ class _Decays:
         values = np.empty(len(n))
         _as_of(context.T, n, last, total, self.half_life, values)
         return Column(values)
-
-
-def decays(half_life: int) -> _Decays:
-    """The family of `decayed_sum(half_life=)` and `decayed_mean(half_life=)`, in microseconds."""
-    return _Decays(half_life)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -135,3 +136,142 @@ def _fold(v, t, half_life, lo, hi, block, removable, last, total, weight):  # ty
                 if v[i] == v[i]:
                     u, s, w = _join(t[i], v[i], 1.0, u, s, w, half_life)
         last[j], total[j], weight[j] = u, s, w
+
+
+@spelled
+def decayed_sum(
+    *columns: str,
+    half_life: Duration,
+    windows: Windows | None = None,
+    where: str | None = None,
+    name: str | None = None,
+) -> Aggregation:
+    """The sum of a column, each value times 2^-((T - event time) / half_life): float64, 0 when
+    there are none.
+
+    The half-life stands in the name: half_life="1h" makes
+    `decayed_sum_amount_halflife_1h_lifetime`.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(
+    ...     decayed_sum("amount", half_life="1m"), amount=[8.0, 4.0]
+    ... )  # two minutes and one minute before T
+    4.0
+    """
+    needs("decayed_sum", columns, "amount")
+    return _decayed("decayed_sum", columns, half_life, windows, where, name)
+
+
+@spelled
+def decayed_mean(
+    *columns: str,
+    half_life: Duration,
+    windows: Windows | None = None,
+    where: str | None = None,
+    name: str | None = None,
+) -> Aggregation:
+    """The mean of a column, each value weighted with 2^-((T - event time) / half_life): float64,
+    null when there are none.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(
+    ...     decayed_mean("amount", half_life="1m"), amount=[8.0, 2.0]
+    ... )  # weights of 1/4 and 1/2
+    4.0
+    """
+    needs("decayed_mean", columns, "amount")
+    return _decayed("decayed_mean", columns, half_life, windows, where, name)
+
+
+def _decayed(
+    function: str,
+    columns: tuple[str, ...],
+    half_life: Duration,
+    windows: Windows | None,
+    where: str | None,
+    name: str | None,
+) -> Aggregation:
+    life = micros(half_life, f"{function}(): half_life", positive=True)
+    params = (("half_life", life),)
+    return made(
+        function,
+        columns,
+        windows,
+        where,
+        name,
+        each=True,
+        params=params,
+        detail=f"halflife_{text(life)}",
+    )
+
+
+def _read_sum(stored: StoredColumns) -> Read:
+    """A sum whose weights halve until T, of state (n, last, total, weight)."""
+    n, last, total, _ = stored.columns
+    return Read((DECAYED_SUM, n, last, total, int(stored.params["half_life"])), real=True)
+
+
+def _read_mean(stored: StoredColumns) -> Read:
+    """A sum over its weights."""
+    n, _, total, weight = stored.columns
+    return Read((DECAYED_MEAN, n, total, weight), real=True)
+
+
+def _naive_decayed_sum(counted: Counted) -> Answer:
+    weights = _weights(counted, counted.request.T)
+    numbers = [x * Fraction(w) for x, w in zip(counted.numbers, weights, strict=True)]
+    return Answer(float(sum(numbers)), "present", scale(sum(map(abs, numbers))))
+
+
+def _naive_decayed_mean(counted: Counted) -> Answer:
+    # as of the last event: not all can vanish
+    weights = [Fraction(w) for w in _weights(counted, int(counted.events[-1].time))]
+    numbers = counted.numbers
+    total = sum((x * w for x, w in zip(numbers, weights, strict=True)), Fraction(0))
+    size = sum((abs(x) * w for x, w in zip(numbers, weights, strict=True)), Fraction(0))
+    float(total)  # as of mean
+    return Answer(float(total / sum(weights)), "present", scale(size / sum(weights)))
+
+
+def _weights(counted: Counted, T: int) -> list[float]:
+    half_life = int(counted.params["half_life"])
+    return [
+        2.0 ** -((T - int(e.time)) / half_life) if (T - e.time) / half_life < 1074 else 0.0
+        for e in counted.events
+    ]
+
+
+ROWS = (
+    Entry(
+        "decayed_sum",
+        "float",
+        accepts="number",
+        family=_Decays,
+        empty=0.0,
+        shape=("half_life",),
+        adds="sum",
+        splits=True,
+        read=_read_sum,
+        reference=_naive_decayed_sum,
+        cases=lambda: [
+            decayed_sum(*NUMBERS, half_life="10s"),
+            decayed_sum("whole", half_life="10s").by("word", max_keys=3),
+        ],
+    ),
+    Entry(
+        "decayed_mean",
+        "float",
+        accepts="number",
+        family=_Decays,
+        shape=("half_life",),
+        adds="sum",
+        splits=True,
+        read=_read_mean,
+        reference=_naive_decayed_mean,
+        cases=lambda: [
+            decayed_mean(*NUMBERS, half_life="1us"),
+            decayed_mean(*NUMBERS, half_life="1h"),
+            decayed_mean("real", half_life="1h").by("flag"),
+        ],
+    ),
+)

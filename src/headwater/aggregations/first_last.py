@@ -11,6 +11,8 @@ ragged.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -26,7 +28,20 @@ from headwater.aggregations.base import (
     in_time,
     plain,
 )
-from headwater.definitions.checks import SECOND
+from headwater.aggregations.reads import (
+    DIFFERENT,
+    LATEST,
+    RECENT,
+    SINCE,
+    Read,
+    StoredColumns,
+    nullable,
+)
+from headwater.aggregations.reads import NEWEST as NEWEST_FLAG
+from headwater.aggregations.reference import EVERY, Answer, Counted
+from headwater.aggregations.table import Entry
+from headwater.definitions.checks import SECOND, spelled
+from headwater.definitions.feature_view import Aggregation, Windows, made, needs, size
 from headwater.kernel import layers
 from headwater.kernel.arrays import (
     I64,
@@ -282,11 +297,232 @@ class _FirstLastN:
         return np.minimum(sizes, self.k), t[order][few], ident[order][few], values[order][few]
 
 
-def first_n(k: int, distinct: bool) -> _FirstLastN:
-    """The family of `first_n(k=, distinct=)`."""
-    return _FirstLastN(newest=False, k=k, distinct=distinct)
+@spelled
+def first(
+    *columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The first value that is not null in each column, by (event time, id, value); null when there
+    are none.
+    """
+    needs("first", columns, "page")
+    return made("first", columns, windows, where, name, each=True)
 
 
-def last_n(k: int, distinct: bool) -> _FirstLastN:
-    """The family of `last_n(k=, distinct=)`."""
-    return _FirstLastN(newest=True, k=k, distinct=distinct)
+@spelled
+def last(
+    *columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The last value that is not null in each column, by (event time, id, value); null when there
+    are none.
+    """
+    needs("last", columns, "page")
+    return made("last", columns, windows, where, name, each=True)
+
+
+@spelled
+def latest(
+    *columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """Every column of the one latest row, nulls included, by (event time, id, the columns in
+    order); null when there is none.
+    """
+    needs("latest", columns, "status")
+    return made("latest", columns, windows, where, name)
+
+
+@spelled
+def since_last(
+    *, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """Seconds from the last event to T, the end of the window: float64, null when there is none."""
+    return made("since_last", (), windows, where, name)
+
+
+@spelled
+def first_n(
+    *columns: str,
+    k: int,
+    distinct: bool = False,
+    windows: Windows | None = None,
+    where: str | None = None,
+    name: str | None = None,
+) -> Aggregation:
+    """The first `k` values that are not null, oldest first, by (event time, id, value): a list, []
+    when there are none.
+
+    `distinct`: each value once, where it came first.
+
+    >>> from headwater.testing.examples import value_of
+    >>> (
+    ...     value_of(first_n("page", k=3), page=["a", "a", "b", "c"]),
+    ...     value_of(first_n("page", k=2, distinct=True), page=["a", "a", "b", "c"]),
+    ... )
+    (['a', 'a', 'b'], ['a', 'b'])
+    """
+    needs("first_n", columns, "page")
+    params = (*size("first_n", "k", k), ("distinct", bool(distinct)))
+    return made("first_n", columns, windows, where, name, each=True, params=params)
+
+
+@spelled
+def last_n(
+    *columns: str,
+    k: int,
+    distinct: bool = False,
+    windows: Windows | None = None,
+    where: str | None = None,
+    name: str | None = None,
+) -> Aggregation:
+    """The last `k` values that are not null, oldest first, by (event time, id, value): a list, []
+    when there are none.
+
+    `distinct`: each value once, where it came last.
+
+    >>> from headwater.testing.examples import value_of
+    >>> (
+    ...     value_of(last_n("page", k=3), page=["a", "b", "b", "a"]),
+    ...     value_of(last_n("page", k=3, distinct=True), page=["a", "b", "b", "a"]),
+    ... )
+    (['b', 'b', 'a'], ['b', 'a'])
+    """
+    needs("last_n", columns, "page")
+    params = (*size("last_n", "k", k), ("distinct", bool(distinct)))
+    return made("last_n", columns, windows, where, name, each=True, params=params)
+
+
+def _read_edge(stored: StoredColumns) -> Read:
+    """The value of an event, of state (time, id, value, whether there is one)."""
+    return nullable(stored, 2, -1)
+
+
+def _read_latest(stored: StoredColumns) -> Read:
+    """One column of a row, null where it was null there."""
+    c, at = stored.columns, 2 + 2 * stored.output
+    return Read((LATEST, c[at + 1], c[-1], c[at]), real=not stored.whole)
+
+
+def _read_since(stored: StoredColumns) -> Read:
+    """Seconds from an event to T."""
+    return Read((SINCE, stored.columns[0], stored.columns[-1]), real=True)
+
+
+def _read_last_n(stored: StoredColumns) -> Read:
+    """The last values, of entries (time, id, value)."""
+    return _recent(stored, NEWEST_FLAG)
+
+
+def _read_first_n(stored: StoredColumns) -> Read:
+    """The first values, of entries (time, id, value)."""
+    return _recent(stored, 0)
+
+
+def _recent(stored: StoredColumns, flags: int) -> Read:
+    k = int(stored.params["k"])
+    return Read(
+        (RECENT, stored.columns[0], k, flags | (DIFFERENT if stored.params["distinct"] else 0)),
+        real=not stored.whole,
+        most=k,
+    )
+
+
+def _naive_first(counted: Counted) -> Answer:
+    return Answer(counted.values[0][0], "present")
+
+
+def _naive_last(counted: Counted) -> Answer:
+    return Answer(counted.values[0][-1], "present")
+
+
+def _naive_latest(counted: Counted) -> Answer:
+    return Answer(counted.values[counted.feature.column][-1], "present")
+
+
+def _naive_since_last(counted: Counted) -> Answer:
+    seconds = Fraction(counted.request.T - int(counted.events[-1].time), SECOND)
+    return Answer(float(seconds), "present", float(abs(seconds)) / 1e6)
+
+
+def _naive_first_n(counted: Counted) -> Answer:
+    params = counted.params
+    listed = list(dict.fromkeys(counted.values[0])) if params["distinct"] else counted.values[0]
+    return Answer(listed[: int(params["k"])], "present")
+
+
+def _naive_last_n(counted: Counted) -> Answer:
+    params = counted.params
+    listed = counted.values[0][::-1]
+    listed = list(dict.fromkeys(listed)) if params["distinct"] else listed
+    return Answer(listed[: int(params["k"])][::-1], "present")
+
+
+ROWS = (
+    Entry(
+        "first",
+        "same",
+        accepts="any",
+        family=OLDEST,
+        splits=True,
+        read=_read_edge,
+        reference=_naive_first,
+        cases=lambda: [first(*EVERY), first("flag").by("moment", max_keys=3)],
+    ),
+    Entry(
+        "last",
+        "same",
+        accepts="any",
+        family=NEWEST,
+        splits=True,
+        read=_read_edge,
+        reference=_naive_last,
+        cases=lambda: [last(*EVERY), last("word", "real").by("whole", max_keys=2)],
+    ),
+    Entry(
+        "latest",
+        "same",
+        accepts="any",
+        family=NEWEST_ROW,
+        per_column=True,
+        read=_read_latest,
+        reference=_naive_latest,
+        cases=lambda: [latest(*EVERY)],
+    ),
+    Entry(
+        "since_last",
+        "float",
+        accepts="any",
+        family=NEWEST,
+        splits=True,
+        read=_read_since,
+        reference=_naive_since_last,
+        cases=lambda: [since_last(), since_last().by("word", max_keys=2)],
+    ),
+    Entry(
+        "first_n",
+        "list",
+        accepts="any",
+        family=partial(_FirstLastN, newest=False),
+        empty=(),
+        shape=("k", "distinct"),
+        read=_read_first_n,
+        reference=_naive_first_n,
+        cases=lambda: [
+            first_n(*EVERY, k=2),
+            first_n("flag", k=2, distinct=True, name="early"),
+        ],
+    ),
+    Entry(
+        "last_n",
+        "list",
+        accepts="any",
+        family=partial(_FirstLastN, newest=True),
+        empty=(),
+        shape=("k", "distinct"),
+        read=_read_last_n,
+        reference=_naive_last_n,
+        cases=lambda: [
+            last_n(*EVERY, k=2),
+            last_n("word", k=3, distinct=True, name="recent"),
+            last_n("real", k=2, distinct=True, name="seen"),
+        ],
+    ),
+)

@@ -8,11 +8,17 @@ State: (n, the other's value, time, id, value).
 
 from __future__ import annotations
 
+import builtins
 from typing import cast
 
 import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField, in_time
+from headwater.aggregations.reads import Read, StoredColumns, nullable
+from headwater.aggregations.reference import EVERY, Answer, Counted, Value, in_order
+from headwater.aggregations.table import Entry
+from headwater.definitions.checks import spelled
+from headwater.definitions.feature_view import Aggregation, Windows, made, needs
 from headwater.kernel import layers
 from headwater.kernel.arrays import I64, Column, Values
 from headwater.kernel.layers import ADD, LESS, MORE, SOME, Layer, Spans, Use
@@ -113,3 +119,161 @@ class _MinMaxBy:
 LEAST_BY = _MinMaxBy(greatest=False)
 
 GREATEST_BY = _MinMaxBy(greatest=True)
+
+
+@spelled
+def min(
+    *columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The least value of a column, of the column's dtype; null when there are none."""
+    needs("min", columns, "amount")
+    return made("min", columns, windows, where, name, each=True)
+
+
+@spelled
+def max(
+    *columns: str, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The greatest value of a column, of the column's dtype; null when there are none."""
+    needs("max", columns, "amount")
+    return made("max", columns, windows, where, name, each=True)
+
+
+@spelled
+def min_by(
+    column: str,
+    by: str,
+    *,
+    windows: Windows | None = None,
+    where: str | None = None,
+    name: str | None = None,
+) -> Aggregation:
+    """The value of `column` in the event where `by` is least, of several the latest; of `column`'s
+    dtype, null when there is none.
+
+    Events where either is null do not count; among events of one time (and id), the greatest value
+    of `column` is taken.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(min_by("item", "price"), item=["a", "b", "c"], price=[3, 2, 2])
+    'c'
+    """
+    return made("min_by", (column, by), windows, where, name, label=f"{column}_{by}")
+
+
+@spelled
+def max_by(
+    column: str,
+    by: str,
+    *,
+    windows: Windows | None = None,
+    where: str | None = None,
+    name: str | None = None,
+) -> Aggregation:
+    """The value of `column` in the event where `by` is greatest, of several the latest; of
+    `column`'s dtype, null when there is none.
+
+    Events where either is null do not count; among events of one time (and id), the greatest value
+    of `column` is taken.
+
+    >>> from headwater.testing.examples import value_of
+    >>> value_of(max_by("item", "price"), item=["a", "b", "c"], price=[3, 2, None])
+    'a'
+    """
+    return made("max_by", (column, by), windows, where, name, label=f"{column}_{by}")
+
+
+def _read_extreme(stored: StoredColumns) -> Read:
+    """A value, of state (n, value)."""
+    return nullable(stored, 1, 0)
+
+
+def _read_by(stored: StoredColumns) -> Read:
+    """The value of the event where another column is least or greatest."""
+    return nullable(stored, 4, 0)
+
+
+def _naive_min(counted: Counted) -> Answer:
+    return Answer(_least(counted.values[0]), "present")
+
+
+def _naive_max(counted: Counted) -> Answer:
+    return Answer(_greatest(counted.values[0]), "present")
+
+
+def _naive_min_by(counted: Counted) -> Answer:
+    least = _least(counted.values[1])
+    return Answer(
+        [value for value, by in zip(*counted.values, strict=True) if by == least][-1], "present"
+    )
+
+
+def _naive_max_by(counted: Counted) -> Answer:
+    greatest = _greatest(counted.values[1])
+    return Answer(
+        [value for value, by in zip(*counted.values, strict=True) if by == greatest][-1], "present"
+    )
+
+
+def _least(values: list[Value]) -> Value:
+    return builtins.min(values, key=in_order)
+
+
+def _greatest(values: list[Value]) -> Value:
+    return builtins.max(values, key=in_order)
+
+
+ROWS = (
+    Entry(
+        "min",
+        "same",
+        accepts="any",
+        family=LEAST,
+        compares=True,
+        splits=True,
+        read=_read_extreme,
+        reference=_naive_min,
+        cases=lambda: [min(*EVERY), min("word").by("flag", max_keys=1)],
+    ),
+    Entry(
+        "max",
+        "same",
+        accepts="any",
+        family=GREATEST,
+        compares=True,
+        splits=True,
+        read=_read_extreme,
+        reference=_naive_max,
+        cases=lambda: [max(*EVERY), max("moment").by("whole")],
+    ),
+    Entry(
+        "min_by",
+        "same",
+        accepts="any",
+        family=LEAST_BY,
+        splits=True,
+        skips_null=True,
+        read=_read_by,
+        reference=_naive_min_by,
+        cases=lambda: [
+            min_by("word", "real"),
+            min_by("real", "whole"),
+            min_by("word", "real").by("flag"),
+        ],
+    ),
+    Entry(
+        "max_by",
+        "same",
+        accepts="any",
+        family=GREATEST_BY,
+        splits=True,
+        skips_null=True,
+        read=_read_by,
+        reference=_naive_max_by,
+        cases=lambda: [
+            max_by("whole", "word"),
+            max_by("moment", "flag"),
+            max_by("real", "whole").by("word", max_keys=2),
+        ],
+    ),
+)

@@ -7,12 +7,19 @@ end: (sizes, time, end), ragged.
 
 from __future__ import annotations
 
+from datetime import datetime
+from fractions import Fraction
+
 import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
-from headwater.definitions.checks import SECOND
+from headwater.aggregations.reads import OPEN_AGE, OPEN_COUNT, Read, StoredColumns
+from headwater.aggregations.reference import Answer, Counted, Event, as_micros
+from headwater.aggregations.table import Entry
+from headwater.definitions.checks import SECOND, micros, spelled
+from headwater.definitions.feature_view import Aggregation, Windows, made
 from headwater.kernel.arrays import Column
 from headwater.kernel.layers import Spans, Use
 
@@ -105,3 +112,93 @@ def _open(t, until, known, delay, ended_after, started, T, K, lo, hi, count, age
 
 OPEN_INTERVALS = _OpenIntervals()
 STORED_INTERVALS = _StoredIntervals()
+
+
+@spelled
+def open_count(
+    *, until: str, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """How many events in the window are still open: `until` is null, or not before T, or was not
+    known by K. int64, 0 for none.
+
+    A queue: +1 at the event time, -1 at min(until, event time + window). That an event ended is
+    known at `until` plus the source's `known_after` (and never before the event itself is known).
+    """
+    return made("open_count", (until,), windows, where, name)
+
+
+@spelled
+def open_age(
+    *, until: str, windows: Windows | None = None, where: str | None = None, name: str | None = None
+) -> Aggregation:
+    """The mean seconds from the event time to T over the events that `open_count` counts: float64,
+    null when none is open.
+    """
+    return made("open_age", (until,), windows, where, name)
+
+
+def _read_count(stored: StoredColumns) -> Read:
+    """How many events are open, of entries (time, end)."""
+    return Read((OPEN_COUNT, stored.columns[0], stored.ended_after), real=False)
+
+
+def _read_age(stored: StoredColumns) -> Read:
+    """The mean age of open events in seconds, of entries (time, end)."""
+    return Read((OPEN_AGE, stored.columns[0], stored.ended_after), real=True)
+
+
+def _naive_open_count(counted: Counted) -> Answer:
+    return Answer(len(_still_open(counted)), "present")
+
+
+def _naive_open_age(counted: Counted) -> Answer:
+    ages = [Fraction(counted.request.T - int(e.time), SECOND) for e in _still_open(counted)]
+    if not ages:
+        return Answer(None, "empty")
+    mean = sum(ages, Fraction(0)) / len(ages)
+    return Answer(float(mean), "present", float(mean))
+
+
+def _still_open(counted: Counted) -> list[Event]:
+    """The events that have not ended before T, or were not known by K to end: that is known at
+    `until` plus the source's delay.
+    """
+    still, request = [], counted.request
+    for event, end in zip(counted.events, counted.values[0], strict=True):
+        if isinstance(end, datetime):
+            ended = as_micros(end)
+            ended_known = max(
+                ended + micros(request.source.known_after, "known_after"), event.known
+            )
+            if ended < request.T and ended_known <= request.K:
+                continue
+        still.append(event)
+    return still
+
+
+ROWS = (
+    Entry(
+        "open_count",
+        "int",
+        accepts="time",
+        family=OPEN_INTERVALS,
+        stored=STORED_INTERVALS,
+        empty=0,
+        queue=True,
+        read=_read_count,
+        reference=_naive_open_count,
+        cases=lambda: [open_count(until="moment")],
+    ),
+    Entry(
+        "open_age",
+        "float",
+        accepts="time",
+        family=OPEN_INTERVALS,
+        stored=STORED_INTERVALS,
+        null="empty",
+        queue=True,
+        read=_read_age,
+        reference=_naive_open_age,
+        cases=lambda: [open_age(until="moment")],
+    ),
+)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater.definitions.aggregation import count
+from headwater.aggregations.moments import count
 from headwater.definitions.definition import expression_text, is_expr
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef, FeatureView

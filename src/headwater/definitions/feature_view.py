@@ -8,8 +8,8 @@ An aggregation as a value: the function, its columns, windows and parameters.
 A secondary key: one value for each of the latest categories, rather than one of all events
 together.
 
-The properties of each aggregation function that definitions depend on; `aggregations.table` has
-how each is computed.
+The properties of each aggregation function that definitions depend on; the file of its family has
+how it is computed.
 """
 
 from __future__ import annotations
@@ -631,7 +631,7 @@ class Aggregation(Definition):
             DefinitionError: a function without a state of one size, such as `top_k`; `max_keys` not
                 from 1 to 1000; a second `by`.
 
-        >>> from headwater.definitions.aggregation import sum
+        >>> from headwater.aggregations.moments import sum
         >>> from headwater.testing.examples import value_of
         >>> value_of(
         ...     sum("amount").by("category", max_keys=2),
@@ -717,6 +717,12 @@ def needs(function: str, columns: tuple[str, ...], example: str) -> None:
         raise DefinitionError(f"{function}() needs a column, such as {function}({example!r})")
 
 
+def size(function: str, parameter: str, value: int) -> tuple[tuple[str, int]]:
+    """A parameter of how many, checked."""
+    check_integer(value, f"{function}(): {parameter}", least=1, most=100_000)
+    return ((parameter, value),)
+
+
 @dataclass(frozen=True)
 class SecondaryKey:
     """The column that events are split by, and how many of its values an answer holds at most."""
@@ -753,6 +759,7 @@ class Function:
     """One function of aggregations, as far as a user's definitions depend on it.
 
     Args:
+        name: as users write it.
         gives: the type of its values.
         splits: whether `.by()` can split it: its state is of one size for each category.
         needs_length: whether it divides by the length of its window, so that a lifetime is refused.
@@ -763,6 +770,7 @@ class Function:
             means that the event is open.
     """
 
+    name: str
     gives: Gives
     splits: bool = False
     needs_length: bool = False
@@ -776,35 +784,18 @@ class Function:
         return self.gives == "list"
 
 
-_ROWS: Mapping[str, Function] = {
-    "count": Function("int", splits=True),
-    "sum": Function("sum", splits=True),
-    "mean": Function("float", splits=True),
-    "min": Function("same", splits=True),
-    "max": Function("same", splits=True),
-    "std": Function("float", splits=True),
-    "first": Function("same", splits=True),
-    "last": Function("same", splits=True),
-    "latest": Function("same", per_column=True),
-    "since_last": Function("float", splits=True),
-    "open_count": Function("int", queue=True),
-    "open_age": Function("float", queue=True),
-    "var": Function("float", splits=True),
-    "first_n": Function("list"),
-    "last_n": Function("list"),
-    "count_distinct": Function("int"),
-    "approx_percentile": Function("float"),
-    "mode": Function("same"),
-    "top_k": Function("list"),
-    "collect_set": Function("list"),
-    "min_by": Function("same", splits=True, skips_null=True),
-    "max_by": Function("same", splits=True, skips_null=True),
-    "decayed_sum": Function("float", splits=True),
-    "decayed_mean": Function("float", splits=True),
-    "rate": Function("float", splits=True, needs_length=True),
-    "fraction": Function("float", splits=True),
-    "ratio": Function("float", splits=True),
-}
-
-FUNCTIONS = Rows("functions", _ROWS)
-"""By name; `aggregations.table.TABLE` has a row for each."""
+FUNCTIONS: Rows[Function] = Rows(
+    "functions",
+    homes={
+        "headwater.aggregations.moments": "count sum mean std var",
+        "headwater.aggregations.min_max": "min max min_by max_by",
+        "headwater.aggregations.first_last": "first last latest since_last first_n last_n",
+        "headwater.aggregations.open_intervals": "open_count open_age",
+        "headwater.aggregations.count_distinct": "count_distinct",
+        "headwater.aggregations.approx_percentile": "approx_percentile",
+        "headwater.aggregations.mode_top_k": "mode top_k collect_set",
+        "headwater.aggregations.decayed": "decayed_sum decayed_mean",
+        "headwater.aggregations.rate_ratio": "rate fraction ratio",
+    },
+)
+"""By name; the file of each family has their rows."""

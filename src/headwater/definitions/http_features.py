@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Literal
 from urllib.parse import urlsplit
 
-from headwater.definitions.aggregation import latest
 from headwater.definitions.checks import (
     Duration,
     check,
@@ -25,7 +24,7 @@ from headwater.definitions.checks import (
 )
 from headwater.definitions.connectors import Env
 from headwater.definitions.definition import check_name
-from headwater.definitions.feature_view import FeatureRef, FeatureView, ThirdPartyFeatures
+from headwater.definitions.feature_view import FeatureRef, FeatureView, ThirdPartyFeatures, made
 from headwater.definitions.freshness import on_request
 from headwater.definitions.source import DTYPES, Source, check_dtype
 from headwater.errors import DefinitionError
@@ -179,7 +178,7 @@ class HttpFeatures(ThirdPartyFeatures):
             self.name,
             source=source,
             keys=tuple(self.request),
-            features=[latest(*self.response)],
+            features=[made("latest", tuple(self.response), None, None, None)],
             freshness=on_request(),
             third_party=self,
         )

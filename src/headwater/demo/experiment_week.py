@@ -14,7 +14,7 @@ from typing import Final
 import polars as pl
 
 from headwater import clock
-from headwater.definitions import aggregation
+from headwater.aggregations import moments
 from headwater.definitions.connectors import parquet
 from headwater.definitions.experiment import Arm, Experiment, ExperimentMetric, ExperimentPlan
 from headwater.definitions.labels import outcome
@@ -59,11 +59,11 @@ def experiment(model: Model, levels: Mapping[str, Level], folder: Path) -> Exper
     warned of, how many were late.
     """
     warned = warnings_source(folder)
-    late = outcome(warned, aggregation.sum("late"), keys=[UNIT], within="7d")
+    late = outcome(warned, moments.sum("late"), keys=[UNIT], within="7d")
     share = ExperimentMetric(
         "warnings_right",
         value=late,
-        base=outcome(warned, aggregation.count(), keys=[UNIT], within="7d"),
+        base=outcome(warned, moments.count(), keys=[UNIT], within="7d"),
     )
     warned_late = ExperimentMetric("late_flights_warned_of", value=late, margin=0.05)
     plan = ExperimentPlan(duration="7d", looks=2, min_lift=0.1)

@@ -114,7 +114,7 @@ def check_exact(function: str, series: pl.Series, subject: str) -> None:
 def reads_exactly(function: str) -> bool:
     """Whether a function gives or compares the very values of its columns; others add them up."""
     entry = TABLE[function]
-    return entry.definition.gives in ("same", "list") or entry.hashes
+    return entry.gives in ("same", "list") or entry.hashes
 
 
 def beyond_float(series: pl.Series) -> pl.Series:
@@ -238,9 +238,9 @@ def feature_dtype(feature: Feature, schema: Mapping[str, pl.DataType]) -> pl.Dat
     values = pl.Series([], dtype=column)
     of_sum = pl.Int64() if is_whole(column) or column == pl.Boolean else pl.Float64()
     value_type = {"int": pl.Int64(), "float": pl.Float64(), "sum": of_sum}.get(
-        entry.definition.gives
+        entry.gives
     ) or encode(values)[1].dtype
-    if entry.definition.gives_list:
+    if entry.gives_list:
         value_type = pl.List(value_type)
     return (
         value_type
@@ -293,7 +293,7 @@ def decode(
     series = pl.Series(name, answers.values)
     if answers.valid is not None:
         series = series.set(pl.Series(~answers.valid), None)
-    return _meant(series, coded) if TABLE[function].definition.gives == "same" else series
+    return _meant(series, coded) if TABLE[function].gives == "same" else series
 
 
 def _lists(

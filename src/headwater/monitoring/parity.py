@@ -21,8 +21,8 @@ import polars as pl
 from msgspec import structs
 
 from headwater import clock, settings
+from headwater.aggregations import moments
 from headwater.aggregations.table import TABLE
-from headwater.definitions import aggregation as make
 from headwater.definitions.checks import parse_timestamp
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.project import Project, StoredView, checked_call, chosen, stored
@@ -451,7 +451,7 @@ def sizes(
     """
     a, column = feature.aggregation, feature.columns[0]
     larger = events.with_columns(pl.col(column).cast(pl.Float64).abs().alias(_ABS + column))
-    kind = make.sum if TABLE[a.function].adds == "sum" else make.mean
+    kind = moments.sum if TABLE[a.function].adds == "sum" else moments.mean
     size = Feature("size", kind(_ABS + column, where=a.where), (_ABS + column,), feature.window)
     return np.asarray(
         answer(view, [size], larger, requests, resources).values["size"].fill_null(0).to_numpy(),

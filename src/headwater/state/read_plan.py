@@ -106,7 +106,7 @@ def compiled(tiles: ViewTiles, feature: Feature) -> CompiledFeature | None:
     )
     read_words = (*read.words, *(-1,) * (5 - len(read.words)))
     word, meant = FLOAT if read.real else INTEGER, None
-    if name is not None and entry.definition.gives in {"same", "list"}:
+    if name is not None and entry.gives in {"same", "list"}:
         word, meant = _of_column(tiles, name, word)
     if wanted.by is not None:
         return _map(tiles, feature, wanted.by, (columns[0], read_words, word, meant), fields)

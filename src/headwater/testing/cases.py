@@ -14,13 +14,13 @@ from random import Random
 
 import polars as pl
 
-from headwater.definitions import aggregation as make
+from headwater.aggregations.reference import Row, Value
+from headwater.aggregations.table import TABLE
 from headwater.definitions.checks import text
 from headwater.definitions.feature_view import Aggregation, FeatureView
 from headwater.definitions.freshness import Freshness, batch, measured, never, on_request, streaming
 from headwater.definitions.source import Source
-from headwater.definitions.windows import Window, window
-from headwater.testing.references import Row, Value
+from headwater.definitions.windows import Window
 
 BASE = datetime(2024, 3, 10, 6, tzinfo=UTC)
 """An hour before the clocks of New York go forward."""
@@ -88,78 +88,12 @@ class Case:
 
 
 def aggregations() -> list[Aggregation]:
-    """Every aggregation over every kind of column that it takes."""
-    numbers, every = ("real", "whole", "flag"), ("real", "whole", "flag", "word", "moment")
-    every_aggregation = [
-        make.count(),
-        make.since_last(),
-        make.latest(*every),
-        make.open_count(until="moment"),
-        make.open_age(until="moment"),
-    ]
-    every_aggregation += [f(*numbers) for f in (make.sum, make.mean, make.std)] + [
-        make.std("real", ddof=0, name="spread")
-    ]
-    every_aggregation += [
-        f(*every) for f in (make.count, make.min, make.max, make.first, make.last)
-    ]
-    every_aggregation += _more(numbers, every) + _maps()
-    flagged = [replace(m, where="flag", name=None) for m in every_aggregation if m.name is None]
-    return [*every_aggregation, *flagged]
-
-
-def _more(numbers: Sequence[str], every: Sequence[str]) -> list[Aggregation]:
-    sized = [window("1h"), window("10m", hop="1m")]  # a lifetime has no rate
-    return [
-        make.var(*numbers),
-        make.var("real", ddof=0, name="variance"),
-        make.rate(windows=sized),
-        make.rate(*numbers, windows=sized),
-        make.approx_percentile(*numbers, q=0.5),
-        make.approx_percentile(*numbers, q=0.999),
-        make.decayed_sum(*numbers, half_life="10s"),
-        make.decayed_mean(*numbers, half_life="1us"),
-        make.decayed_mean(*numbers, half_life="1h"),
-        make.fraction("flag"),
-        make.ratio("real", "whole"),
-        make.ratio("whole", "flag"),
-        *[f(*every) for f in (make.mode, make.count_distinct)],
-        *[f(*every, k=2) for f in (make.top_k, make.first_n, make.last_n)],
-        make.top_k("word", k=100, name="all_words"),
-        make.first_n("flag", k=2, distinct=True, name="early"),
-        make.last_n("word", k=3, distinct=True, name="recent"),
-        make.last_n("real", k=2, distinct=True, name="seen"),
-        make.collect_set(*every, max_size=2),
-        make.min_by("word", "real"),
-        make.min_by("real", "whole"),
-        make.max_by("whole", "word"),
-        make.max_by("moment", "flag"),
-    ]
-
-
-def _maps() -> list[Aggregation]:
-    """Each function that a secondary key splits, by every kind of column that can be one."""
-    sized = [window("1h"), window("10m", hop="1m")]
-    return [
-        make.count().by("word", max_keys=2),
-        make.count("real").by("flag"),
-        make.sum("real", "whole").by("word", max_keys=3),
-        make.mean("whole").by("word", max_keys=2),
-        make.min("word").by("flag", max_keys=1),
-        make.max("moment").by("whole"),
-        make.std("real").by("flag"),
-        make.var("real", ddof=0).by("word", max_keys=2),
-        make.first("flag").by("moment", max_keys=3),
-        make.last("word", "real").by("whole", max_keys=2),
-        make.since_last().by("word", max_keys=2),
-        make.min_by("word", "real").by("flag"),
-        make.max_by("real", "whole").by("word", max_keys=2),
-        make.decayed_sum("whole", half_life="10s").by("word", max_keys=3),
-        make.decayed_mean("real", half_life="1h").by("flag"),
-        make.rate("whole", windows=sized).by("word", max_keys=2),
-        make.fraction("flag").by("word", max_keys=2),
-        make.ratio("real", "whole").by("flag"),
-    ]
+    """Every aggregation over every kind of column that it takes: those that the rows of the table
+    name, and these over the events where a flag is true.
+    """
+    every = [each for name in sorted(TABLE) for each in TABLE[name].cases()]
+    plain = [each for each in every if each.name is None and each.secondary is None]
+    return [*every, *(replace(each, where="flag") for each in plain)]
 
 
 def freshnesses(length: int) -> list[Freshness]:

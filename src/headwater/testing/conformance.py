@@ -7,8 +7,7 @@
         conformance.LAWS[law](my_aggregation("real"), Random(seed))
 
 A law raises AssertionError with the case that breaks it. The columns to aggregate are those of
-`cases.SCHEMA`. An aggregation that the naive reference does not know is given a reference of its
-own: `agrees_with_naive(aggregation, random, references=REFERENCES | {...})`.
+`cases.SCHEMA`. The naive reference of a function is in its row of `aggregations.table`.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from headwater.aggregations.base import (
     SweepingFunction,
     visible_ranges,
 )
+from headwater.aggregations.reference import Value, as_micros, in_order
 from headwater.aggregations.table import TABLE, family
 from headwater.definitions.feature_view import Aggregation, Feature
 from headwater.engine.query import wanted_of
@@ -40,9 +40,7 @@ from headwater.kernel.late_events import layers
 from headwater.kernel.layers import Layer, spans
 from headwater.testing.cases import SCHEMA, Case, case
 from headwater.testing.naive import agree, evaluate
-from headwater.testing.naive_time import as_micros
 from headwater.testing.online import online_is_offline
-from headwater.testing.references import REFERENCES, Reference, Value, in_order
 from headwater.training.historical import get_historical_features
 from headwater.training.resources import Resources
 
@@ -51,16 +49,12 @@ Law = Callable[[Aggregation, Random], None]
 _TOLERANCE = 1e-9
 
 
-def agrees_with_naive(
-    aggregation: Aggregation, random: Random, references: Mapping[str, Reference] = REFERENCES
-) -> None:
+def agrees_with_naive(aggregation: Aggregation, random: Random) -> None:
     """Every value of a random case is what the naive reference says."""
-    compare(case(random, [aggregation]), references)
+    compare(case(random, [aggregation]))
 
 
-def compare(
-    drawn: Case, references: Mapping[str, Reference] = REFERENCES, *, threads: int = 1
-) -> pl.DataFrame:
+def compare(drawn: Case, *, threads: int = 1) -> pl.DataFrame:
     """Assert that every feature of every row, and its status, is what the naive reference says;
     returns the features.
 
@@ -74,7 +68,7 @@ def compare(
         features = get_historical_features(
             view, drawn.asked, statuses=True, resources=Resources(threads=threads, progress=False)
         )
-    answers = evaluate(drawn.view, drawn.events, drawn.rows, references=references)
+    answers = evaluate(drawn.view, drawn.events, drawn.rows)
     assert features.height == len(drawn.rows), (
         f"{len(drawn.rows)} rows in, {features.height} rows out"
     )

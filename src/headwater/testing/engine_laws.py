@@ -23,8 +23,9 @@ from random import Random
 import numpy as np
 import polars as pl
 
+from headwater.aggregations import first_last, min_max, moments
+from headwater.aggregations.reference import Answer, Event, Row, Value, as_micros
 from headwater.aggregations.table import TABLE
-from headwater.definitions import aggregation as make
 from headwater.definitions.feature_view import Aggregation, FeatureView
 from headwater.definitions.freshness import Freshness, never, on_request
 from headwater.definitions.source import Source
@@ -48,8 +49,7 @@ from headwater.state.record import key_bytes
 from headwater.state.view_state import ViewTiles
 from headwater.testing.cases import BASE, SCHEMA, Case, aggregations, case, freshnesses
 from headwater.testing.naive import NaiveFeatures, accepted, agree
-from headwater.testing.naive_time import as_micros, as_of
-from headwater.testing.references import Answer, Event, Row, Value
+from headwater.testing.naive_time import as_of
 
 Law = Callable[[Engine, Random], None]
 
@@ -139,7 +139,12 @@ def windows_of_every_kind(engine: Engine, random: Random) -> None:
     ]
     sizes = [[kind] for kind in kinds] + [random.sample(kinds, 3)]
     for windows in sizes:
-        features = [make.count(), make.sum("real"), make.last("word"), make.max("whole")]
+        features = [
+            moments.count(),
+            moments.sum("real"),
+            first_last.last("word"),
+            min_max.max("whole"),
+        ]
         drawn = case(random, features)
         features_are_naive(
             engine, replace(drawn, view=replace(drawn.view, windows=windows)), freshnesses(_HOUR)
@@ -155,7 +160,10 @@ def null_times(engine: Engine, random: Random) -> None:
     rows += [_event(None, 2, known=at[3]), _event(at[4], 3, known=None), _event(at[5], 4)]
     random.shuffle(rows)
     view = _view(
-        [make.count(), make.sum("real")], known_at_field="known", id_field="id", known_after="0s"
+        [moments.count(), moments.sum("real")],
+        known_at_field="known",
+        id_field="id",
+        known_after="0s",
     )
     drawn = Case(view, rows, [{"key": 1, "timestamp": BASE}])
     run = features_are_naive(engine, drawn, [on_request()])
@@ -192,7 +200,7 @@ def several_levels(engine: Engine, random: Random) -> None:
 def keys_of_every_kind(engine: Engine, random: Random) -> None:
     """No key, two keys, keys of strings, categories and times; null keys match nothing."""
     for keys in ([], ["key", "word"], ["word"], ["flag"], ["moment"], ["whole", "key"]):
-        drawn = case(random, [make.count(), make.sum("real"), make.last("word")])
+        drawn = case(random, [moments.count(), moments.sum("real"), first_last.last("word")])
         rows: list[Row] = [
             {**random.choice(drawn.events or [dict.fromkeys(keys)]), "timestamp": row["timestamp"]}
             for row in drawn.rows
@@ -367,15 +375,15 @@ def refusals(engine: Engine, random: Random) -> None:
     """Infinite values, columns that a function does not take, and keys of another type are
     refused.
     """
-    drawn = case(random, [make.count()], changes=False).with_events(
+    drawn = case(random, [moments.count()], changes=False).with_events(
         [_event(BASE, 1, real=float("inf"))]
     )
     requests = requests_of([{"key": 1, "timestamp": BASE + timedelta(minutes=1)}], [on_request()])
     string_keys = replace(requests, keys=pl.DataFrame({"key": ["1"]}))
     for features, request_set in (
-        ([make.sum("real")], requests),
-        ([make.sum("word")], requests),
-        ([make.count()], string_keys),
+        ([moments.sum("real")], requests),
+        ([moments.sum("word")], requests),
+        ([moments.count()], string_keys),
     ):
         view = replace(drawn.view, features=features, windows=["2h"])
         try:

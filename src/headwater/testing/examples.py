@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from headwater.definitions.aggregation import count, mean
+from headwater.aggregations.moments import count, mean
 from headwater.definitions.checks import Duration
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Aggregation, FeatureView

@@ -10,13 +10,14 @@ def test_my_aggregation_in_cuts(seed, tmp_path):
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 from typing import cast
 
 import polars as pl
 
+from headwater.aggregations.reference import as_micros
 from headwater.aggregations.table import TABLE
 from headwater.definitions.checks import Size
 from headwater.definitions.feature_view import Aggregation
@@ -27,8 +28,7 @@ from headwater.online.view_reader import OnlineView
 from headwater.stores import OnlineStore
 from headwater.testing.cases import Case, case
 from headwater.testing.naive import agree, evaluate
-from headwater.testing.naive_time import as_micros, as_of
-from headwater.testing.references import REFERENCES, Reference
+from headwater.testing.naive_time import as_of
 from headwater.training.historical import get_historical_features
 from headwater.training.resources import Resources
 
@@ -54,7 +54,6 @@ def cuts_are_naive(
     store: OnlineStore,
     *,
     memories: Sequence[Size | None] = (None,),
-    references: Mapping[str, Reference] = REFERENCES,
 ) -> None:
     """Every value served of a cut, and its status, is what the naive reference says, and what
     training computes.
@@ -65,7 +64,6 @@ def cuts_are_naive(
             edge.
         store: an online store; its contents stay.
         memories: memory limits, one for each run; work on disk lies in headwater's home.
-        references: an aggregation that the naive reference does not know is given one of its own.
 
     Raises:
         AssertionError: the first value that differs, with both and the case.
@@ -75,7 +73,7 @@ def cuts_are_naive(
     renamed = replace(
         drawn, view=replace(drawn.view, name=f"view{random.randrange(2**60)}", freshness=freshness)
     )
-    answers = evaluate(renamed.view, renamed.events, renamed.rows, references=references)
+    answers = evaluate(renamed.view, renamed.events, renamed.rows)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RowsLeftOutWarning)  # some events have no time on purpose
         warnings.simplefilter("ignore", NoEventsWarning)  # and some rows ask before any event

@@ -8,31 +8,31 @@ looks at every event. Nothing here is fast, and nothing should be made so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from fractions import Fraction
 from typing import cast
 
+from headwater.aggregations.reference import (
+    Answer,
+    Counted,
+    Event,
+    NaiveRequest,
+    Reference,
+    Row,
+    Value,
+    as_micros,
+    in_order,
+)
+from headwater.aggregations.table import TABLE
 from headwater.definitions.checks import micros
 from headwater.definitions.feature_view import Feature, FeatureView, SecondaryKey
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.source import Source
 from headwater.definitions.windows import Window
-from headwater.testing.naive_time import as_micros, as_of, end_of_day
-from headwater.testing.references import (
-    EMPTY,
-    REFERENCES,
-    Answer,
-    AskedRow,
-    Event,
-    Reference,
-    Row,
-    Value,
-    Values,
-    in_order,
-)
+from headwater.testing.naive_time import as_of, end_of_day
 
 __all__ = ["Answer", "NaiveFeatures", "accepted", "accepted_events", "agree", "evaluate", "visible"]
 
@@ -45,7 +45,6 @@ def evaluate(
     timestamp_field: str = "timestamp",
     freshness: Freshness | None = None,
     source: Source | None = None,
-    references: Mapping[str, Reference] = REFERENCES,
 ) -> list[dict[str, Answer]]:
     """The value and status of every feature of `view`, for each row.
 
@@ -57,7 +56,6 @@ def evaluate(
         timestamp_field: the request time.
         freshness: instead of the view's.
         source: instead of the view's, such as the same events known sooner.
-        references: how each function is worked out; add your own aggregation's here.
 
     Returns:
         For each row, an answer for each full feature name.
@@ -89,7 +87,6 @@ def evaluate(
         [f.window for f in view.outputs],
         view.expires_after,
         source,
-        references,
     )
     answers_by_row = []
     for row in rows:
@@ -277,7 +274,6 @@ class NaiveFeatures:
     retained: Sequence[Window]
     expires_after: int | None
     source: Source
-    references: Mapping[str, Reference] = field(default_factory=lambda: REFERENCES)
 
     def answers(
         self, events: Sequence[Event], key: Sequence[Value], times: tuple[int, int] | None
@@ -289,7 +285,7 @@ class NaiveFeatures:
             return [Answer(_empty(f), "missing") for f in self.features]
         key_events = self._events_of_key(events, key)
         retained = any(visible(e, window, *times) for e in key_events for window in self.retained)
-        request = AskedRow(*times, self.source, retained=retained)
+        request = NaiveRequest(*times, self.source, retained=retained)
         return [self._answer(f, counted(f, key_events, *times), request) for f in self.features]
 
     def known_at(
@@ -313,15 +309,15 @@ class NaiveFeatures:
             if None not in key and [e.row[name] for name in self.keys] == list(key)
         ]
 
-    def _answer(self, feature: Feature, events: list[Event], request: AskedRow) -> Answer:
+    def _answer(self, feature: Feature, events: list[Event], request: NaiveRequest) -> Answer:
         if not events:
             return Answer(_empty(feature), "empty" if request.retained else "missing")
         if self.expires_after is not None and request.T - events[-1].time > self.expires_after:
             return Answer(None, "expired")
-        reference = _within(self.references[feature.aggregation.function])
+        reference = _within(TABLE[feature.aggregation.function].reference)
         if feature.aggregation.secondary is not None:
             return _map(feature, events, request, reference, feature.aggregation.secondary)
-        return reference(feature, events, _values(feature, events), request)
+        return reference(Counted(feature, events, _values(feature, events), request))
 
 
 def counted(feature: Feature, events: Sequence[Event], T: int, K: int) -> list[Event]:
@@ -353,9 +349,9 @@ def counted(feature: Feature, events: Sequence[Event], T: int, K: int) -> list[E
 def _within(reference: Reference) -> Reference:
     """The reference; a float that has left float64 is null, with the status overflow."""
 
-    def answer(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:
+    def answer(counted: Counted) -> Answer:
         try:
-            return reference(feature, events, values, request)
+            return reference(counted)
         except OverflowError:
             return Answer(None, "overflow")
 
@@ -363,7 +359,11 @@ def _within(reference: Reference) -> Reference:
 
 
 def _map(
-    feature: Feature, events: list[Event], request: AskedRow, reference: Reference, by: SecondaryKey
+    feature: Feature,
+    events: list[Event],
+    request: NaiveRequest,
+    reference: Reference,
+    by: SecondaryKey,
 ) -> Answer:
     """The reference's answer for each of the categories with the latest events, by (time, id,
     category).
@@ -380,7 +380,7 @@ def _map(
     ]
     return Answer(
         {
-            c: reference(feature, groups[c], _values(feature, groups[c]), request)
+            c: reference(Counted(feature, groups[c], _values(feature, groups[c]), request))
             for c in categories
         },
         "present",
@@ -388,7 +388,10 @@ def _map(
 
 
 def _empty(feature: Feature) -> Value | list[Value] | dict[Value, Answer]:
-    return EMPTY.get(feature.aggregation.function) if feature.aggregation.secondary is None else {}
+    if feature.aggregation.secondary is not None:
+        return {}
+    empty = TABLE[feature.aggregation.function].empty
+    return [] if isinstance(empty, tuple) else empty
 
 
 def _values(feature: Feature, events: list[Event]) -> list[list[Value]]:

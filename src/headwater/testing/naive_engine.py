@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import polars as pl
 
+from headwater.aggregations.reference import Answer, Event, Row, Value
 from headwater.connectors import scan
 from headwater.definitions.checks import micros
 from headwater.definitions.feature_view import Feature
@@ -41,7 +42,6 @@ from headwater.events.read_events import IDENT, KNOWN, REMOVED_AT, TIME, Notes
 from headwater.kernel.arrays import I64, LASTS
 from headwater.kernel.as_of import NEVER
 from headwater.testing.naive import NaiveFeatures, accepted_events
-from headwater.testing.references import Answer, Event, Row, Value
 
 
 class NaiveEngine:

@@ -8,20 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from headwater.aggregations.reference import EPOCH, as_micros
 from headwater.definitions.freshness import Batch, Freshness, Measured, Never, OnRequest, Streaming
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _DAY = 86_400_000_000
-
-
-def as_micros(timestamp: datetime) -> int:
-    """A tz-aware moment as microseconds since 1970 UTC.
-
-    >>> as_micros(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
-    1000000
-    """
-    return (timestamp - EPOCH) // _MICROSECOND
 
 
 def as_of(freshness: Freshness, t: int) -> tuple[int, int] | None:

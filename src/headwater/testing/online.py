@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from headwater.aggregations.reference import as_micros
 from headwater.aggregations.table import TABLE
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Aggregation
@@ -31,7 +32,6 @@ from headwater.state.view_state import Progress, State, ViewTiles, encoded, sche
 from headwater.stores import keyspace
 from headwater.testing.cases import Case, aggregations, case
 from headwater.testing.naive import agree, evaluate
-from headwater.testing.naive_time import as_micros
 
 _FAR = 2**60
 _ROWS = 2  # of a case: each takes all events again

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from headwater.definitions.aggregation import last, mean
+from headwater.aggregations.first_last import last
+from headwater.aggregations.moments import mean
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import batch

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from headwater.definitions.aggregation import count
+from headwater.aggregations.moments import count
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.labels import Outcome
 from headwater.definitions.source import Source

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from headwater.definitions.aggregation import count
+from headwater.aggregations.moments import count
 from headwater.definitions.feature_service import FeatureService, Member, names_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request

@@ -10,11 +10,11 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
+from headwater.aggregations.moments import count
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
 from headwater.backtesting.audit.labelled_rows import spread
 from headwater.backtesting.audit.thresholds import LEAK_SHARE, SAME_TABLE
 from headwater.connectors import scan
-from headwater.definitions.aggregation import count
 from headwater.definitions.connectors import Frame
 from headwater.definitions.feature_service import Enriched, FeatureService, enrich, table_columns
 from headwater.definitions.feature_view import FeatureView
