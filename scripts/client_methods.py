@@ -34,8 +34,7 @@ T = TypeVar("T")
 _ROUTES: Final = {{route.name: route for route in ROUTES}}
 '''
 _IMPORTS = {
-    "headwater.serving.client.call_builder": ("CallBuilder", "Rows"),
-    "headwater.serving.client.protocol": ("Call",),
+    "headwater.serving.client.calls": ("Call", "CallBuilder", "Rows"),
     "headwater.serving.http.routes": ("ROUTES",),
 }
 _CLASS = '''

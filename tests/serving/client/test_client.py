@@ -2,7 +2,6 @@
 back as what they were.
 """
 
-import asyncio
 import inspect
 import socket
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 
 import headwater as hw
 from headwater import clock, errors
-from headwater.serving.client.protocol import Reply, failure
+from headwater.serving.client.calls import Reply
 from headwater.serving.http.auth import TokenFile
 from headwater.serving.http.error_responses import error_response
 from headwater.serving.http.response_schema import Health
@@ -28,31 +27,6 @@ from tests.serving.world import NOW, ROW, asking, free_port, watched
 
 ASKED = {**ROW, "asked": datetime(2024, 5, 1, 10, 30, tzinfo=UTC)}
 METHODS = ("features", "predict", "rank", "events", "outcomes", "explain", "health")
-
-
-class Awaited:
-    """The asynchronous client, asked as the other one is."""
-
-    def __init__(self, *args, **options):
-        self._client = hw.client.AsyncClient(*args, **options)
-        self._loop = asyncio.new_event_loop()
-
-    def __getattr__(self, name):
-        return lambda *args, **options: self._loop.run_until_complete(
-            getattr(self._client, name)(*args, **options)
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-        self._loop.close()
-
-
-@pytest.fixture(params=[hw.client.Client, Awaited], ids=["sync", "async"])
-def make(request):
-    return request.param
 
 
 @pytest.fixture
@@ -83,7 +57,7 @@ def test_loading_a_client_loads_none_of_what_computes():
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout.split()
     )
-    assert "httptools" in loaded
+    assert "msgspec" in loaded
     assert not loaded & {
         "httpx",
         "numpy",
@@ -434,27 +408,6 @@ def test_what_is_none_of_headwaters_is_said(make):
         client.features("churn_v1", {"user": 1})
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8320", "ftp://here", "http://", "http://a:b"])
-def test_addresses_that_are_none(make, url):
-    with pytest.raises(errors.UsageError, match="give a URL"):
-        make(url)
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (401, "AccessError"),
-        (404, "UsageError"),
-        (413, "DataError"),
-        (504, "ConnectError"),
-        (418, "HeadwaterError"),
-    ],
-)
-def test_an_answer_without_a_kind_is_judged_by_its_status(status, kind):
-    found = failure(Reply(status, {"x-request-id": "p-1"}, b"<html>"))
-    assert (type(found).__name__, found.request_id) == (kind, "p-1")
-
-
 @pytest.mark.parametrize(
     ("raised", "kind"),
     [
@@ -484,7 +437,7 @@ def test_an_answer_without_a_kind_is_judged_by_its_status(status, kind):
 def test_a_refusal_that_may_pass_and_one_that_does_not_are_told_apart(raised, kind):
     """All have status 503."""
     answer = error_response(raised("what it is"), b"r-2")
-    found = failure(Reply(answer.status, dict(answer.headers), answer.body))
+    found = Reply(answer.status, dict(answer.headers), answer.body).error()
     assert (answer.status, type(found), str(found), found.request_id) == (
         503,
         kind,
@@ -498,7 +451,7 @@ def test_a_refusal_that_may_pass_and_one_that_does_not_are_told_apart(raised, ki
 )
 def test_an_error_of_any_kind_is_known_by_its_name(raised):
     answer = error_response(raised("what it is"), b"r-3")
-    assert type(failure(Reply(answer.status, {}, answer.body))) is raised
+    assert type(Reply(answer.status, {}, answer.body).error()) is raised
 
 
 def test_commits_that_were_lost_are_not_asked_for_again(make):

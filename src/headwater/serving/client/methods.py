@@ -19,8 +19,7 @@ from headwater.results.project_result import (
     PlannedChanges,
 )
 from headwater.results.served_result import ServedResult
-from headwater.serving.client.call_builder import CallBuilder, Rows
-from headwater.serving.client.protocol import Call
+from headwater.serving.client.calls import Call, CallBuilder, Rows
 from headwater.serving.http.response_schema import (
     Explained,
     Features,

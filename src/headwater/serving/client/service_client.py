@@ -1,26 +1,29 @@
-"""HTTP clients of a service, blocking and asyncio. Requests and responses are encoded and decoded
-in protocol.py.
-"""
+"""HTTP clients of a service: a blocking one, by http.client, and one for asyncio, by httpx."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from headwater import settings
+from headwater import clock, settings
 from headwater.definitions.connectors import Env
-from headwater.errors import UsageError
-from headwater.serving.client import protocol
-from headwater.serving.client.async_connections import AsyncConnections
-from headwater.serving.client.connections import BlockingConnections
+from headwater.errors import HeadwaterError, LostError, UsageError
+from headwater.retries import Backoff
+from headwater.serving.client.address import CONNECT_SECONDS, IDLE_SECONDS, ServiceAddress
+from headwater.serving.client.blocking_connections import BlockingConnections
+from headwater.serving.client.calls import Call, Reply
 from headwater.serving.client.methods import AsyncMethods, Methods
-from headwater.serving.client.protocol import Call, Lost, Reply, Send, Wait
-from headwater.serving.client.wire import ServiceAddress
 from headwater.version import __version__
 
+if TYPE_CHECKING:
+    from headwater.serving.async_connections import AsyncConnections
+
 T = TypeVar("T")
+
+_PAUSES: Final = Backoff(first=0.05, longest=2.0)
+_MAY_PASS: Final = (429, 502, 503, 504)
 
 
 class Client(Methods):
@@ -82,26 +85,17 @@ class Client(Methods):
         self._connections.close()
 
     def _ask(self, call: Call[T]) -> T:
-        steps = protocol.conversation(call, timeout=self._timeout, retries=self._retries)
-        request = self._address.request(call)
-        reply: Reply | Lost | None = None
-        try:
-            while True:
-                match steps.send(reply):
-                    case Send(timeout):
-                        reply = self._sent(request, timeout)
-                    case Wait(seconds):
-                        time.sleep(seconds)
-                        reply = None
-        except StopIteration as end:
-            content: T = end.value
-            return content
-
-    def _sent(self, request: bytes, seconds: float) -> Reply | Lost:
-        try:
-            return self._connections.send(request, seconds)
-        except OSError as error:
-            return self._address.lost(error)
+        attempts = _Attempts(self._timeout, self._retries)
+        while True:
+            try:
+                reply = self._connections.send(call, attempts.seconds)
+            except OSError as error:
+                pause = attempts.pause(self._address.no_answer(error))
+            else:
+                if reply.status in call.good:
+                    return call.result(reply)
+                pause = attempts.pause(reply.error(), reply)
+            time.sleep(pause)
 
 
 class AsyncClient(AsyncMethods):
@@ -121,7 +115,7 @@ class AsyncClient(AsyncMethods):
     ) -> None:
         self._timeout, self._retries = _checked(timeout, retries)
         self._address = ServiceAddress(url, _headers(token))
-        self._connections = AsyncConnections(self._address)
+        self._connections = _async_connections(self._address)
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._address.url!r})"
@@ -142,26 +136,91 @@ class AsyncClient(AsyncMethods):
         await self._connections.close()
 
     async def _ask(self, call: Call[T]) -> T:
-        steps = protocol.conversation(call, timeout=self._timeout, retries=self._retries)
-        request = self._address.request(call)
-        reply: Reply | Lost | None = None
-        try:
-            while True:
-                match steps.send(reply):
-                    case Send(timeout):
-                        reply = await self._sent(request, timeout)
-                    case Wait(seconds):
-                        await asyncio.sleep(seconds)
-                        reply = None
-        except StopIteration as end:
-            content: T = end.value
-            return content
+        attempts = _Attempts(self._timeout, self._retries)
+        while True:
+            try:
+                reply = await self._sent(call, attempts.seconds)
+            except OSError as error:
+                pause = attempts.pause(self._address.no_answer(error))
+            else:
+                if reply.status in call.good:
+                    return call.result(reply)
+                pause = attempts.pause(reply.error(), reply)
+            await asyncio.sleep(pause)
 
-    async def _sent(self, request: bytes, seconds: float) -> Reply | Lost:
+    async def _sent(self, call: Call[T], seconds: float) -> Reply:
+        """The response to a request.
+
+        Raises:
+            OSError: there is none; TimeoutError where it took too long.
+        """
+        import httpx
+
+        address = self._address
+        request = httpx.Request(
+            call.method,
+            httpx.URL(
+                scheme=address.scheme,
+                host=address.host,
+                port=address.port,
+                raw_path=(address.path + call.target).encode("ascii"),
+            ),
+            headers={**address.headers, **call.headers},
+            content=call.body,
+            # before the call ends: httpcore leaves a socket open whose handshake is cancelled
+            extensions={"timeout": {"connect": min(CONNECT_SECONDS, 0.9 * seconds)}},
+        )
         try:
-            return await self._connections.send(request, seconds)
-        except OSError as error:
-            return self._address.lost(error)
+            async with asyncio.timeout(seconds), self._connections.taken() as connection:
+                response = await connection.handle_async_request(request)
+                body = b"".join([part async for part in response.aiter_raw()])
+        except httpx.TimeoutException as error:
+            raise TimeoutError from error
+        except httpx.HTTPError as error:
+            raise ConnectionError(str(error) or type(error).__name__) from error
+        return Reply(response.status_code, response.headers, body)
+
+
+class _Attempts:
+    """The attempts of a call, within `timeout` and `retries`."""
+
+    def __init__(self, timeout: float, retries: int) -> None:
+        self._until = clock.stopwatch() + timeout
+        self._pauses = _PAUSES.within(timeout, times=retries)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the next attempt may take."""
+        return max(self._until - clock.stopwatch(), 0.001)
+
+    def pause(self, error: HeadwaterError, reply: Reply | None = None) -> float:
+        """Seconds until the call is sent again, after no response or a status of `_MAY_PASS`.
+
+        Raises:
+            HeadwaterError: this error, where the call is not sent again: it will not pass, or there
+                is no time or retry left, or commits were lost, which no repetition brings back.
+        """
+        least = 0.0
+        if reply is not None:
+            if reply.status not in _MAY_PASS or isinstance(error, LostError):
+                raise error
+            retry_after = reply.headers.get("retry-after", "")
+            least = float(retry_after) if retry_after.isdigit() else 0.0
+        pause = next(self._pauses, None)
+        if pause is None or clock.stopwatch() + least >= self._until:
+            raise error
+        return max(pause, least)
+
+
+def _async_connections(address: ServiceAddress) -> AsyncConnections:
+    """Loads httpx, which the blocking client does without."""
+    import ssl
+
+    from headwater.serving.async_connections import AsyncConnections
+
+    return AsyncConnections(
+        address.tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), idle_seconds=IDLE_SECONDS
+    )
 
 
 def _checked(timeout: float, retries: int) -> tuple[float, int]:

@@ -26,13 +26,13 @@ from headwater.definitions.http_features import HttpFeatures
 from headwater.errors import DataError
 from headwater.events.columns import MISSING, PRESENT, STATUSES
 from headwater.retries import Backoff
+from headwater.serving.async_connections import AsyncConnections
 from headwater.serving.third_party.call_result import CallCounts, CallSummary, ThirdPartyResult
 from headwater.serving.third_party.circuit_breaker import CircuitBreaker
 from headwater.serving.third_party.http_call import (
     CallError,
     Columns,
     Fields,
-    PartyConnections,
     ThirdPartyCaller,
 )
 
@@ -73,7 +73,7 @@ class ThirdPartyFetcher:
             _PartyClient(
                 http,
                 ThirdPartyCaller(http),
-                PartyConnections(http.concurrency, verify),
+                AsyncConnections(verify, most=http.concurrency),
                 on_answer,
                 now,
             )
@@ -183,7 +183,7 @@ class _PartyClient:
         self,
         http: HttpFeatures,
         caller: ThirdPartyCaller,
-        places: PartyConnections,
+        places: AsyncConnections,
         on_answer: OnAnswer | None,
         now: Callable[[], float],
     ) -> None:

@@ -4,11 +4,8 @@ columns, or the reason of a failure.
 
 from __future__ import annotations
 
-import asyncio
 import re
-import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
@@ -35,9 +32,6 @@ _NOTHING: Final = (204, 404, 410)  # no data for the fields
 # of the 4xx, those not caused by the fields of the request
 _ABOUT_US: Final = (401, 403, 407, 408, 429)
 _AGAIN: Final = (502, 503, 504)
-_ONE_CONNECTION: Final = httpx.Limits(
-    max_connections=1, max_keepalive_connections=1, keepalive_expiry=15.0
-)
 _USUAL: Final = {
     "accept": "application/json",
     "accept-encoding": "identity",
@@ -56,43 +50,6 @@ class CallError(Exception):
     def __init__(self, reason: str, *, again: bool = False, against: bool = True) -> None:
         super().__init__(reason)
         self.reason, self.again, self.against = reason, again, against
-
-
-class PartyConnections:
-    """A limited number of connections to one third party; further calls wait.
-
-    Each connection is an httpcore pool of its own, closed after a call that fails or is cancelled:
-    a shared pool leaks a connection whose call is cancelled while it starts, and would fill up.
-    Redirects, cookies, proxies, logs of URLs and timeouts are off.
-    """
-
-    def __init__(self, most: int, verify: ssl.SSLContext) -> None:
-        self._free = asyncio.Semaphore(most)
-        self._verify = verify
-        self._idle: list[httpx.AsyncHTTPTransport] = []
-
-    @asynccontextmanager
-    async def taken(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
-        """A connection for consecutive calls."""
-        async with self._free:
-            connection = (
-                self._idle.pop()
-                if self._idle
-                else httpx.AsyncHTTPTransport(
-                    verify=self._verify, limits=_ONE_CONNECTION, trust_env=False
-                )
-            )
-            try:
-                yield connection
-            except BaseException:
-                await connection.aclose()
-                raise
-            self._idle.append(connection)
-
-    async def close(self) -> None:
-        """Close idle connections."""
-        while self._idle:
-            await self._idle.pop().aclose()
 
 
 class ThirdPartyCaller:
@@ -136,7 +93,7 @@ class ThirdPartyCaller:
         return tuple(fields)
 
     async def call(self, fields: Fields, over: httpx.AsyncHTTPTransport) -> Columns:
-        """Call once, over a connection of `Connections`.
+        """Call once, over a connection of `AsyncConnections`.
 
         Raises:
             CallError: no valid response.

@@ -1,25 +1,112 @@
-"""Builds the calls of the clients from the table of routes: requests are encoded, and responses
+"""Calls of the clients, from the table of routes: requests are encoded, and responses and errors
 decoded, as the row of a route says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Generic, TypeVar, cast, get_args
-from urllib.parse import quote
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast, get_args
+from urllib.parse import quote, urlencode
 
 import msgspec
 
-from headwater.errors import DataError
-from headwater.serving.client.protocol import Call, Reply, failure
+from headwater import errors
+from headwater.errors import (
+    AccessError,
+    BusyError,
+    ConnectError,
+    DataError,
+    DefinitionError,
+    HeadwaterError,
+    UsageError,
+)
 from headwater.serving.http.response_schema import one_of
 from headwater.serving.http.route import Route
 
 T = TypeVar("T")
 
 Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
+
+_KINDS: Final[Mapping[str, type[HeadwaterError]]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    # made from a message alone
+    if isinstance(kind, type) and issubclass(kind, HeadwaterError) and "__init__" not in vars(kind)
+}
+_STATUSES: Final[Mapping[int, type[HeadwaterError]]] = (
+    dict.fromkeys((401, 403), AccessError)
+    | dict.fromkeys((404, 405), UsageError)
+    | dict.fromkeys((400, 411, 413, 415, 422), DataError)
+    | dict.fromkeys((408, 502, 504), ConnectError)
+    | dict.fromkeys((429, 503), BusyError)
+    | {501: DefinitionError}
+)
+
+
+class Reply(NamedTuple):
+    """A response. headers: by lower-case name."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def error(self) -> HeadwaterError:
+        """The error that it reports."""
+        try:
+            reported = msgspec.json.decode(self.body, type=_ErrorBody)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a proxy's page
+            reported = _ErrorBody(f"the service responded with status {self.status}")
+        error = _KINDS.get(reported.kind or "", _STATUSES.get(self.status, HeadwaterError))(
+            reported.error
+        )
+        error.request_id = reported.request_id or self.headers.get("x-request-id")
+        if error.request_id is not None:
+            error.add_note(f"request id {error.request_id}")
+        return error
+
+
+class _ErrorBody(msgspec.Struct):
+    error: str
+    request_id: str | None = None
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """A request, and how its response is decoded. Every call may be sent again: it changes nothing,
+    or has an Idempotency-Key.
+
+    target: path and query. decode: decodes a response of a status in `good`.
+    """
+
+    method: str
+    target: str
+    decode: Callable[[Reply], T]
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    good: tuple[int, ...] = (200,)
+
+    def result(self, reply: Reply) -> T:
+        """What a response of a status in `good` holds.
+
+        Raises:
+            ConnectError: it is not headwater's.
+        """
+        try:
+            return self.decode(reply)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ConnectError(
+                f"the response to {self.method} {self.target} is not headwater's: {error}; check "
+                "the URL of the service"
+            ) from error
+
+
+def fits(value: str) -> bool:
+    """Whether a header can have this value."""
+    return value.isascii() and value.isprintable()
 
 
 class CallBuilder(Generic[T]):
@@ -58,6 +145,11 @@ class CallBuilder(Generic[T]):
                 case "path":
                     path += quote(value, safe="")
                 case "header":
+                    if not fits(value):
+                        raise DataError(
+                            f"the header {name} is {value!r}; give printable ASCII, without line "
+                            "breaks"
+                        )
                     headers[name] = value
                 case "parameter":
                     query[name] = _text(value)
@@ -69,7 +161,8 @@ class CallBuilder(Generic[T]):
             if self._method.one_row is not None and "row" in fields
             else self._read
         )
-        return Call(self._route.method, path, read, body, query, headers, self._route.statuses)
+        target = f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+        return Call(self._route.method, target, read, body, headers, self._route.statuses)
 
     @cached_property
     def _read(self) -> Callable[[Reply], T]:
@@ -84,7 +177,7 @@ class CallBuilder(Generic[T]):
                 return decode(reply.body)
             except msgspec.ValidationError:
                 if reply.status == 422:  # an error, and not a reason for each row
-                    raise failure(reply) from None
+                    raise reply.error() from None
                 raise
 
         return read
