@@ -74,7 +74,6 @@ CHECKOUT_EXTRAS = {"bench", "dev", "docs"}
 IMPORTED_AS = {  # else the requirement's name with underscores
     "duckdb": "adbc_driver_duckdb",  # a module of it
     "mlflow-skinny": "mlflow",
-    "openfeature-sdk": "openfeature",
     "opentelemetry-exporter-otlp-proto-http": "opentelemetry",
     "opentelemetry-sdk": "opentelemetry",
     "protobuf": "google",
@@ -90,7 +89,6 @@ OF_AN_EXTRA = {  # modules that load a library of an extra; all others import th
         "headwater.stores.redis.redis_client",
     ),
     *(
-        "headwater.experiments.openfeature_provider",
         "headwater.stores.postgres",
         "headwater.serving.http.request_spans",
     ),

@@ -17,7 +17,7 @@ from headwater.catalog.experiment_protection import check_served, difference
 from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
 from headwater.errors import DataError, HeadwaterError, UsageError
-from headwater.experiments.assigners import assigner_of
+from headwater.experiments.assigners import Assigner, assigner_of
 from headwater.journal.exposure_log import ExposureLog
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, StartedExperiment
 from headwater.serving.arm_choice import RunningExperiment
@@ -41,6 +41,7 @@ class RunningExperiments:
     Attributes:
         by_model: the experiments of each model, by its name.
         started: what runs, served or not.
+        assigners: what runs and its assigner, by name; without kinds that are not known here.
         refused: why an experiment that was started is not served by this process, by its name; its
             units get the default.
         log: of exposures; None as long as nothing was served.
@@ -69,6 +70,7 @@ class RunningExperiments:
         self._lock = threading.Lock()
         self.by_model: Mapping[str, tuple[RunningExperiment, ...]] = {}
         self.started: Sequence[StartedExperiment] = ()
+        self.assigners: Mapping[str, tuple[StartedExperiment, Assigner]] = {}
         self.refused: Mapping[str, str] = {}
         self.log = ExposureLog(folder)
 
@@ -177,6 +179,11 @@ class RunningExperiments:
             for model in dict.fromkeys(arm.model for arm in experiment.plan.arms):
                 by_model[model] = (*by_model.get(model, ()), experiment)
         self._served, self.refused, self.by_model, self.started = served, refused, by_model, current
+        assigners: dict[str, tuple[StartedExperiment, Assigner]] = {}
+        for one in current:
+            with suppress(HeadwaterError):  # `refused` has the reason
+                assigners[one.plan.experiment] = one, assigner_of(one)
+        self.assigners = assigners
 
     def _ready(self, started: StartedExperiment) -> RunningExperiment:
         """An experiment whose arms are loaded and whose exposures can be logged.

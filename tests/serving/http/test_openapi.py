@@ -26,6 +26,8 @@ POSTED = [
     "/v1/rank/feed",
     "/v1/events/clicks",
     *(f"/v1/outcomes/{model.labels.name}" for model in SHOP.models),
+    "/ofrep/v1/evaluate/flags",
+    "/ofrep/v1/evaluate/flags/{key}",
 ]
 EACH_KIND = [
     "/v1/features/churn_v1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -30,21 +30,29 @@ class ServiceApp(Protocol):
     readiness: ReadinessProbe
     others: Callable[[], list[str]]
     metrics: Callable[[], Awaitable[bytes]]
+    now: Callable[[], int]
 
     @property
     def routes(self) -> Sequence[Route]: ...
 
-    def may_read(self, authorization: str | None) -> bool: ...
+    def may_read(self, authorization: bytes | None) -> bool: ...
 
 
 class PageRequest(NamedTuple):
     """A request for a page: the app, the parameters of the query (of several of one name the last),
-    and the header Authorization.
+    the headers by lower-case name, the name in the path, and the decoded body of a POST.
     """
 
     app: ServiceApp
     query: Mapping[str, str]
-    authorization: str | None
+    headers: Mapping[bytes, bytes]
+    name: str = ""
+    body: Any = None
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the sender may see details such as reasons."""
+        return self.app.may_read(self.headers.get(b"authorization"))
 
 
 class PageResponse(NamedTuple):
@@ -76,9 +84,9 @@ async def readyz(request: PageRequest) -> PageResponse:
     body: dict[str, object] = {"status": "unready" if reasons else "ready"}
     warnings = [f"the previous version stays in use: {why}" for why in app.service.refused.values()]
     warnings += app.service.experiments.warnings
-    if warnings and app.may_read(request.authorization):
+    if warnings and request.may_read:
         body["warnings"] = warnings
-    if reasons and app.may_read(request.authorization):
+    if reasons and request.may_read:
         body["reasons"] = reasons
     return _json(body, 503 if reasons else 200, ((b"retry-after", b"5"),) if reasons else ())
 

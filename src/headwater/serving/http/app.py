@@ -15,10 +15,11 @@ from headwater import clock
 from headwater.errors import nearest
 from headwater.journal.serving_log import ServedLog
 from headwater.serving.http.access_log import RequestLog
-from headwater.serving.http.admin_handlers import Page, PageRequest
+from headwater.serving.http.admin_handlers import PageRequest
 from headwater.serving.http.after_response import PostResponseQueue, RequestContext, SpanMaker
 from headwater.serving.http.asgi import (
     JSON,
+    OFREP,
     Message,
     Read,
     Refused,
@@ -113,7 +114,7 @@ class App:
         recorder = None if served is None else ServingLogWriter(served, service)
         if recorder is not None:
             self.numbers.also(recorder.collect)
-        self._now = now
+        self.now = now
         self._post_response = PostResponseQueue(
             self.numbers, log or RequestLog(None), recorder, service.experiments
         )
@@ -121,6 +122,7 @@ class App:
             self._post_response.reads = reads
             self.numbers.also(reads.collect)
         self._paths = bound_routes(service, routes, self.numbers)
+        self._any_name = [bound for bound in self._paths.values() if bound.any_name]
         self._lost_numbers = self.numbers.route("")
         self._lanes, self._loads = WorkerPool(service), ModelLoads(service)
         self._reading, self._bodies = BodyTimeouts(), BodyBudget()
@@ -153,7 +155,9 @@ class App:
             elif bound.handlers.app is not None:
                 call.status = await self._starlette(bound.handlers.app, scope, read, send, number)
             elif bound.handlers.page is not None:
-                call.status = await self._page(bound.handlers.page, scope, headers, send, number)
+                if bound.route.method == "POST":
+                    data = await read_body(read, headers, self._reading, self._bodies)
+                call.status = await self._page(bound, scope, headers, data, send, number)
             else:
                 data = await read_body(read, headers, self._reading, self._bodies)
                 if bound.route.via == "ingestion":
@@ -180,7 +184,7 @@ class App:
                 await send({"type": "http.response.body", "body": result.body})
                 call.result, call.size = result.result, len(result.body)
         except Exception as error:  # noqa: BLE001 (every error becomes a response)
-            await self._refuse(send, error, call)
+            await self._refuse(scope, send, error, call)
         finally:
             self._bodies.give(len(data))
         call.ended = clock.stopwatch()
@@ -208,12 +212,10 @@ class App:
         """
         return self._refreshing is not None and self._whole.take(target, headers, body, respond)
 
-    def may_read(self, authorization: str | None) -> bool:
+    def may_read(self, authorization: bytes | None) -> bool:
         """Whether the sender of a request may see details such as reasons."""
         try:
-            return self.access.open or bool(
-                self.access.scopes((authorization or "").encode("latin-1"))
-            )
+            return self.access.open or bool(self.access.scopes(authorization or b""))
         except Denied:
             return False
 
@@ -261,7 +263,7 @@ class App:
             Denied: no token, or one without the scope.
             Refused: 404 or 405, for senders with a token.
         """
-        bound = self._paths.get((scope["method"], scope["path"]))
+        bound = self._paths.get((scope["method"], scope["path"])) or self._with_any_name(scope)
         if bound is not None:
             call.route, call.name, call.numbers, call.kind = (
                 bound.route.path,
@@ -277,6 +279,13 @@ class App:
         self.access.allow(headers, "any")
         raise self._lost(scope["method"], scope["path"])
 
+    def _with_any_name(self, scope: Scope) -> BoundRoute | None:
+        method, path = scope["method"], scope["path"]
+        for bound in self._any_name:
+            if bound.route.method == method and path.startswith(bound.route.begin):
+                return bound._replace(name=path[len(bound.route.begin) :])
+        return None
+
     def _near(self, bound: BoundRoute, body: Any, call: RequestContext) -> HandlerResult | None:  # noqa: ANN401 (as the route says)
         """The result computed on the event loop; None where it needs a thread, the network or a
         model load.
@@ -286,7 +295,7 @@ class App:
             return None
         if bound.kind != "features" and not self.service.is_loaded(bound.name, body.level):
             return None
-        t = self._now()
+        t = self.now()
         ready = call.request = read(self.service, bound.name, body, t)
         return answer(bound.name, body, t, ready, None)
 
@@ -305,7 +314,7 @@ class App:
             )
         assert reads is not None
         assert answers is not None
-        t = self._now()
+        t = self.now()
         limit = self.third_parties.limits.get(name)
         due = Deadline(started=begin) if limit is None else limit.start(begin)
         until = begin + (DEADLINE if due.budget is None else due.budget)
@@ -354,22 +363,25 @@ class App:
         return HandlerResult(body, 0, status=status, again=again)
 
     async def _page(
-        self, page: Page, scope: Scope, headers: Mapping[bytes, bytes], send: Send, number: bytes
+        self,
+        bound: BoundRoute,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        data: bytes,
+        send: Send,
+        number: bytes,
     ) -> int:
         """Send the response of a page; its status."""
+        assert bound.handlers.page is not None
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        authorization = headers.get(b"authorization")
-        response = await page(
-            PageRequest(
-                self, query, None if authorization is None else authorization.decode("latin-1")
-            )
-        )
-        page_headers = [
-            (b"content-type", response.media),
-            (b"content-length", b"%d" % len(response.body)),
-            (b"x-request-id", number),
-            *response.headers,
-        ]
+        body = bound.decode(data) if bound.route.method == "POST" else None
+        response = await bound.handlers.page(PageRequest(self, query, headers, bound.name, body))
+        page_headers = [(b"x-request-id", number), *response.headers]
+        if response.status != 304:
+            page_headers += [
+                (b"content-type", response.media),
+                (b"content-length", b"%d" % len(response.body)),
+            ]
         await send(
             {"type": "http.response.start", "status": response.status, "headers": page_headers}
         )
@@ -392,9 +404,12 @@ class App:
         await app(scope, read, sent)
         return status
 
-    async def _refuse(self, send: Send, error: Exception, call: RequestContext) -> None:
+    async def _refuse(
+        self, scope: Scope, send: Send, error: Exception, call: RequestContext
+    ) -> None:
         """Send the response for an error."""
-        status, headers, body, call.failed = error_response(error, call.id)
+        ofrep = call.name if scope["path"].startswith(OFREP) else None
+        status, headers, body, call.failed = error_response(error, call.id, ofrep=ofrep)
         call.status = status
         if status == CLIENT_GONE:
             return

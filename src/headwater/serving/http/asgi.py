@@ -28,6 +28,8 @@ request to ASGI.
 
 LARGEST: Final = 10_000_000  # bytes of a body
 JSON: Final = b"application/json"
+OFREP: Final = "/ofrep/"
+"""Paths of OFREP, whose errors have its form, and status 429 instead of 503."""
 _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 

@@ -26,6 +26,7 @@ class BoundRoute(NamedTuple):
     third_parties: bool
     remote: bool  # reads a store across the network
     kind: Kind
+    any_name: bool = False  # its path goes on with any name
 
     @property
     def waits(self) -> bool:
@@ -36,7 +37,7 @@ class BoundRoute(NamedTuple):
 def bound_routes(
     service: Service, routes: tuple[Route, ...], numbers: RequestMetrics
 ) -> dict[tuple[str, str], BoundRoute]:
-    """Routes by method and path."""
+    """Routes by method and path; of a route with any name, the path before it."""
     with_third_parties = {
         name
         for model in service.project.models
@@ -59,5 +60,6 @@ def bound_routes(
                 name in with_third_parties,
                 service.store.capabilities.remote,
                 cast("Kind", route.name if route.via == "rows" else "features"),
+                bool(route.parameter) and route.names is None,
             )
     return routes_by_path

@@ -14,6 +14,7 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from headwater.serving.http.asgi import OFREP
 from headwater.serving.http.open_connections import Connections, Flow
 from headwater.serving.http.response_cycle import ResponseCycle, WholeResponse
 
@@ -37,6 +38,7 @@ _REASONS: Final = {
     408: b"Request Timeout",
     413: b"Content Too Large",
     414: b"URI Too Long",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     503: b"Service Unavailable",
 }
@@ -176,7 +178,7 @@ class Connection(HttpToolsProtocol):
             self._stop(400, "only HTTP/1.1 is supported")
         if not self.server_state.has_room(self.url.partition(b"?")[0], self.loop.time()):
             self._stop(
-                503,
+                self._busy,
                 f"{self.server_state.in_progress:,} requests are in progress, which is the limit; "
                 "try again in a second",
             )
@@ -375,7 +377,7 @@ class Connection(HttpToolsProtocol):
         """Refuse the request, whose body has not arrived, in favour of another."""
         many, seconds = self.server_state.in_progress, self._limits.arrival_seconds
         self._refuse(
-            503,
+            self._busy,
             f"the body takes longer than {seconds:g} s while {many:,} requests are in progress, "
             "which is the limit; send it again",
         )
@@ -415,6 +417,11 @@ class Connection(HttpToolsProtocol):
         poll.register(socket.fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
+    @property
+    def _busy(self) -> int:
+        """The status of a refusal under load."""
+        return 429 if self.url.startswith(OFREP.encode()) else 503
+
     def _stop(self, status: int, reason: str) -> None:
         """Stop the parser, which then refuses the request."""
         self._refused = status, reason
@@ -442,7 +449,7 @@ class Connection(HttpToolsProtocol):
             return
         number = secrets.token_hex(8)
         body = msgspec.json.encode({"error": reason, "request_id": number})
-        again = "retry-after: 1\r\n" if status == 503 else ""
+        again = "retry-after: 1\r\n" if status in (429, 503) else ""
         head = (
             f"content-type: application/json\r\nx-request-id: {number}\r\n{again}content-length: "
             f"{len(body)}\r\nconnection: close\r\n\r\n"

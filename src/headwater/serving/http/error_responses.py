@@ -73,9 +73,12 @@ class AsgiResponse(NamedTuple):
     failed: str
 
 
-def error_response(error: Exception, request_id: bytes) -> AsgiResponse:
-    """The response for an error: the message of a client error; for any other, only the request
-    id.
+def error_response(
+    error: Exception, request_id: bytes, *, ofrep: str | None = None
+) -> AsgiResponse:
+    """The response for an error: the message of a client error; for any other, only the request id.
+
+    ofrep: for a route of OFREP, the key of the flag, or "".
     """
     status, message, more = status_and_message(error)
     message = " ".join(message[:_LONGEST].split()) + ("..." if len(message) > _LONGEST else "")
@@ -89,6 +92,11 @@ def error_response(error: Exception, request_id: bytes) -> AsgiResponse:
     content = {"error": message, "request_id": request_id.decode()}
     if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
         content["kind"] = _public(error).__name__
+    if ofrep is not None:
+        invalid = {400: "PARSE_ERROR", 422: "INVALID_CONTEXT"}.get(status, "GENERAL")
+        content |= {"errorCode": getattr(error, "code", invalid), "errorDetails": message}
+        content |= {"key": ofrep} if ofrep else {}
+        status = {422: 400, 503: 429}.get(status, status)
     body = msgspec.json.encode(content)
     headers = [
         (b"content-type", JSON),

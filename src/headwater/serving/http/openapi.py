@@ -15,11 +15,14 @@ from headwater.errors import HeadwaterError
 from headwater.events.columns import STATUSES
 from headwater.online.row_schema import MOST_ROWS, RowSchema, fields_of
 from headwater.serving.endpoints import ranking_schemas
+from headwater.serving.http.asgi import OFREP
 from headwater.serving.http.request_schema import Row
 from headwater.serving.http.response_schema import (
     FeatureColumn,
     Features,
     FeatureValue,
+    FlagEvaluation,
+    FlagFailure,
     Prediction,
     RankedItem,
     ViewVersion,
@@ -63,7 +66,8 @@ def document(service: Service, routes: Sequence[Route], *, tokens: bool) -> Sche
     paths: dict[str, dict[str, object]] = {}
     for route in routes:
         for name in [""] if route.names is None else route.names(service.project):
-            paths.setdefault(route.begin + name, {})[route.method.lower()] = _operation(
+            path = route.path if route.names is None else route.begin + name
+            paths.setdefault(path, {})[route.method.lower()] = _operation(
                 described, route, name, tokens=tokens
             )
     components: Schema = {"schemas": described.components}
@@ -74,7 +78,8 @@ def document(service: Service, routes: Sequence[Route], *, tokens: bool) -> Sche
 
 
 def _operation(described: _Described, route: Route, name: str, *, tokens: bool) -> Schema:
-    error = _json(described.schema(Error))
+    ofrep = route.path.startswith(OFREP)
+    error = _json(described.schema(FlagFailure if ofrep else Error))
     errors: dict[str, Schema] = {
         code: {"description": description, "content": error}
         for code, description in _ERRORS.items()
@@ -93,6 +98,16 @@ def _operation(described: _Described, route: Route, name: str, *, tokens: bool) 
             "503": {"description": _ERRORS["503"], "content": _json({})},
         },
     }
+    if ofrep:
+        operation["responses"] = {
+            "200": operation["responses"]["200"],
+            **{code: errors[code] for code in ("400", "401", "403", "404", "408", "413", "415")},
+            "405": {**errors["405"], "content": _json(described.schema(Error))},
+            "429": {"description": "Too many requests are in progress", "content": error},
+            "500": {"description": "An internal error", "content": error},
+        }
+    if 304 in route.statuses:
+        operation["responses"]["304"] = {"description": "The answer has the ETag that was sent"}
     if 422 in route.statuses:  # it may also list a reason for each row
         errors["422"]["content"] = _json(
             {"anyOf": [described.schema(Error), described.schema(route.response)]}
@@ -196,6 +211,15 @@ class _Described:
             )
         return {"oneOf": forms}
 
+    def flags(self, route: Route, name: str) -> Schema:  # noqa: ARG002 (as the other contents)
+        """All flags, each evaluated or not."""
+        each = {"anyOf": [self.schema(FlagEvaluation), self.schema(FlagFailure)]}
+        return {
+            "type": "object",
+            "properties": {"flags": {"type": "array", "items": each}},
+            "required": ["flags"],
+        }
+
     def explained(self) -> list[Schema]:
         """The query parameters of `GET /v1/explain`."""
         views = {view.root.name: view.root for view in self.service.project.all_views}
@@ -278,6 +302,7 @@ CONTENTS: Final[Mapping[Content, Callable[[_Described, Route, str], Schema]]] = 
     "ranked items": lambda described, route, name: described.scored(
         route, name, RankedItem, "items"
     ),
+    "flags": _Described.flags,
 }
 PARAMETERS: Final[Mapping[Query, Callable[[_Described], list[Schema]]]] = {
     "none": lambda described: [],  # noqa: ARG005
@@ -295,6 +320,12 @@ PARAMETERS: Final[Mapping[Query, Callable[[_Described], list[Schema]]]] = {
     "of kept runs": lambda described: [  # noqa: ARG005
         _parameter("kind", {"type": "string"}, "such as backtest"),
         _parameter("subject", {"type": "string"}, "model, view or experiment"),
+    ],
+    "of a flag": lambda described: [  # noqa: ARG005
+        _parameter("key", {"type": "string"}, "name of the experiment", "path", required=True)
+    ],
+    "of all flags": lambda described: [  # noqa: ARG005
+        _parameter("if-none-match", {"type": "string"}, "ETag of an earlier answer", "header")
     ],
     "of days": lambda described: [  # noqa: ARG005
         _parameter(
@@ -344,10 +375,12 @@ def _by_name(service: FeatureService, kind: type[msgspec.Struct]) -> type[msgspe
     )
 
 
-def _parameter(name: str, schema: Schema, description: str, *, required: bool = False) -> Schema:
+def _parameter(
+    name: str, schema: Schema, description: str, place: str = "query", *, required: bool = False
+) -> Schema:
     return {
         "name": name,
-        "in": "query",
+        "in": place,
         "required": required,
         "schema": schema,
         "description": description,

@@ -66,6 +66,14 @@ class RankingRequest(msgspec.Struct, forbid_unknown_fields=True):
     arm: str | None = None
 
 
+class FlagRequest(msgspec.Struct):
+    """A request of OFREP to evaluate one flag or all. context: `targetingKey`, the unit; its other
+    entries are columns of a request.
+    """
+
+    context: dict[str, Any] = {}
+
+
 AnyRequest = FeaturesRequest | PredictionRequest | RankingRequest
 
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")

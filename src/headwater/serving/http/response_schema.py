@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple, Protocol, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, get_args, get_type_hints
 
 import msgspec
 
@@ -267,6 +267,35 @@ class RunningPlans(msgspec.Struct, frozen=True):
     """The running experiments of a service."""
 
     experiments: list[RunningPlan]
+
+
+FlagReason = Literal["STATIC", "TARGETING_MATCH", "SPLIT", "DISABLED", "UNKNOWN"]
+FlagErrorCode = Literal[
+    "PARSE_ERROR", "TARGETING_KEY_MISSING", "INVALID_CONTEXT", "FLAG_NOT_FOUND", "GENERAL"
+]
+
+
+class FlagEvaluation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The arm of a unit, as OFREP has it. Without `value`, the program's own default applies: the
+    unit takes no part, or the experiment does not run (reason DISABLED).
+
+    metadata: experiment and version; of an arm also its propensity, model, level, and whether it is
+    the control.
+    """
+
+    key: str
+    reason: FlagReason
+    variant: str
+    value: str | None = None
+    metadata: dict[str, str | int | float | bool] = {}
+
+
+class FlagFailure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a flag, or a whole request without a key, was not evaluated."""
+
+    errorCode: FlagErrorCode  # noqa: N815 (as OFREP has it)
+    errorDetails: str = ""  # noqa: N815
+    key: str | None = None
 
 
 class Explained(msgspec.Struct, frozen=True):

@@ -25,15 +25,23 @@ Body = Literal[
 """What a request holds, for the OpenAPI document: its struct, if it has one; rows with the fields
 of a feature service or of a model; candidates to rank; pushed events; or any object or objects.
 """
-Content = Literal["as the struct", "features", "predictions", "ranked items"]
-"""What a response holds, for the OpenAPI document: its struct, or forms of it made of the names of
-features.
+Content = Literal["as the struct", "features", "predictions", "ranked items", "flags"]
+"""What a response holds, for the OpenAPI document: its struct, forms of it made of the names of
+features, or a list of flags, each evaluated or not.
 """
 Query = Literal[
-    "none", "of a feature", "of a feature's name", "of a definition", "of kept runs", "of days"
+    "none",
+    "of a feature",
+    "of a feature's name",
+    "of a definition",
+    "of kept runs",
+    "of days",
+    "of a flag",
+    "of all flags",
 ]
-"""The parameters of the query, for the OpenAPI document: those that name a feature and its keys, a
-feature alone, a definition of the lineage, runs by kind and subject, or a number of days.
+"""The parameters, for the OpenAPI document: those that name a feature and its keys, a feature, a
+definition of the lineage, runs by kind and subject, a number of days, the key of a flag, or the
+ETag of all flags.
 """
 
 
@@ -43,10 +51,10 @@ class Route:
 
     name: of its row in `route_handlers.HANDLERS`. method, path: at most one `{name}`, at the end of
     the path. scope: required of a token; None needs no token. summary: for OpenAPI. names: the
-    values of `{name}`. request, response: the structs of the bodies; None has none, or any object.
-    statuses: those of a response. media: its type. body, content, query: how OpenAPI describes
-    them. client: the method of the clients; None has none. page: its handler, of a route that is
-    not in `ROUTES`.
+    values of `{name}`; None allows any. request, response: the structs of the bodies; None has
+    none, or any object. statuses: those of a response. media: its type. body, content, query: how
+    OpenAPI describes them. client: the method of the clients; None has none. page: its handler, of
+    a route that is not in `ROUTES`.
     """
 
     name: str

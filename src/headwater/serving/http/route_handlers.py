@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.predictor import ThirdPartyValues
-from headwater.serving.http import admin_handlers, docs_page, handlers
+from headwater.serving.http import admin_handlers, docs_page, handlers, ofrep
 from headwater.serving.http.admin_handlers import Page
 from headwater.serving.http.asgi import App
 from headwater.serving.http.handlers import HandlerResult
@@ -51,6 +51,8 @@ HANDLERS: Final[Mapping[str, Handlers]] = {
     "outcomes": Handlers(take=handlers.outcomes),
     "exposures": Handlers(take=handlers.exposures),
     "experiments": Handlers(page=admin_handlers.experiments),
+    "flag": Handlers(page=ofrep.flag),
+    "flags": Handlers(page=ofrep.flags),
     "explain": Handlers(page=admin_handlers.explain),
     **{name: Handlers(page=page) for name, page in PROJECT_PAGES.items()},
     "healthz": Handlers(page=admin_handlers.healthz),

@@ -20,9 +20,11 @@ from headwater.results.project_result import (
     PlannedChanges,
 )
 from headwater.results.served_result import ServedResult
+from headwater.serving.http.asgi import OFREP
 from headwater.serving.http.client_method import Argument, ClientMethod, options
 from headwater.serving.http.request_schema import (
     FeaturesRequest,
+    FlagRequest,
     PredictionRequest,
     RankingRequest,
     Rows,
@@ -30,6 +32,7 @@ from headwater.serving.http.request_schema import (
 from headwater.serving.http.response_schema import (
     Explained,
     Features,
+    FlagEvaluation,
     Posted,
     Predictions,
     Ranked,
@@ -230,6 +233,27 @@ ROUTES: Final = (
             "experiments",
             "The running experiments, with what another process needs to assign units alike.",
         ),
+    ),
+    Route(
+        "flag",
+        "POST",
+        f"{OFREP}v1/evaluate/flags/{{key}}",
+        "read",
+        "The arm of a unit in one experiment, by OFREP",
+        request=FlagRequest,
+        response=FlagEvaluation,
+        query="of a flag",
+    ),
+    Route(
+        "flags",
+        "POST",
+        f"{OFREP}v1/evaluate/flags",
+        "read",
+        "The arms of a unit in all experiments, by OFREP",
+        request=FlagRequest,
+        statuses=(200, 304),
+        content="flags",
+        query="of all flags",
     ),
     Route(
         "explain",
