@@ -271,7 +271,7 @@ def test_defaults_say_so_and_a_file_goes_before_them_and_before_what_is_measured
     }
     assert (found.inputs["R"].value, found.inputs["R"].origin) == (5, "given")
     assert found.inputs["w"].origin == "default"
-    assert "price of November 2024" in found.inputs["w"].source
+    assert "November 2024" in found.inputs["w"].source
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.scale import figures
-from bench.scale.inputs import RESULTS, Results, assumed, measured
+from bench.scale.inputs import PRICES, RESULTS, Results, assumed, measured
 from bench.simulation import scenarios
 from headwater.assessing import prices
 from scripts import scale
@@ -34,12 +34,11 @@ def test_the_page_has_what_the_script_gives(results):
 
 def test_prices_of_assess_cost_are_not_written_again():
     own = assumed()
-    assert {name: own[name].value for name in ("p_cpu", "w", "g", "p_gb")} == {
-        name: prices.defaults()[name].value for name in ("p_cpu", "w", "g", "p_gb")
+    assert {name: own[name].value for name in PRICES} == {
+        name: prices.defaults()[name].value for name in PRICES
     }
     text = (scale.ROOT / "bench" / "scale" / "assumptions.toml").read_text("utf-8")
     assert "[p_cpu]" not in text
-    assert "[w]" not in text
 
 
 def test_every_input_says_its_unit_and_source(results):

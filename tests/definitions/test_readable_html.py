@@ -85,6 +85,7 @@ NO_VALUES = {
     *(
         "AsyncClient",
         "Client",
+        "DynamoDB",
         "Metric",
         "ModelRegistry",
         "OnlineFeatures",

@@ -61,7 +61,7 @@ def drafted(tmp_path, path):
 )
 def test_the_laziest_freshness_that_still_helps(tmp_path, fresh, freshness, streamed):
     text, found = drafted(tmp_path, answers(tmp_path, ("what it spent", "card_id", fresh)))
-    (view,) = found.views
+    (view,) = found.all_views
     assert view.freshness == freshness
     assert (view.source.stream is not None) is streamed
     assert '"what it spent"' in text
@@ -76,13 +76,13 @@ def test_each_look_becomes_a_view_and_sources_are_shared(tmp_path):
         ("d", "", "1d"),
     )
     _, found = drafted(tmp_path, path)
-    assert [view.name for view in found.views] == [
+    assert [view.name for view in found.all_views] == [
         "card_id_payments",
         "card_id_payments_look2",
         "merchant_id_payments",
         "all_payments",
     ]
-    assert [list(view.keys) for view in found.views] == [
+    assert [list(view.keys) for view in found.all_views] == [
         ["card_id"],
         ["card_id"],
         ["merchant_id"],
@@ -97,7 +97,7 @@ def test_each_look_becomes_a_view_and_sources_are_shared(tmp_path):
 
 def test_words_that_would_break_python_do_not(tmp_path):
     text, found = drafted(tmp_path, answers(tmp_path, ('say """ and \\ "x"', "card_id", "1m")))
-    assert len(found.views) == 1
+    assert len(found.all_views) == 1
     assert "say" in text
 
 

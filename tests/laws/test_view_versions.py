@@ -3,9 +3,14 @@ and a view that a served model reads is not dropped.
 """
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -13,10 +18,8 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.cli import main
 from headwater.errors import DefinitionError, UsageError
 from headwater.testing import clock
-from tests.serving.world import free_port
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 STREAM = {"user": pl.String, "amount": pl.Float64, "at": pl.Datetime("us", "UTC")}
@@ -98,6 +101,12 @@ def folder(tmp_path, monkeypatch):
 
 BOTH = {"user__n_1h": 1, "user__n_1d": 2, "user@2__n_1h": 10.0, "user@2__n_1d": 14.0}
 BOTH |= {"user@2__max_amount_1h": 10.0, "user@2__max_amount_1d": 10.0}
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 # ---------------------------------------------------------------- names
@@ -244,13 +253,33 @@ project = hw.Project("shop", [model(".", two)], views=[one])
 """
 
 
+AT_NOON = f"""
+import sys
+from headwater.cli import main
+from headwater.testing import clock
+with clock.at("{NOW.isoformat()}"):
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def headwater(*arguments):
+    """The exit code of a command at noon, and what it printed."""
+    ran = subprocess.run(
+        [sys.executable, "-c", AT_NOON, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
 @pytest.mark.slow
-def test_commands_name_a_version_as_any_view(folder, capsys):
+def test_commands_name_a_version_as_any_view(folder):
     (folder / "features.py").write_text(PROJECT, encoding="utf-8")
 
     def run(*arguments):
-        code = main([*arguments, "--json"])
-        out, err = capsys.readouterr()
+        code, out, err = headwater(*arguments, "--json")
         assert code == 0, err
         return json.loads(out)
 
@@ -265,11 +294,10 @@ def test_commands_name_a_version_as_any_view(folder, capsys):
     written = run("dataset", "--output", "rows.csv", "--as-of", NOW.isoformat())
     assert written["features"][0]["of"] == "user@2"
     assert "user@2__n_1h" in pl.read_csv("rows.csv").columns
-    assert main(["materialize", "user@3"]) == 2
-    assert "no batch view 'user@3'; did you mean 'user@2'" in " ".join(
-        capsys.readouterr().err.split()
-    )
-    assert main(["views"]) == 2
+    code, _, err = headwater("materialize", "user@3")
+    assert code == 2
+    assert "no batch view 'user@3'; did you mean 'user@2'" in " ".join(err.split())
+    assert headwater("views")[0] == 2
 
 
 # ---------------------------------------------------------------- plan and apply

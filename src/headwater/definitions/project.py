@@ -131,7 +131,7 @@ class Project(Definition):
             "third-party features",
         )
         _distinct(self.sources, "sources")
-        _check_streams(self.sources)
+        _check_streams(self._all_sources)
         experiments = check_list(
             self.experiments, Experiment, f"{subject}: experiments", "a list of hw.Experiment(...)"
         )
@@ -218,8 +218,12 @@ class Project(Definition):
     @property
     def sources(self) -> tuple[Source, ...]:
         """Every source that a view reads, including the sources below an enriched one."""
+        return _unique(self._all_sources)
+
+    @property
+    def _all_sources(self) -> list[Source]:
         read = [source for model in self.models for source in model.sources]
-        return _unique([*read, *sources_of(views_within(self.views))])
+        return [*read, *sources_of(views_within(self.views))]
 
     def variant(self, model: str | None = None, level: str | None = None) -> ModelVariant:
         """The model of that name (or the only one) at the level of that name (or as defined)."""
