@@ -9,8 +9,10 @@ import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
+import msgspec
 import pytest
 from openfeature import api
 from openfeature.contrib.provider.ofrep import OFREPProvider
@@ -38,7 +40,7 @@ from tests.serving.experiment_world import (
     started,
     until,
 )
-from tests.serving.world import MODELS, asking, free_port
+from tests.serving.world import MODELS, Lines, asking, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = "/ofrep/v1/evaluate/flags"
@@ -169,6 +171,13 @@ def test_a_cluster_that_is_the_unit_is_the_targeting_key(running):
     assert answer["value"] == expected(store, "oslo", "oslo")
 
 
+def test_an_arm_that_the_service_cannot_load_is_still_a_flag(running):
+    arms = (ARMS[0], msgspec.structs.replace(ARMS[1], level="never there"))
+    client, store = running(arms=arms)
+    for n in range(20):
+        assert asked(client, f"u{n}").json()["value"] == expected(store, f"u{n}")
+
+
 def test_a_shadow_shows_the_control(running):
     client, _ = running(kind="shadow")
     answer = asked(client).json()
@@ -185,6 +194,7 @@ def test_a_shadow_shows_the_control(running):
         (b"{", "PARSE_ERROR"),
         (b'{"context": {"targetingKey": "u1", "a": ' + b"[" * 5000, "PARSE_ERROR"),
         (b'{"context": {"targetingKey": "\xff"}}', "PARSE_ERROR"),
+        (rb'{"context": {"targetingKey": "\ud800"}}', "PARSE_ERROR"),
         (b"[]", "INVALID_CONTEXT"),
         (b'{"context": null}', "INVALID_CONTEXT"),
         (b'{"context": "u1"}', "INVALID_CONTEXT"),
@@ -204,6 +214,36 @@ def test_a_wrong_context_is_a_400_with_the_code_of_openfeature(running, body, co
         assert (answer.status_code, content["errorCode"]) == (400, code)
         assert content["errorDetails"]
         assert {name: content[name] for name in content if name == "key"} == key
+
+
+@pytest.mark.parametrize("unit", ["7" * 100_000, "\\u0000", "Zo\u00eb \U0001f600", "\\u00e9\\n"])
+def test_any_text_is_a_unit(running, unit):
+    client, _ = running(kind="shadow")
+    body = f'{{"context": {{"targetingKey": "{unit}"}}}}'
+    answer = client.post(FRESH, content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["value"]) == (200, "hourly")
+
+
+@pytest.mark.parametrize("city", [json.dumps(["x" * 100_000]), "9" * 5000, "[" * 400 + "]" * 400])
+def test_a_large_value_is_not_sent_back(running, city):
+    client, store = running(**SWITCHBACK)
+    store.start(plan(experiment="rides", **SWITCHBACK), T - DAY, "test")
+    until(lambda: len(asked(client, path=ALL).json()["flags"]) == 2)
+    body = f'{{"context": {{"targetingKey": "u1", "city": {city}}}}}'
+    for path in (FRESH, ALL):
+        answer = client.post(path, content=body, headers={"content-type": "application/json"})
+        assert answer.status_code in (200, 400)
+        assert len(answer.content) < 1_000
+
+
+def test_a_key_cannot_forge_lines_of_the_access_log(empty_store):
+    key = 'x","status":200}\n{"at":"forged'
+    lines = Lines()
+    with asking(empty_store, log=lines) as client:
+        assert asked(client, path=f"{ALL}/{quote(key)}").status_code == 404
+        until(lambda: lines.text.endswith("\n"))
+    (line,) = [json.loads(line) for line in lines.text.splitlines()]
+    assert (line["name"], line["status"]) == (key, 404)
 
 
 def test_further_entries_of_a_request_are_allowed(running):

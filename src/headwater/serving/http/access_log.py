@@ -104,8 +104,10 @@ def _parts(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _text(line: AccessLine) -> str:
-    """The line as JSON; ids, routes and names have no character that JSON escapes."""
-    name = f',"name":"{line.name}"' if line.name else ""
+    """The line as JSON; ids and routes have no character that JSON escapes; the name may be the
+    key of a flag, as a client wrote it.
+    """
+    name = f',"name":{msgspec.json.encode(line.name).decode()}' if line.name else ""
     failed = f',"failed":{msgspec.json.encode(line.failed).decode()}' if line.failed else ""
     return (
         f'{{"at":"{iso_timestamp(line.at)}","id":"{line.id}","route":"{line.route}"{name},'

@@ -97,7 +97,7 @@ def _targeting_key(context: Mapping[str, object]) -> str:
             "the context has no targetingKey; give the unit of the experiment, a string",
         )
     if not isinstance(unit, str):
-        _invalid(f"the targetingKey is {unit!r:.100}; give a string")
+        _invalid(f"the targetingKey is {_shown(unit)}; give a string")
     return unit
 
 
@@ -141,9 +141,18 @@ def _group(plan: FrozenPlan, row: Mapping[str, object]) -> str | None:
             )
         try:
             return unit_text(value)
-        except UsageError as error:
-            _invalid(f"the {role} {column!r} of the context: {error}")
+        except UsageError:
+            _invalid(
+                f"the {role} {column!r} of the context is {_shown(value)}; give a string that is "
+                "not empty, an integer or a boolean"
+            )
     return None
+
+
+def _shown(value: object) -> str:
+    """A wrong value in a message, short: the answer for all flags repeats it for each of them."""
+    known = isinstance(value, (str, float))
+    return f"{value!r:.100}" if known else f"of type {type(value).__name__}"
 
 
 def _invalid(message: str) -> NoReturn:
