@@ -152,7 +152,7 @@ def trickling(first):
 def test_a_server_that_sends_a_byte_now_and_then_is_given_up_in_time(make, first):
     with trickling(first) as url, make(url, timeout=0.5, retries=2) as client:
         begin = time.monotonic()
-        with pytest.raises(errors.ConnectError, match=r"the time is over|timed out"):
+        with pytest.raises(errors.ConnectError, match="it took too long"):
             client.health()
         assert 0.4 < time.monotonic() - begin < 4
 

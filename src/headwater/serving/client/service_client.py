@@ -205,7 +205,7 @@ class _Attempts:
             if reply.status not in _MAY_PASS or isinstance(error, LostError):
                 raise error
             retry_after = reply.headers.get("retry-after", "")
-            least = float(retry_after) if retry_after.isdigit() else 0.0
+            least = float(retry_after) if retry_after.isdecimal() else 0.0
         pause = next(self._pauses, None)
         if pause is None or clock.stopwatch() + least >= self._until:
             raise error
