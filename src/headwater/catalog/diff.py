@@ -139,7 +139,7 @@ def _details(
 ) -> Iterator[str]:
     differences = (d for d in diff(before.definition, after.definition) if d.path[0] not in HIDDEN)
     for field, group in groupby(differences, key=lambda difference: difference.path[0]):
-        if field == "features" and after.kind != "model":  # a model names its service
+        if field == "features" and after.kind in _LOST:  # a model names a service, a level ages
             yield from _features(list(group))
         else:
             yield from (_different(" ".join(difference.path), difference) for difference in group)
