@@ -126,7 +126,7 @@ def test_a_unit_that_takes_no_part_gets_the_programs_default(running):
     ]
 
 
-@pytest.mark.parametrize("at", [T - DAY - 1, T - DAY + 14 * DAY])
+@pytest.mark.parametrize("at", [T - DAY - 1, T - DAY + 14 * DAY], ids=["before", "after"])
 def test_before_the_start_and_after_the_end_it_is_disabled(running, at):
     client, _ = running(now=lambda: at)
     assert asked(client).json() == {
