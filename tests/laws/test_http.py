@@ -31,6 +31,12 @@ ASKED = {  # of each route that is described: what is sent, the status, and a pa
     "post /v1/outcomes/labels": ([{"request_id": "r1", "outcome": 1.5}], 200, "accepted"),
     "post /v1/outcomes/paid": ({"request_id": "r2"}, 422, "refused"),
     "get /v1/experiments": ({}, 200, "experiments"),
+    "post /ofrep/v1/evaluate/flags": ({"context": {"targetingKey": "u1"}}, 200, "flags"),
+    "post /ofrep/v1/evaluate/flags/{key}": (
+        {"context": {"targetingKey": "u1"}},
+        404,
+        "errorCode",
+    ),
     "get /v1/explain": ({"feature": "user__count_1h", "user": "1", "events": "3"}, 200, "keys"),
     "get /v1/status": ({}, 200, "views"),
     "get /v1/lineage": ({"around": "view user"}, 200, "edges"),
