@@ -329,7 +329,9 @@ _PAGE: Final = re.compile(r":?\s*<(\?xml|!doctype|html|error)\b.*", re.IGNORECAS
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 # polars adds the path it read first
 _DETAILS: Final = re.compile(
-    r" \(path: \S+?\)(?=$|;)|; note: if you are using Python,.*", re.MULTILINE
+    r" \(path: \S+?\)(?=$|;)|; note: if you are using Python,.*"
+    r"|\s*The current offset in the file is \d+ bytes\.\s*",
+    re.MULTILINE,
 )
 
 
@@ -349,9 +351,9 @@ _REMEDIES: Final = tuple(
         (
             r"could not parse `.*` as (dtype )?`?\w+",
             (
-                "The first 10,000 lines decide what a column holds. Give its type, as "
-                "hw.csv(path, types={'x': float}), or words for null, as null_values=['NULL']; or "
-                "leave the field empty for a missing value"
+                "The first 10,000 lines decide what a column holds, or types= does. Give the "
+                "column's type, as hw.csv(path, types={'amount': float}), or words for null, as "
+                "null_values=['NULL']; or leave the field empty for a missing value"
             ),
         ),
         (

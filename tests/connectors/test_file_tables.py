@@ -477,8 +477,11 @@ def test_declared_types_and_words_for_null_of_csv(tmp_path):
     assert summed(table, asked="007") == 10_002.5
     exact = hw.csv(tmp_path / "a.csv", types={"x": pl.Decimal(10, 2)}, null_values=["NA"])
     assert summed(exact, asked=7) == 10_002.5
-    with pytest.raises(DataError, match=r"hw\.csv\(path, types=\{'x': float\}\)"):
+    with pytest.raises(DataError, match=r"hw\.csv\(path, types=\{'amount': float\}\)"):
         summed(hw.csv(tmp_path / "a.csv", null_values=["NA"]), asked=7)
+    with pytest.raises(DataError) as caught:
+        summed(hw.csv(tmp_path / "a.csv", types={"x": int}), asked=7)
+    assert "current offset" not in str(caught.value)
     with pytest.raises(DataError, match=r"types= names 'usr'.*did you mean 'user'"):
         summed(hw.csv(tmp_path / "a.csv", types={"usr": str}))
     assert len({t.fingerprint for t in (table, exact, hw.csv(tmp_path / "a.csv"))}) == 3

@@ -27,9 +27,9 @@ SCHEMA = {"card": str, "at": datetime}
         (lambda: hw.kafka("t", timestamps="ns"), "timestamps is 'ns'"),
         (lambda: hw.kafka("t", start="end"), "start is 'end'; give 'earliest' or 'latest'"),
         (lambda: hw.kafka("t", schema={}), "schema is {}; give columns"),
-        (lambda: hw.kafka("t", schema={"a": "str"}), "the schema gives 'a' the type 'str'"),
-        (lambda: hw.kafka("t", schema={"a": list}), "the schema gives 'a' the type <class 'list'>"),
-        (lambda: hw.kafka("t", schema={1: str}), "the schema gives 1 the type"),
+        (lambda: hw.kafka("t", schema={"a": "str"}), "schema= gives 'a' the type 'str'"),
+        (lambda: hw.kafka("t", schema={"a": list}), "schema= gives 'a' the type <class 'list'>"),
+        (lambda: hw.kafka("t", schema={1: str}), "schema= gives 1 the type"),
         (
             lambda: hw.kafka("t", options={"enable.auto.commit": "true"}),
             "'enable.auto.commit', which headwater decides",

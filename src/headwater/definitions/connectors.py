@@ -917,7 +917,7 @@ def check_schema(
         if not isinstance(name, str) or not (dtype in PYTHON_TYPES or _is_polars(dtype)):
             allowed = ", ".join(t.__name__ for t in PYTHON_TYPES)
             raise DefinitionError(
-                f"{subject}: the {argument} gives {name!r} the type {dtype!r}; give a column's "
+                f"{subject}: {argument}= gives {name!r} the type {dtype!r}; give a column's "
                 f"name a polars dtype, or one of {allowed}"
             )
 

@@ -1,5 +1,6 @@
 """The clients against services on a socket that answer slowly, wrongly, partly or not at all: what
-is no response is a ConnectError, in time, and never the answer of another request.
+is no response is a ConnectError, in time. The blocking client never takes a response that nobody
+asked for as the answer of its next request; httpx does (decision 0380).
 """
 
 import asyncio
