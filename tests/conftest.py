@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import subprocess
+import tempfile
 import time
 from contextlib import ExitStack, closing
 from functools import cache
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import kernels_once, services
+from tests import services
 from tests.alone import turn
 from tests.effort import (
     CLUSTER,
@@ -39,6 +40,12 @@ if not (FULL or SERVICES):  # these compute in as many threads as users do
 
 # thousands of results of tests; tests/kept_runs keeps its own
 os.environ.setdefault("HEADWATER_RUNS", "off")
+
+# outside of the home, which a run of the tests may have for itself
+_KERNELS = Path(tempfile.gettempdir(), f"headwater-kernels-{os.getuid()}")
+_KERNELS.mkdir(mode=0o700, exist_ok=True)
+if _KERNELS.lstat().st_uid == os.getuid():
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(_KERNELS))
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -184,18 +191,6 @@ def either(request, tmp_path):
 
 
 _STARTED = time.monotonic()
-
-
-def pytest_configure(config):
-    if hasattr(config, "workerinput"):  # numba is for workers alone
-        kernels_once.share_compilation(config.rootpath / "build" / "tests.kernels")
-    else:
-        config.sources = kernels_once.take_compiled(config.rootpath)
-
-
-def pytest_unconfigure(config):
-    if not hasattr(config, "workerinput"):
-        kernels_once.keep_compiled(config.rootpath, config.sources)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -107,12 +107,12 @@ class Laws:
         """Run the laws with a mutant until one fails or the budget is spent."""
         source = mutant.path.removeprefix("src/")
         order = self.order(mutant)
-        with self.clone.changed(mutant) as (kernels, compiles):
+        with self.clone.changed(mutant) as compiles:
             if not compiles and self._never_runs(source, mutant.site.function):
                 return Outcome("not run")
             self._fresh()
             progress = Progress(self.home / "progress", order, self.without)
-            also = {"NUMBA_CACHE_DIR": str(kernels), "PYTHONDONTWRITEBYTECODE": "1"}
+            also = {"NUMBA_CACHE_DIR": str(self.clone.kernels), "PYTHONDONTWRITEBYTECODE": "1"}
             with Run(self.clone.tree, self.paths, progress, also | self._environment()) as run:
                 return self._judged(run, budget, ALLOWANCE if compiles else 0.0)
 

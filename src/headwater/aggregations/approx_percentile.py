@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
@@ -35,6 +34,7 @@ from headwater.aggregations.table import Entry
 from headwater.definitions.checks import check, check_number, spelled
 from headwater.definitions.feature_view import Aggregation, Windows, made, needs
 from headwater.kernel.arrays import F64, I64, Column, Values
+from headwater.kernel.compile_cache import njit
 from headwater.kernel.layers import Layer, Spans, Use
 
 _SHIFT = 52 - 6
@@ -120,7 +120,7 @@ def _rank(n: I64, context: FinalizeContext) -> I64:
     return np.maximum(1, -(-(n * _millionths(context)) // _MILLION))
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _count(tree, c, by):  # type: ignore[no-untyped-def]
     c += 1
     while c < len(tree):
@@ -128,7 +128,7 @@ def _count(tree, c, by):  # type: ignore[no-untyped-def]
         c += c & -c
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _slide(codes, kinds, millionths, lo, hi, out):  # type: ignore[no-untyped-def]
     """Counts by code in a binary indexed tree (Fenwick, 1994); the code of the wanted rank of each
     request.

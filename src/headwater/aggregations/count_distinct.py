@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from typing import cast
 
-import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
@@ -37,6 +36,7 @@ from headwater.aggregations.table import Entry
 from headwater.definitions.checks import spelled
 from headwater.definitions.feature_view import Aggregation, Windows, made, needs
 from headwater.kernel.arrays import I64, Bool, Column, Values, run_starts
+from headwater.kernel.compile_cache import njit
 from headwater.kernel.hashes import mixed
 from headwater.kernel.layers import Spans, Use
 
@@ -124,14 +124,14 @@ def _state(rows: I64, entries: I64, hashed: Bool, exact: I64) -> State:
     return ragged.sizes_of(rows[kept], len(exact)), exact, entries[kept]
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def packed(value):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """As `_packed`, of one hash."""
     _, exponent = math.frexp(float(value & ((1 << 52) - 1)))
     return (((value >> 52) & 4095) << 6) | (53 - exponent)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def estimate(registers):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """Ertl's estimate of how many values; registers: how many have each rank, int64 (54)."""
     z = 0.0
@@ -164,7 +164,7 @@ def estimate(registers):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compil
     )
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
     """Count each code in the window, and the codes of each rank in each register; the greatest rank
     is the register's value.

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numba as nb
 import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
@@ -21,6 +20,7 @@ from headwater.aggregations.table import Entry
 from headwater.definitions.checks import Duration, micros, spelled, text
 from headwater.definitions.feature_view import Aggregation, Windows, made, needs
 from headwater.kernel.arrays import Column
+from headwater.kernel.compile_cache import njit
 from headwater.kernel.layers import DECAY, Spans, Use, decayed, remaining
 
 
@@ -57,7 +57,7 @@ class _Decays:
         return Column(values)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _merge(left, right, half_life, merged):  # type: ignore[no-untyped-def]
     (n, t, total, weight), (k, u, more, heavier), (count, last, both, weights) = left, right, merged
     for i in range(len(n)):
@@ -66,13 +66,13 @@ def _merge(left, right, half_life, merged):  # type: ignore[no-untyped-def]
         )
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _as_of(T, n, last, total, half_life, out):  # type: ignore[no-untyped-def]
     for i in range(len(n)):
         out[i] = total[i] * remaining(last[i], T[i], n[i], half_life)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _join(t, total, weight, u, more, heavier, half_life):  # type: ignore[no-untyped-def]
     """Two parts, the second not earlier; a part of nothing has no weight."""
     if heavier == 0.0:
@@ -83,7 +83,7 @@ def _join(t, total, weight, u, more, heavier, half_life):  # type: ignore[no-unt
     return u, total * down + more, weight * down + heavier
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _fold(v, t, half_life, lo, hi, block, removable, last, total, weight):  # type: ignore[no-untyped-def]
     n = len(v)
     left, right = np.zeros((n, 2)), np.zeros((n, 2))

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged, sliding
@@ -43,6 +42,7 @@ from headwater.kernel.arrays import (
     Values,
     run_starts,
 )
+from headwater.kernel.compile_cache import njit
 from headwater.kernel.layers import Layer, Spans, Use, seek
 from headwater.kernel.sorting import order_of
 
@@ -301,7 +301,7 @@ def _pairs(visible: VisibleRanges, groups: _CategoryGroups, max_keys: int, T: I6
     )
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _ranges(starts, at, request, group, lo, hi, out_lo, out_hi):  # type: ignore[no-untyped-def]
     """The events of each pair's group in lo:hi of its request, found by steps from the last place
     in the group.

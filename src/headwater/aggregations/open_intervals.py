@@ -10,7 +10,6 @@ from __future__ import annotations
 from datetime import datetime
 from fractions import Fraction
 
-import numba as nb
 import numpy as np
 
 from headwater.aggregations import ragged
@@ -21,6 +20,7 @@ from headwater.aggregations.table import Entry
 from headwater.definitions.checks import SECOND, micros, spelled
 from headwater.definitions.feature_view import Aggregation, Windows, made
 from headwater.kernel.arrays import Column
+from headwater.kernel.compile_cache import njit
 from headwater.kernel.layers import Spans, Use
 
 _OPEN = np.iinfo(np.int64).max
@@ -95,7 +95,7 @@ class _StoredIntervals:
         return OPEN_INTERVALS.finalize((count, age), context)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _open(t, until, known, delay, ended_after, started, T, K, lo, hi, count, age):  # type: ignore[no-untyped-def]
     """Walk each range and leave out what had ended, and was known to have, by (T, K)."""
     by_column = len(known) > 0

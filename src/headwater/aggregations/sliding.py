@@ -9,11 +9,11 @@ events and requests (where K jitters, as measured ages do, to the events that co
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from headwater.aggregations.base import I32, VisibleRanges
 from headwater.kernel.arrays import I64, NOTHING, ListColumn
+from headwater.kernel.compile_cache import njit
 
 COUNT, PRESENCE, NEWEST = 0, 1, 2
 _NO_I32: I32 = np.empty(0, np.int32)
@@ -65,7 +65,7 @@ def _near(codes: I32, ranks: I64) -> I64:
     return near
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _raise(tree, p, v):  # type: ignore[no-untyped-def]
     tree[p] = v
     p >>= 1
@@ -74,7 +74,7 @@ def _raise(tree, p, v):  # type: ignore[no-untyped-def]
         p >>= 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _lower(tree, p, v):  # type: ignore[no-untyped-def]
     tree[p] = v
     p >>= 1
@@ -86,7 +86,7 @@ def _lower(tree, p, v):  # type: ignore[no-untyped-def]
         p >>= 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _add(i, codes, ranks, score, base, tree, count, here):  # type: ignore[no-untyped-def]
     c = codes[i]
     if c < 0:
@@ -105,7 +105,7 @@ def _add(i, codes, ranks, score, base, tree, count, here):  # type: ignore[no-un
         _raise(tree, p, ranks[i] + 1)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _remove(i, codes, ranks, near, score, base, tree, count, here):  # type: ignore[no-untyped-def]
     c = codes[i]
     if c < 0:
@@ -129,7 +129,7 @@ def _remove(i, codes, ranks, near, score, base, tree, count, here):  # type: ign
         _lower(tree, p, ranks[q] + 1)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _push(key, node, size, k, n):  # type: ignore[no-untyped-def]
     i = size
     while i > 0:
@@ -141,7 +141,7 @@ def _push(key, node, size, k, n):  # type: ignore[no-untyped-def]
     key[i], node[i] = k, n
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _pop(key, node, size):  # type: ignore[no-untyped-def]
     """Take the first entry out of a heap of `size`."""
     k, n = key[size - 1], node[size - 1]
@@ -157,7 +157,7 @@ def _pop(key, node, size):  # type: ignore[no-untyped-def]
     key[i], node[i] = k, n
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _top(tree, base, k, out, begin, key, node):  # type: ignore[no-untyped-def]
     """The leaves of the greatest scores into out[begin:], best first; how many. The heap holds
     subtrees not yet looked into.
@@ -194,7 +194,7 @@ def _top(tree, base, k, out, begin, key, node):  # type: ignore[no-untyped-def]
     return taken
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _leftmost(tree, base, k, out, begin):  # type: ignore[no-untyped-def]
     """The first leaves with a score into out[begin:], in rising order; how many."""
     taken, p = 0, 1
@@ -214,7 +214,7 @@ def _leftmost(tree, base, k, out, begin):  # type: ignore[no-untyped-def]
         p += 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, list_index, starts):  # type: ignore[no-untyped-def]
     requests, depth = lo.shape
     base, levels = 1, 1
@@ -268,7 +268,7 @@ def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, list_index, starts
     return items[: starts[lists]].copy(), lists
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def stretch(section, a, b, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """The changes as a window moves from a:b to x:y, in four sections: two stretches leave (-1),
     two enter (+1); some are empty.

@@ -23,12 +23,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 
-import numba as nb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.compile_cache import njit
 from headwater.kernel.hashes import GOLDEN, hashes_of_strings, mixed
 
 # words of a row of a block: two of the id, when it was accepted, and a hash of the content
@@ -486,12 +486,12 @@ def _table(count: int, n: int) -> Words:
     return np.frombuffer(mapped, np.int64).reshape(-1, 3)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _table_of(second):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
     return np.int64(np.uint64(second) >> np.uint64(64 - _BITS))
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _by_table(rows):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
     """The numbers of rows, by the table that each belongs to and then as they came; and where each
     table's end.
@@ -510,7 +510,7 @@ def _by_table(rows):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (co
     return order, ends
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _home(second, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
     """Where an id is looked for first; it rises with the second word, so tables of any size have
     their rows in one order.
@@ -521,13 +521,13 @@ def _home(second, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     )
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _expired(word, times, shift, until):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
     place = np.int64(np.uint64(word) >> np.uint64(32)) + shift
     return place < 0 or times[place] <= until
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _live(table, times, shift, until):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
     """How many rows are known later than `until`. shift: from a row's number of a commit to the
     place of its time.
@@ -539,7 +539,7 @@ def _live(table, times, shift, until):  # type: ignore[no-untyped-def]  # noqa: 
     return count
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _move(table, times, shift, until, larger):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
     """Move the rows known later than `until` into another table, in which commits count from the
     first time on.
@@ -558,7 +558,7 @@ def _move(table, times, shift, until, larger):  # type: ignore[no-untyped-def]  
         larger[q, 2] = word + ((shift + 1) << 32)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _accept(table, rows, some, places, times, shift, horizon, accepted, slots, before):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913, PLR0917 (compiled)
     """Add the rows that are no duplicates. Returns how many are of new ids, how many duplicates
     differ, and how many were added.

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-import numba as nb
 import numpy as np
 
 from headwater.kernel.arrays import I64, NOTHING, Column, RequestTimes, Values
+from headwater.kernel.compile_cache import njit
 
 # distinct requests a row: with more than these, not having to copy T and K is worth more
 _MOST = 0.9
@@ -72,7 +72,7 @@ def distinct_requests(times: RequestTimes, rows: I64) -> DistinctRequests:
     return DistinctRequests(RequestTimes(starts, T, K), rows, begins)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _count(starts, T, K):  # type: ignore[no-untyped-def]
     count = 0
     for key in range(len(starts) - 1):
@@ -81,7 +81,7 @@ def _count(starts, T, K):  # type: ignore[no-untyped-def]
     return count
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _merge(starts, T, K, out_starts, out_T, out_K, begins):  # type: ignore[no-untyped-def]
     count = 0
     for key in range(len(starts) - 1):
@@ -154,7 +154,7 @@ class ResultBuffer:
         ]
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _put(out, rows, begins, values):  # type: ignore[no-untyped-def]
     if len(begins) == 0:
         for j in range(len(values)):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numba as nb
 import numpy as np
 
 from headwater.kernel.arrays import I64
+from headwater.kernel.compile_cache import njit
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,7 +53,7 @@ def hashes_of_strings(strings: pl.Series, multiplier: int = FNV) -> I64:
     return mixed(out.view(np.int64))
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _fnv(data, ends, multiplier, out):  # type: ignore[no-untyped-def]
     start = 0
     for i in range(len(ends)):

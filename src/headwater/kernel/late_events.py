@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numba as nb
 import numpy as np
 
 from headwater.kernel.arrays import I64, LASTS, NOTHING, Events, RequestTimes
+from headwater.kernel.compile_cache import njit
 
 
 def layers(events: Events) -> Iterator[Events]:
@@ -84,7 +84,7 @@ def _taken(events: Events, index: I64, key: I64, *, lasts: bool) -> Events:
     )
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _assign(starts, known, removed_at, lasts, layer):  # type: ignore[no-untyped-def]
     """Write each event's layer: from 0 where the event lasts, -1 minus the layer where it is taken
     back. Returns the number of layers of both kinds.
@@ -128,7 +128,7 @@ def _assign(starts, known, removed_at, lasts, layer):  # type: ignore[no-untyped
     return lasting, fleeting
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _longer(array):  # type: ignore[no-untyped-def]
     longer = np.empty(2 * len(array), np.int64)
     longer[: len(array)] = array

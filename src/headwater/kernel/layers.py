@@ -34,11 +34,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar, cast
 
-import numba as nb
 import numpy as np
 
 from headwater.definitions.windows import Window
 from headwater.kernel.arrays import F64, I64, NOTHING, Bool, Events, RequestTimes, Values
+from headwater.kernel.compile_cache import njit
 
 Derived = TypeVar("Derived")
 
@@ -284,7 +284,7 @@ def blocks(events: Events, window: Window) -> I64:
     return out
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def first_at(x: I64, low: int, high: int, bound: int) -> int:
     """The first position in low:high whose (rising) x is not below bound, by bisection; high where
     there is none.
@@ -298,7 +298,7 @@ def first_at(x: I64, low: int, high: int, bound: int) -> int:
     return low
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
     """The first position in first:end whose (rising) x is not below bound, galloping either way
     from p.
@@ -316,10 +316,11 @@ def seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
             high -= step
             step *= 2
         low = max(high - step, first)
-    return first_at(x, low, high, bound)
+    found: int = first_at(x, low, high, bound)
+    return found
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _seen(starts, t, known, removed_at, delay, ask_starts, T, K, begin, stop):  # type: ignore[no-untyped-def]
     by_column = len(known) > 0
     for key in range(len(starts) - 1):
@@ -340,7 +341,7 @@ def _seen(starts, t, known, removed_at, delay, ask_starts, T, K, begin, stop):  
             begin[j], stop[j] = g, min(b, k)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _within(starts, t, ask_starts, T, begin, stop, length, hop, offset, lo, hi):  # type: ignore[no-untyped-def]
     for key in range(len(starts) - 1):
         first, end = starts[key], starts[key + 1]
@@ -355,7 +356,7 @@ def _within(starts, t, ask_starts, T, begin, stop, length, hop, offset, lo, hi):
             hi[j] = max(lo[j], stop[j] if offset == 0 else min(b, stop[j]))
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _blocks(starts, t, length, out):  # type: ignore[no-untyped-def]
     for key in range(len(starts) - 1):
         first, end = starts[key], starts[key + 1]
@@ -370,7 +371,7 @@ def _blocks(starts, t, length, out):  # type: ignore[no-untyped-def]
             out[i] = begin
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _blocks_of_removed(starts, t, known, removed_at, length, hop, out):  # type: ignore[no-untyped-def]
     """A block ends where no request can see an event together with the block's first one: too late
     for its window, or it is removed.
@@ -441,7 +442,7 @@ def _scratch(values: Values) -> tuple[Values, Values]:
     return left, right
 
 
-@nb.njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _join(a, b, op):  # type: ignore[no-untyped-def]
     if op == ADD:
         return a + b
@@ -450,7 +451,7 @@ def _join(a, b, op):  # type: ignore[no-untyped-def]
     return max(a, b)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _walk(v, op, lo, hi, block, removable, out):  # type: ignore[no-untyped-def]
     for j in range(len(lo)):
         a, b = lo[j], hi[j]
@@ -478,7 +479,7 @@ def _walk(v, op, lo, hi, block, removable, out):  # type: ignore[no-untyped-def]
         out[j] = _join(x, y, op)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _fold(v, op, lo, hi, block, removable, left, right, out):  # type: ignore[no-untyped-def]
     n = len(v)
     if n > 0:
@@ -516,7 +517,7 @@ def _fold(v, op, lo, hi, block, removable, left, right, out):  # type: ignore[no
             out[j] = x
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def chan(n, m, s, k, p, q):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """Count, mean and squares of two parts together."""
     total = n + k
@@ -530,7 +531,7 @@ def chan(n, m, s, k, p, q):  # type: ignore[no-untyped-def]  # noqa: ANN201 (com
     return total, m + d * (k / total), s + q + d * d * (n * k / total)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _fold_moments(v, lo, hi, block, removable, left, right, count, mean, square):  # type: ignore[no-untyped-def]
     n = len(v)
     for i in range(n):
@@ -582,7 +583,7 @@ def _fold_moments(v, lo, hi, block, removable, left, right, count, mean, square)
         count[j], mean[j], square[j] = int(c), m, s
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def edge(valid, t, ident, rank, lo, hi, newest, out):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """The position of the newest (or oldest) valid event of lo:hi by (t, ident, rank), -1 for none,
     into out.
@@ -670,7 +671,7 @@ def program(states: Sequence[Sequence[tuple[int, bool, int, int]]]) -> I64:
     return np.array(steps, np.int64).reshape(-1, 3)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def merged(program, rows, floats, first, last):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """The rows first:last as one, in row `first`; in pairs of neighbours, then in pairs of these,
     and so on.
@@ -689,7 +690,7 @@ def merged(program, rows, floats, first, last):  # type: ignore[no-untyped-def] 
         last = first + (count + 1) // 2
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def paired(op, numbers, count):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """Merge the first `count` numbers, float64, into the first one: to the bit as `merged` merges a
     column of them.
@@ -709,7 +710,7 @@ def paired(op, numbers, count):  # type: ignore[no-untyped-def]  # noqa: ANN201 
     return numbers[0]
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def joined(program, rows, floats, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """Row b into row a."""
     i = 0
@@ -743,7 +744,7 @@ def joined(program, rows, floats, a, b):  # type: ignore[no-untyped-def]  # noqa
         i += 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _goes_before(program, rows, floats, a, b, first, last):  # type: ignore[no-untyped-def]
     """Whether b is taken and not a."""
     for i in range(first, last):
@@ -767,7 +768,7 @@ def _goes_before(program, rows, floats, a, b, first, last):  # type: ignore[no-u
     return False
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _moments(rows, floats, a, b, c):  # type: ignore[no-untyped-def]
     """As `aggregations.moments` merges, to the bit."""
     n, k = rows[a, c], rows[b, c]
@@ -783,7 +784,7 @@ def _moments(rows, floats, a, b, c):  # type: ignore[no-untyped-def]
     floats[a, c + 2] = floats[a, c + 2] + floats[b, c + 2] + apart * apart * (n * k / total)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def decayed(n, t, total, weight, k, u, more, heavier, half_life):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """Two states of DECAY as one, as of the later of their last values."""
     last = u if n == 0 else t if k == 0 else max(t, u)
@@ -791,7 +792,7 @@ def decayed(n, t, total, weight, k, u, more, heavier, half_life):  # type: ignor
     return n + k, last, total * a + more * b, weight * a + heavier * b
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def remaining(since, until, n, half_life):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """The share of a weight that is left after some time; all of it where there are no values (n is
     0).

@@ -20,12 +20,12 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TypeVar, cast
 
-import numba as nb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from headwater.kernel.arrays import I64, LASTS, NOTHING, Bool, Column
+from headwater.kernel.compile_cache import njit
 
 Part = TypeVar("Part")
 
@@ -290,7 +290,7 @@ def _dealt(
     return out, starts
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _rising(t, first, last):  # type: ignore[no-untyped-def]
     """Whether no entry of first:last is below the one before it."""
     for begin in range(max(first, 1), last, _BLOCK):
@@ -302,7 +302,7 @@ def _rising(t, first, last):  # type: ignore[no-untyped-def]
     return True
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _ties(starts, t, first, last, places, group):  # type: ignore[no-untyped-def]
     """The ties of the keys first:last into `places` and `group`, as far as there is room; how many
     there are.
@@ -326,14 +326,14 @@ def _ties(starts, t, first, last, places, group):  # type: ignore[no-untyped-def
     return count
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _count(x, order, low, shift, mask, first, last, counts):  # type: ignore[no-untyped-def]
     for i in range(first, last):
         j = order[i] if len(order) else i
         counts[((x[j] - low) >> shift) & mask] += 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _deal(x, order, low, shift, mask, code, bits, first, last, heads, out):  # type: ignore[no-untyped-def]
     for i in range(first, last):
         j = order[i] if len(order) else i
@@ -342,7 +342,7 @@ def _deal(x, order, low, shift, mask, code, bits, first, last, heads, out):  # t
         heads[digit] += 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _deal_words(words, bits, first, last, heads, out):  # type: ignore[no-untyped-def]
     position = (1 << bits) - 1
     for i in range(first, last):
@@ -351,7 +351,7 @@ def _deal_words(words, bits, first, last, heads, out):  # type: ignore[no-untype
         heads[digit] += 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _settle(starts, t, order, first, last):  # type: ignore[no-untyped-def]
     """Insertion sort within each key of first:last; False, with the work left undone, where it
     would take long.
@@ -373,7 +373,7 @@ def _settle(starts, t, order, first, last):  # type: ignore[no-untyped-def]
     return True
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _mark(hashes, shift, seen, twice):  # type: ignore[no-untyped-def]
     """Set the bit of each hash in `seen`, and in `twice` where it was set."""
     for h in hashes:
@@ -384,14 +384,14 @@ def _mark(hashes, shift, seen, twice):  # type: ignore[no-untyped-def]
         seen[bit >> np.uint64(3)] |= flag
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _marked(hashes, shift, twice, first, last, out):  # type: ignore[no-untyped-def]
     for i in range(first, last):
         bit = hashes[i] >> shift
         out[i] = (twice[bit >> np.uint64(3)] >> (bit & np.uint64(7))) & 1 == 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _number(values, table, number, first):  # type: ignore[no-untyped-def]
     """Number values in order of appearance; `first` holds each once. Returns how many there are.
     table: -1 everywhere; a power of two of places.
@@ -433,7 +433,7 @@ def accepted(
     return keep, int(_accept(order, ident, known, content, horizon, keep))
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _accept(order, ident, known, content, horizon, keep):  # type: ignore[no-untyped-def]
     conflicts = 0
     best = -1

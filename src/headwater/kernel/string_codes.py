@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from headwater.kernel.addresses import word
 from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.compile_cache import njit
 from headwater.kernel.sorting import in_threads
 
 U64 = NDArray[np.uint64]
@@ -154,7 +155,7 @@ def _equal(a, b, buffers, first, c, d, others, other_first):  # type: ignore[no-
     return _word(x + size - 8) == _word(y + size - 8)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _enter(table, count, slots, seed):  # type: ignore[no-untyped-def]
     """The strings of a table into the slots of a larger one."""
     _, first, home, buffers, starts = table
@@ -167,7 +168,7 @@ def _enter(table, count, slots, seed):  # type: ignore[no-untyped-def]
         slots[p] = (h & _TAG) | np.uint64(k)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _build(views, valid, begin, side, table, count, seed):  # type: ignore[no-untyped-def]
     """Enter the strings of one side from a position on, until the table is half full: the next
     position, and how many are distinct.
@@ -196,7 +197,7 @@ def _build(views, valid, begin, side, table, count, seed):  # type: ignore[no-un
     return len(views), count
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _code(side, cut, table, none, seed, out):  # type: ignore[no-untyped-def]
     """Look the strings of a range of positions up: their codes into `out`, `none` for those
     without.

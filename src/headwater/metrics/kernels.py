@@ -5,26 +5,16 @@ They release the GIL, so that levels run side by side in threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
-
-import numba
 import numpy as np
 
+from headwater.kernel.compile_cache import njit
 from headwater.metrics.metric import Bools, Floats, Ints
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 _TILE = 128  # resamples at a time: the sums of a tile stay in the first-level cache
 
 
-def _compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    # error_model: Python's check for division by zero would keep the loops from using vector
-    # instructions
-    return cast(
-        "Callable[_P, _R]", numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    )
+# Python's check for division by zero would keep the loops from using vector instructions
+_compiled = njit(error_model="numpy")
 
 
 @_compiled

@@ -72,7 +72,7 @@ class RankedScores:
             nothing = np.zeros((len(shares), self.weights.shape[1]))
             return nothing, nothing
         starts, sums = self._checkpoints
-        return cut(
+        tops: tuple[Floats, Floats] = cut(
             self.block,
             self.positive,
             self.score,
@@ -82,6 +82,7 @@ class RankedScores:
             sums,
             np.asarray(shares),
         )
+        return tops
 
     @cached_property
     def _checkpoints(self) -> tuple[Ints, Floats]:

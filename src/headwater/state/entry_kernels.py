@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
 from headwater.aggregations.count_distinct import EXACT, estimate, packed
@@ -44,6 +43,7 @@ from headwater.aggregations.reads import (
     WHOLE,
 )
 from headwater.definitions.checks import SECOND
+from headwater.kernel.compile_cache import njit
 from headwater.kernel.layers import joined, remaining
 from headwater.state.tiles import FLOAT
 
@@ -52,7 +52,7 @@ _FEW = 8  # up to this number, values are selected one by one instead of sorted
 _SHIFT = 52 - 6  # of a percentile's bucket, see `aggregations.approx_percentile`
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def entry_ranges(words, at, tiles, c, entries):  # type: ignore[no-untyped-def]
     """Write the range of entries of each record's tiles in the window into `entries`; the number of
     entries.
@@ -70,7 +70,7 @@ def entry_ranges(words, at, tiles, c, entries):  # type: ignore[no-untyped-def]
     return total
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def open_intervals(words, at, c, entries, T, known_ended):  # type: ignore[no-untyped-def]
     """How many events have not ended by T, and the sum of their ages; ends after `known_ended` are
     not known.
@@ -85,7 +85,7 @@ def open_intervals(words, at, c, entries, T, known_ended):  # type: ignore[no-un
     return count, age
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def recent(words, reals, at, c, entries, k, newest, distinct, real, items, used):  # type: ignore[no-untyped-def]
     """Write the `k` last (or first) values by (time, id, value) as items, ascending; the number of
     items after that.
@@ -120,7 +120,7 @@ def recent(words, reals, at, c, entries, k, newest, distinct, real, items, used)
     return used
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _follows(words, reals, at, c, entry, earlier, real):  # type: ignore[no-untyped-def]
     """Whether an entry (record, position) is after another by (time, id, value)."""
     for column in (c + 1, c + 2):
@@ -131,7 +131,7 @@ def _follows(words, reals, at, c, entry, earlier, real):  # type: ignore[no-unty
     return reals[p] > reals[q] if real else words[p] > words[q]
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def distinct_count(words, at, c, tiles, entries, total):  # type: ignore[no-untyped-def]
     """The number of distinct hashes: exact, or above EXACT estimated from their registers."""
     exact = True
@@ -156,7 +156,7 @@ def distinct_count(words, at, c, tiles, entries, total):  # type: ignore[no-unty
     return estimate(ranks)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _different(words, at, c, entries, total):  # type: ignore[no-untyped-def]
     """The number of distinct hashes among the entries; EXACT + 1 if there are more."""
     size = 16
@@ -180,7 +180,7 @@ def _different(words, at, c, entries, total):  # type: ignore[no-untyped-def]
     return count + zero
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def percentile(words, reals, at, c, entries, total, millionths):  # type: ignore[no-untyped-def]
     """The middle of the bucket that holds the rank, and whether there is one."""
     pairs, used, n, rising = np.empty(total, np.int64), 0, 0, True
@@ -209,7 +209,7 @@ def percentile(words, reals, at, c, entries, total, millionths):  # type: ignore
     return (middle if bucket > 0 else -middle), True
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def tallied(words, at, c, entries, total, counted, values, counts):  # type: ignore[no-untyped-def]
     """Write each distinct value of the entries and its count; the number of distinct values.
     counted: whether entries have counts.
@@ -232,13 +232,13 @@ def tallied(words, at, c, entries, total, counted, values, counts):  # type: ign
     return n
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def slot_of(x, bits):  # type: ignore[no-untyped-def]
     """Where to look first for a word in a hash table of 2^bits slots."""
     return np.int64((np.uint64(x) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def most_frequent(values, floats, counts, k, real, items, used):  # type: ignore[no-untyped-def]
     """Write the `k` values with the greatest counts as items, on ties the smaller value first; the
     number of items after that.
@@ -262,7 +262,7 @@ def most_frequent(values, floats, counts, k, real, items, used):  # type: ignore
     return used
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def least(values, floats, k, real, items, used):  # type: ignore[no-untyped-def]
     """Write the `k` smallest values as items, ascending; the number of items after that."""
     order, count = rising_order(values, floats, real), min(k, len(values))
@@ -271,7 +271,7 @@ def least(values, floats, k, real, items, used):  # type: ignore[no-untyped-def]
     return used + count
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def rising_order(values, floats, real):  # type: ignore[no-untyped-def]
     """A stable order of integers, or of floats if `real`. numpy's sorts take long to compile."""
     n, width = len(values), 1
@@ -302,7 +302,7 @@ INNER, INNER_WORD = 8, 7
 """
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def map_of(words, plan, inner, at, c, tiles, entries, total, most, T, items, used):  # type: ignore[no-untyped-def]
     """Write the map of the `most` latest categories as items, the latest last; how many there are.
 
@@ -356,7 +356,7 @@ def map_of(words, plan, inner, at, c, tiles, entries, total, most, T, items, use
     return count
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _numbered(words, at, c, entries, bits, table, group_of, heads):  # type: ignore[no-untyped-def]
     """Number the categories; how many there are.
 
@@ -389,7 +389,7 @@ def _numbered(words, at, c, entries, bits, table, group_of, heads):  # type: ign
     return groups
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _latest(heads, most, best, rank):  # type: ignore[no-untyped-def]
     """Choose the `most` categories with the latest (time, id, category), in ascending order; how
     many there are.
@@ -418,7 +418,7 @@ def _latest(heads, most, best, rank):  # type: ignore[no-untyped-def]
     return count
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _sift(heads, heap, size, group):  # type: ignore[no-untyped-def]
     """Replace the first of a heap, which is the earliest category."""
     slot = 0
@@ -432,7 +432,7 @@ def _sift(heads, heap, size, group):  # type: ignore[no-untyped-def]
     heap[slot] = group
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _earlier(heads, a, b):  # type: ignore[no-untyped-def]
     """Whether category a is before b by (time, id, category)."""
     if heads[a, 1] != heads[b, 1]:
@@ -442,7 +442,7 @@ def _earlier(heads, a, b):  # type: ignore[no-untyped-def]
     return heads[a, 0] < heads[b, 0]
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _copied(words, at, c, tiles, entries, category_of, count, to):  # type: ignore[no-untyped-def]
     """Copy the inner states of the chosen categories, category after category, each in the order of
     its tiles.
@@ -478,7 +478,7 @@ def _copied(words, at, c, tiles, entries, category_of, count, to):  # type: igno
     begins[0] = 0
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _merge(merge_steps, rows, floats, leaf, first, last):  # type: ignore[no-untyped-def]
     """Merge the rows first:last into row `first`: neighbouring leaves first, then neighbouring
     pairs, and so on.
@@ -506,7 +506,7 @@ WIDTH = 12
 _FAR = 2.0**62
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def finished(kind, states, reals, T, at, a, b, c, d):  # type: ignore[no-untyped-def]
     """The value as an integer, as a float, and whether it is not null; `kind`, a to d: a read of
     `aggregations.reads`.
@@ -550,7 +550,7 @@ def finished(kind, states, reals, T, at, a, b, c, d):  # type: ignore[no-untyped
     return v, x, valid
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _total(states, reals, at, a, rough):  # type: ignore[no-untyped-def]
     """A sum as float64: of floats, or of integers, for which `rough` holds the sum once it has left
     int64; `at`: where the state begins.

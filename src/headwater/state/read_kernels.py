@@ -21,7 +21,6 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-import numba as nb
 import numpy as np
 
 from headwater.aggregations.reads import (
@@ -38,6 +37,7 @@ from headwater.aggregations.reads import (
 )
 from headwater.definitions.checks import SECOND
 from headwater.kernel.addresses import borrowed
+from headwater.kernel.compile_cache import njit
 from headwater.kernel.layers import ADD, DECAY, GREATEST, LEAST, PICK, first_at, merged, paired
 from headwater.state.entry_kernels import (
     INNER_WORD,
@@ -75,7 +75,7 @@ def scratch_words(views: Sequence[tuple[int, int, int]]) -> int:
     return states + 2 * windows + records * (arrays + 2) + 2 * windows * records + _BENCH + begins
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-untyped-def]
     """The features of some views for `keys` keys; how many are null, or -1 where a record is of
     another format.
@@ -225,7 +225,7 @@ def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-u
     return nulls
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _begins(words, plan, keys, equal, room):  # type: ignore[no-untyped-def]
     """The word at which each record begins; and the number of each view's first record, none where
     a record is of another format.
@@ -259,7 +259,7 @@ def _begins(words, plan, keys, equal, room):  # type: ignore[no-untyped-def]
     return begins, first
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _sections(words, begins, plan, view, T, kinds, starts, places):  # type: ignore[no-untyped-def]
     """Find a view's sections in the records of a key. Returns the number of sections, -1 where one
     has another format, and the numbers of their tiles and strings. Of the records of cuts, only the
@@ -281,7 +281,7 @@ def _sections(words, begins, plan, view, T, kinds, starts, places):  # type: ign
     return records, tiles, strings
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _copied(plan, view, features, first, key, keys, values, statuses, is_null):  # type: ignore[no-untyped-def]
     """Copy the features of a view, which stand at word `features` of the plan, of an equal key; how
     many are null.
@@ -298,13 +298,13 @@ def _copied(plan, view, features, first, key, keys, values, statuses, is_null): 
     return nulls
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _kinds(plan, view):  # type: ignore[no-untyped-def]
     """Where the kinds of a view's arrays stand in the plan; view: where its section begins."""
     return view + SECTION + 3 * plan[view + 1] + 3 * plan[view + 2] + plan[view]
 
 
-@nb.njit(cache=True)
+@njit(nogil=False)
 def answer_one(words, plan, out, variable, texts):  # type: ignore[no-untyped-def]
     """As `answer`, for one key. It keeps the interpreter's lock: releasing and taking it again
     would take longer than the loop.
@@ -312,7 +312,7 @@ def answer_one(words, plan, out, variable, texts):  # type: ignore[no-untyped-de
     return answer(words, plan, np.int64(1), words[:0].reshape(0, 0), out, variable, texts)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _edges(plan, view, T, edges):  # type: ignore[no-untyped-def]
     """Write the begin and end of each window of a view, as of `TileLadder.begin` and
     `TileLadder.end`, into `edges`.
@@ -324,7 +324,7 @@ def _edges(plan, view, T, edges):  # type: ignore[no-untyped-def]
         edges[2 * w + 1] = T if offset == 0 else (T - offset) // hop * hop
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _windows(words, reals, plan, view, edges, starts, places, tiles, bench, states, numbers):  # type: ignore[no-untyped-def]
     """The states of a view's windows for one key, into `states`: each of the tiles that begin
     between its edges.
@@ -394,7 +394,7 @@ def _windows(words, reals, plan, view, edges, starts, places, tiles, bench, stat
     return any_event
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _gathered(words, spans, places, records, plan, neutral, first, width, rows):  # type: ignore[no-untyped-def]
     """The state of no event, and the states of the tiles that count, as rows of `width` columns,
     from column `first` on.
@@ -408,7 +408,7 @@ def _gathered(words, spans, places, records, plan, neutral, first, width, rows):
                 k += 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _spelt(plan, view, words, strings, key, keys, values, is_null):  # type: ignore[no-untyped-def]
     """Replace the ordinals among a view's values by the spans of their strings; strings: as of
     `tiles.spelt`.
@@ -420,7 +420,7 @@ def _spelt(plan, view, words, strings, key, keys, values, is_null):  # type: ign
             values[cell] = spelt(words, strings, values[cell])
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _features(  # type: ignore[no-untyped-def]
     plan, view, states, reals, T, any_event, key, keys, values, floats, statuses, is_null
 ):
@@ -461,7 +461,7 @@ def _features(  # type: ignore[no-untyped-def]
     return nulls
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def variable_features(plan, view, features, records, strings, times, position, out):  # type: ignore[no-untyped-def]
     """Write the values of the features of a view that have entries, for one key; how many items
     there are then.
@@ -497,7 +497,7 @@ def variable_features(plan, view, features, records, strings, times, position, o
     return used
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _value(words, reals, plan, view, f, at, tiles, times, items, used):  # type: ignore[no-untyped-def]
     """The value of the feature at word f of the plan: as an integer, as a float, whether it is not
     null, and how many items there are then.
@@ -567,7 +567,7 @@ APART: Final = -2
 _LENGTH: Final = 2**LENGTH_BITS - 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def joined(words, places, keys, values, is_null, items, texts):  # type: ignore[no-untyped-def]
     """Copy the strings of an answer, each with a zero byte after it: feature by feature, key by
     key.
@@ -597,7 +597,7 @@ def joined(words, places, keys, values, is_null, items, texts):  # type: ignore[
     texts[0] = end
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _appended(source, span, target, end):  # type: ignore[no-untyped-def]
     """Copy the bytes of a span and a zero byte. Returns where they end, or the value for `texts`
     instead.

@@ -28,7 +28,6 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import cached_property
 from typing import Final, TypeVar, cast
 
-import numba as nb
 import numpy as np
 import polars as pl
 
@@ -36,6 +35,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.errors import DataError, StoreError
 from headwater.events.columns import encode
 from headwater.kernel.arrays import I64, NOTHING
+from headwater.kernel.compile_cache import njit
 from headwater.stores import OnlineStore, keyspace
 
 _WORD = struct.Struct("<q")
@@ -48,7 +48,7 @@ HEAD: Final = 2
 _COUNT, _SIZE = 8, 24
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def head_of(sections: int, words: int) -> int:
     """The first word of a record, by the number of its sections and that of its words."""
     return FORMAT | sections << _COUNT | words << _SIZE
@@ -411,19 +411,19 @@ class KeyedRecords(Mapping[bytes, bytes]):
         return len(self.order)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def size_of(head: int) -> int:
     """The number of a record's words, by the first; -1 where the record is of another format."""
     return head >> _SIZE if head & 255 == FORMAT else -1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def count_of(head: int) -> int:
     """The number of a record's sections, by its first word."""
     return head >> _COUNT & 0xFFFF
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def section_at(words, record, fingerprint):  # type: ignore[no-untyped-def]
     """The word at which a view's section of a record begins; -1 where it has none."""
     for entry in range(record + HEAD, record + HEAD + 2 * count_of(words[record]), 2):
@@ -432,7 +432,7 @@ def section_at(words, record, fingerprint):  # type: ignore[no-untyped-def]
     return -1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def spans(words, record_first, record_last, rows, fingerprint, first, last):  # type: ignore[no-untyped-def]
     """Where the section of a view begins and ends in some records, by their positions `rows`; equal
     where a record has none.
@@ -450,7 +450,7 @@ def spans(words, record_first, record_last, rows, fingerprint, first, last):  # 
                 )
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def assemble(  # type: ignore[no-untyped-def]
     words, old_first, old_last, fingerprints, replaced, new, first, last, kept, through, out, out_at
 ):

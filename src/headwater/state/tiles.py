@@ -35,7 +35,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, cast
 
-import numba as nb
 import numpy as np
 import polars as pl
 
@@ -54,6 +53,7 @@ from headwater.definitions.windows import Window
 from headwater.errors import StoreError
 from headwater.kernel import layers
 from headwater.kernel.arrays import I64, NOTHING, Bool, Column, Events, RequestTimes, run_starts
+from headwater.kernel.compile_cache import njit
 from headwater.kernel.layers import Layer, Spans, Use, merged
 from headwater.state.record import PackedRecords
 
@@ -693,13 +693,13 @@ def _tail(window: Window, T: int) -> int:
     return (T - window.offset - window.length) // window.hop * window.hop
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _assign_starts(t, steps, cuts, out):  # type: ignore[no-untyped-def]
     for i in range(len(t)):
         out[i] = placed(t[i], steps, cuts)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def placed(t, steps, cuts):  # type: ignore[no-untyped-def]
     """The start of the tile that something at t belongs to, with the steps and cuts of a ladder."""
     levels = len(steps)
@@ -720,7 +720,7 @@ def placed(t, steps, cuts):  # type: ignore[no-untyped-def]
     return t // steps[0] * steps[0]
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def interleaved(key_a: I64, start_a: I64, key_b: I64, start_b: I64) -> I64:
     """The order of a's and b's tiles together by (key, start), as positions in a followed by b;
     both come in that order, a goes first.
@@ -740,7 +740,7 @@ def interleaved(key_a: I64, start_a: I64, key_b: I64, start_b: I64) -> I64:
     return order
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def groups(key: I64, start: I64) -> I64:
     """The position of each sorted tile among the tiles of its key and start, from 0."""
     group_index = np.zeros(len(key), np.int64)
@@ -758,7 +758,7 @@ NONE = np.array([FORMAT, -1, 0, 0], np.int64).tobytes()
 """A record of no tiles."""
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def measure(words, first, last, layout, counts):  # type: ignore[no-untyped-def]
     """The number of rows, and of values in each array. first, last: where each record begins and
     ends; equal where there is none.
@@ -782,7 +782,7 @@ def measure(words, first, last, layout, counts):  # type: ignore[no-untyped-def]
     return rows
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def load(words, first, last, layout, next_at, key, start, flat, texts_at):  # type: ignore[no-untyped-def]
     """Append the arrays of each record to those of earlier records; `next_at`: the next position in
     each array.
@@ -812,7 +812,7 @@ def load(words, first, last, layout, next_at, key, start, flat, texts_at):  # ty
         texts_at[r] = p
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def translate(codes, record_of, begins, rank):  # type: ignore[no-untyped-def]
     """Replace positions among a record's own strings by positions among all strings."""
     for i in range(len(codes)):
@@ -821,7 +821,7 @@ def translate(codes, record_of, begins, rank):  # type: ignore[no-untyped-def]
             codes[i] = rank[begins[r] + codes[i]]
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def sizes(bounds, layout, ends, pool_at, text_ends, at):  # type: ignore[no-untyped-def]
     """The begin of each record, in words."""
     for r in range(len(at) - 1):
@@ -836,7 +836,7 @@ def sizes(bounds, layout, ends, pool_at, text_ends, at):  # type: ignore[no-unty
         at[r + 1] = at[r] + size + pool_at[r + 1] - pool_at[r] + (letters + 7) // 8
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def dump(tiles, columns, pool, through, at, out, letters):  # type: ignore[no-untyped-def]
     """The records of tiles, written to `out` at `at`.
 
@@ -876,7 +876,7 @@ def dump(tiles, columns, pool, through, at, out, letters):  # type: ignore[no-un
             letters[p * 8 + i - begin] = spelling[i]
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def add(words, first, last, new_at, new_start, new, through, steps, cuts, program, out, out_at):  # type: ignore[no-untyped-def]
     """Add new tiles to records, as of the cuts of a ladder: `load`, `Stored.merge` and `dump` in
     one walk.
@@ -955,7 +955,7 @@ LENGTH_BITS: Final = 31
 _LENGTH: Final = 2**LENGTH_BITS - 1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def located(words, p, kinds, at):  # type: ignore[no-untyped-def]
     """Where the record after the one at word p begins; -1 where this one is of another format.
 
@@ -980,7 +980,7 @@ def located(words, p, kinds, at):  # type: ignore[no-untyped-def]
     return q + (words[q - 1] + 7) // 8 if strings > 0 else q
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def span_of(words, strings, count, ordinal):  # type: ignore[no-untyped-def]
     """The bytes of a string, counted from word 0, as one integer: see `string_at`. strings: as of
     `located`; count: of the record.
@@ -989,7 +989,7 @@ def span_of(words, strings, count, ordinal):  # type: ignore[no-untyped-def]
     return (((strings + count) * 8 + begin) << LENGTH_BITS) | (words[strings + ordinal] - begin)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def spelt(words, strings, ordinal):  # type: ignore[no-untyped-def]
     """The span of one of a key's strings.
 
@@ -1001,7 +1001,7 @@ def spelt(words, strings, ordinal):  # type: ignore[no-untyped-def]
     )
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def merge_strings(words, starts, at, kinds, spans, ranks):  # type: ignore[no-untyped-def]
     """Replace the ordinals of several records by ordinals among the strings of all of them; how
     many these are.
@@ -1041,7 +1041,7 @@ def merge_strings(words, starts, at, kinds, spans, ranks):  # type: ignore[no-un
     return count
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _compared(letters, a, b):  # type: ignore[no-untyped-def]
     """Compare two strings by their spans: below 0, 0 or above 0 if the first is before, equal to or
     after the second.

@@ -29,7 +29,6 @@ from typing import Final, overload
 from zoneinfo import ZoneInfo
 
 import msgspec
-import numba as nb
 import numpy as np
 import polars as pl
 
@@ -37,6 +36,7 @@ from headwater import clock
 from headwater.definitions.connectors import Stream, Timestamps
 from headwater.kernel.addresses import byte
 from headwater.kernel.arrays import F64, I64, U8, Bool
+from headwater.kernel.compile_cache import njit
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:
@@ -230,7 +230,7 @@ _EXACT: Final = 2**53  # integers up to this are exact as float64
 _ROOM: Final = 10**17  # below this, another digit fits into int64
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _after_space(data: int, at: int, end: int) -> int:
     """The first position from `at` that is not JSON whitespace."""
     while at < end and (
@@ -240,7 +240,7 @@ def _after_space(data: int, at: int, end: int) -> int:
     return at
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _after_character(data: int, at: int, end: int) -> int:
     """The position after a multi-byte character; -1 if it is not UTF-8 (table 3-7 of the Unicode
     standard).
@@ -261,7 +261,7 @@ def _after_character(data: int, at: int, end: int) -> int:
     return at + 1 + more
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _string_end(data: int, at: int, end: int) -> int:
     """The position of the closing quote of the string that begins at `at`; -1 if the string has
     escapes or is invalid.
@@ -281,7 +281,7 @@ def _string_end(data: int, at: int, end: int) -> int:
     return -1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _number(data: int, at: int, end: int) -> tuple[int, int, int, bool]:
     """The position after a decimal number, its digits as an integer, how many follow the point, and
     whether it is negative.
@@ -314,7 +314,7 @@ def _number(data: int, at: int, end: int) -> tuple[int, int, int, bool]:
     return at, digits, fraction, negative
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _literal(data: int, at: int, end: int) -> int:
     """Which of null, false and true is here: 0, 1, 2; -1 for none."""
     if end - at >= 4:
@@ -344,7 +344,7 @@ def _literal(data: int, at: int, end: int) -> int:
     return -1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _date(data: int, at: int, end: int) -> tuple[int, bool]:
     """Days since 1970 of YYYY-MM-DD, and whether the bytes are such a date."""
     if end - at != 10 or byte(data, at + 4) != 45 or byte(data, at + 7) != 45:
@@ -358,7 +358,7 @@ def _date(data: int, at: int, end: int) -> tuple[int, bool]:
     return days, days != -1_000_000
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _same(data: int, at: int, names: int, first: int, size: int) -> bool:
     """Whether the bytes at `at` equal a name."""
     for offset in range(size):  # noqa: SIM110 (compiled)
@@ -367,7 +367,7 @@ def _same(data: int, at: int, names: int, first: int, size: int) -> bool:
     return True
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _field(data: int, begin: int, end: int, names: int, name_ends: I64) -> int:
     """Which field has this name; -1 for none."""
     for field in range(len(name_ends)):
@@ -379,7 +379,7 @@ def _field(data: int, begin: int, end: int, names: int, name_ends: I64) -> int:
     return -1
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _quoted(data: int, at: int, end: int, kind: int, low: int, high: int) -> tuple[int, int, int]:
     """The place behind the string at `at`, the word and the size that stand for it; the place is -1
     where it is not certain.
@@ -399,7 +399,7 @@ def _quoted(data: int, at: int, end: int, kind: int, low: int, high: int) -> tup
     return (stop + 1 if fits else -1), value, 0
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _skipped(data: int, at: int, end: int) -> int:
     """The place behind a value that no column has; -1 where it is not certain."""
     if byte(data, at) == 34:
@@ -408,10 +408,11 @@ def _skipped(data: int, at: int, end: int) -> int:
     literal = _literal(data, at, end)
     if literal >= 0:
         return at + (5 if literal == 1 else 4)
-    return _number(data, at, end)[0]
+    after: int = _number(data, at, end)[0]
+    return after
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def read_objects(  # noqa: C901, PLR0912, PLR0915
     data: int, begin: I64, size: I64, fields: Fields, out: Columns, sure: Bool
 ) -> None:
@@ -494,7 +495,7 @@ def read_objects(  # noqa: C901, PLR0912, PLR0915
             at = _after_space(data, at + 1, end)
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def separated(data: int, begin: I64, size: I64, present: Bool, sure: Bool) -> U8:
     """The concatenated strings of a column, with a zero byte between two; strings of `read_objects`
     contain none.
@@ -661,7 +662,7 @@ def parse_iso(strings: Sequence[str]) -> tuple[I64, Bool]:
     return micros, fits
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def digits_of(letters: int, begin: int, end: int) -> int:
     """The digits of begin:end as a number; -1 where one is none."""
     value = 0
@@ -673,7 +674,7 @@ def digits_of(letters: int, begin: int, end: int) -> int:
     return value
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def days_of(year: int, month: int, day: int) -> int:
     """Days since 1970-01-01, by Hinnant's days_from_civil; -1_000_000 where the month has no such
     day.
@@ -689,7 +690,7 @@ def days_of(year: int, month: int, day: int) -> int:
     return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def iso_timestamp(letters: int, begin: int, end: int) -> tuple[int, bool]:  # noqa: C901, PLR0912 (a shape, place by place)
     """One text's microseconds, and whether it is of the shape."""
     size = end - begin
@@ -749,7 +750,7 @@ def iso_timestamp(letters: int, begin: int, end: int) -> tuple[int, bool]:  # no
     return (((days * 24 + hour) * 60 + minute) * 60 + second - behind) * 1_000_000 + micros, True
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def _parse(letters: int, ends: I64, micros: I64, fits: Bool) -> None:
     begin = 0
     for n in range(len(ends)):

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import numba as nb
 import numpy as np
 
 from headwater.ingestion.serde.json import Payloads, concatenated, taken
 from headwater.ingestion.sources.kafka_client import ck, stamps_of
 from headwater.kernel.addresses import byte, call, call_with, integer, word
 from headwater.kernel.arrays import I64, U8, Bool
+from headwater.kernel.compile_cache import njit
 
 _LOG = logging.getLogger(__name__)
 
@@ -347,7 +347,7 @@ _ERR, _PARTITION, _PAYLOAD, _LEN, _OFFSET = (
 )
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def measured(messages: I64) -> tuple[Bool, int]:
     """Which messages are errors, bool (n), and the total size of the payloads of the others in
     bytes. messages: int64 (n), addresses.
@@ -360,7 +360,7 @@ def measured(messages: I64) -> tuple[Bool, int]:
     return failed, size
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def copied(messages: I64, timestamp: int, numbers: I64, data: U8) -> None:
     """Copy n messages without errors.
 
@@ -382,7 +382,7 @@ def copied(messages: I64, timestamp: int, numbers: I64, data: U8) -> None:
         numbers[4, n] = kind[0]
 
 
-@nb.njit(nogil=True, cache=True)
+@njit()
 def destroyed(messages: I64, destroy: int) -> None:
     """Destroy messages; destroy: the address of `rd_kafka_message_destroy`."""
     for n in range(len(messages)):
