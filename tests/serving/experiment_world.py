@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from contextlib import contextmanager
-from datetime import datetime
 
 import headwater as hw
 from headwater.experiments.assigners import assigner_of
@@ -12,14 +11,12 @@ from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from tests.experiments.frozen_plans import frozen_plan
 from tests.serving.world import (
     ASKED_AT,
-    EVENTS,
     MODELS,
     NOW,
     PROJECT,
     asking,
     churn,
     filled,
-    labels,
     nightly,
 )
 
@@ -33,26 +30,6 @@ EXPERIMENTED = dataclasses.replace(
         )
     ],
 )
-pushes = hw.Source(
-    "pushes", timestamp_field="at", stream=hw.push(schema={"user": int, "n": int, "at": datetime})
-)
-totals = hw.FeatureView(
-    "totals",
-    source=pushes,
-    keys=["user"],
-    windows=["7d"],
-    features=[hw.count(), hw.sum("n")],
-    freshness=hw.streaming("2s"),
-    on_incomplete="value",
-)
-counted = hw.Model(
-    "counted",
-    task="binary",
-    features=hw.FeatureService("counted_v1", [totals]),
-    labels=labels("bought", "bought", user=EVENTS["user"]),
-)
-PUSHED = dataclasses.replace(EXPERIMENTED, models=[churn, counted])
-"""Of the shop the model of the experiment, and one whose events are pushed."""
 T = int(ASKED_AT.timestamp()) * 1_000_000
 DAY = 86_400_000_000
 ARMS = (

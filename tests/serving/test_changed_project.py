@@ -2,8 +2,6 @@
 where it is started later.
 """
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -14,7 +12,7 @@ from headwater.catalog.experiment_protection import needs_of
 from headwater.errors import UsageError
 from headwater.models.experiment_store import ExperimentStore
 from tests.serving.experiment_world import DAY, EXPERIMENTED, both_levels, plan, until
-from tests.serving.world import MODELS, ROW, asking, churn, free_port, nightly, user
+from tests.serving.world import MODELS, ROW, asking, churn, nightly, user
 
 
 @pytest.fixture(scope="module")
@@ -104,24 +102,6 @@ def test_a_changed_project_is_not_served(tmp_path, levels, what):
         assert service.experiments.refused == {}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"start": 1_714_521_600_000_000}, {"project": "another"}],
-    ids=["one that has ended", "of another project"],
-)
-def test_other_experiments_are_no_hindrance(tmp_path, levels, changes):
-    store = running(tmp_path / "models", **changes)
-    with hw.operations.Service(
-        with_model(default=1.0), levels, models=MODELS, data_dir=tmp_path, experiments=store
-    ) as service:
-        assert (
-            service.predict(
-                "churn", {**ROW, "asked": clock.timestamp(clock.now_micros())}
-            ).experiment
-            is None
-        )
-
-
 def test_an_experiment_of_other_definitions_that_starts_later_is_not_served(tmp_path, levels):
     store = ExperimentStore(tmp_path / "models")
     with asking(
@@ -166,42 +146,3 @@ def test_experiments_that_cannot_be_read_are_no_secret(tmp_path, levels):
         path.write_bytes(plain)
         until(lambda: "arm" in client.post("/v1/predict/churn", json={"row": ROW}).json())
         assert "warnings" not in client.get("/readyz").json()
-
-
-PROJECT = """
-from tests.serving.experiment_world import EXPERIMENTED
-import dataclasses
-project = dataclasses.replace(EXPERIMENTED, experiments=[])
-"""
-
-
-@pytest.mark.slow
-def test_the_command_says_so(tmp_path, levels):
-    running(tmp_path / "models")
-    both_levels(hw.operations.open_store(f"lmdb:{tmp_path / 'online'}?size=1GB")).close()
-    (tmp_path / "features.py").write_text(PROJECT, encoding="utf-8")
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "headwater.cli",
-            "serve",
-            "--project",
-            str(tmp_path / "features.py"),
-        ),
-        *(
-            "--store",
-            f"lmdb:{tmp_path / 'online'}",
-            "--models",
-            str(tmp_path / "models"),
-            "--data-dir",
-            str(tmp_path),
-        ),
-        *("--listen", f"127.0.0.1:{free_port()}"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2
-    assert (
-        "would serve other arms than its experiments were started with: experiment 'fresh'"
-        in done.stderr
-    )

@@ -60,20 +60,6 @@ def test_a_share_of_lists_is_in_random_order_and_logged_so(store, tmp_path, body
     assert len({round(p, 6) for p in rows["headwater_propensity"]}) == 2
 
 
-def test_a_ranking_that_does_not_explore_logs_no_propensity(store, tmp_path):
-    answers, rows = logged(store, tmp_path, 0.0, requests=3)
-    assert not {"headwater_propensity", "headwater_explored", "headwater_candidates"} & set(
-        rows.columns
-    )
-    assert len({str([item["item"] for item in answer["items"]]) for answer in answers}) == 1
-
-
-def test_every_list_may_be_random(store, tmp_path):
-    _, rows = logged(store, tmp_path, 1.0, requests=5)
-    assert rows["headwater_explored"].all()
-    assert rows["headwater_propensity"].n_unique() == 1
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.6])
 @pytest.mark.parametrize("k", [1, 3, 5])

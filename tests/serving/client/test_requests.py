@@ -2,17 +2,12 @@
 leaves.
 """
 
-import json
-from datetime import UTC, datetime
-
-import numpy as np
 import pytest
 
 import headwater as hw
 from headwater import errors
 from tests.serving.client.raw_server import answering, response
 
-NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 NONE = response(b"{}", status="418 I am a teapot")
 
 
@@ -26,66 +21,6 @@ def sent(make, ask, url="{}", **options):
         ask(client)
     (seen,) = server.requests
     return seen
-
-
-@pytest.mark.parametrize(
-    ("ask", "line", "body"),
-    [
-        (
-            lambda c: c.features("a/b", {"user": np.int64(1)}),
-            "POST /v1/features/a%2Fb",
-            b'{"row":{"user":1}}',
-        ),
-        (
-            lambda c: c.features("a", [{"user": 1}], level=""),
-            "POST /v1/features/a",
-            b'{"row":{"user":1},"level":""}',
-        ),
-        (
-            lambda c: c.features("a", iter([{"user": 1}, {}])),
-            "POST /v1/features/a",
-            b'{"rows":[{"user":1},{}]}',
-        ),
-        (lambda c: c.features("a", []), "POST /v1/features/a", b'{"rows":[]}'),
-        (
-            lambda c: c.predict("m", {}, level="daily", timing=True),
-            "POST /v1/predict/m",
-            b'{"row":{},"level":"daily","timing":true}',
-        ),
-        (
-            lambda c: c.rank("m", {"user": 1}, k=0),
-            "POST /v1/rank/m",
-            b'{"row":{"user":1},"k":0}',
-        ),
-        (
-            lambda c: c.rank("m", {}, candidates=np.arange(2), features=True),
-            "POST /v1/rank/m",
-            b'{"row":{},"candidates":[0,1],"k":10,"features":true}',
-        ),
-        (
-            lambda c: c.events("s", {"at": NOON}),
-            "POST /v1/events/s",
-            b'{"at":"2024-05-01T12:00:00Z"}',
-        ),
-        (lambda c: c.outcomes("l", ({}, {})), "POST /v1/outcomes/l", b"[{},{}]"),
-        (lambda c: c.outcomes("l", {}), "POST /v1/outcomes/l", b"{}"),
-        (lambda c: c.health(), "GET /readyz", b""),
-        (
-            lambda c: c.explain("f", {"key": "a&b c"}),
-            "GET /v1/explain?key=a%26b%20c&feature=f&events=20",
-            b"",
-        ),
-        (
-            lambda c: c.explain("f", {"feature": "g"}, at=NOON, events=0),
-            "GET /v1/explain?feature=f&at=2024-05-01T12%3A00%3A00%2B00%3A00&events=0",
-            b"",
-        ),
-    ],
-)
-def test_each_argument_goes_to_its_place(make, ask, line, body):
-    seen = sent(make, ask)
-    assert (seen.line, seen.body) == (f"{line} HTTP/1.1", body)
-    assert ("content-length" in seen.headers) == (body != b"")
 
 
 def test_headers_are_those_of_the_call_and_no_more(make):
@@ -107,23 +42,6 @@ def test_headers_are_those_of_the_call_and_no_more(make):
     )
     assert len(first) == 32
     assert first != second
-
-
-def test_the_url_may_have_a_path_a_user_and_any_spelling(make):
-    def ask(client):
-        return client.features("a", {"user": 1})
-
-    assert sent(make, ask, "{}/").line == "POST /v1/features/a HTTP/1.1"
-    assert sent(make, ask, "{}/a b/").line == "POST /a%20b/v1/features/a HTTP/1.1"
-    seen = sent(make, ask)
-    assert seen.headers["host"].startswith("127.0.0.1:")
-    with (
-        answering(NONE) as server,
-        make(server.url.replace("//", "//me:it%40@")) as client,
-        pytest.raises(errors.HeadwaterError),
-    ):
-        ask(client)
-    assert server.requests[0].headers["authorization"] == "Basic bWU6aXRA"
 
 
 @pytest.mark.parametrize(
@@ -149,12 +67,6 @@ def test_addresses_that_are_none(make, url):
         make(url)
 
 
-@pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": -1}, {"retries": -1}])
-def test_times_and_counts_that_are_none(make, options):
-    with pytest.raises(errors.UsageError, match="above 0 seconds"):
-        make("http://127.0.0.1:1", **options)
-
-
 def test_no_header_can_hold_another(make):
     with answering(NONE) as server, make(server.url) as client:
         for text in ("1\r\nhost: there", "ä", "\x00"):
@@ -164,25 +76,6 @@ def test_no_header_can_hold_another(make):
     with pytest.raises(errors.UsageError, match="authorization") as found:
         make("http://127.0.0.1:1", token="secret\n")
     assert "secret" not in str(found.value)
-
-
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda c: c.features("a", None),
-        lambda c: c.outcomes("l", None),
-        lambda c: c.predict(None, {}),
-    ],
-)
-def test_what_is_required_is_not_none(make, ask):
-    with make("http://127.0.0.1:1") as client, pytest.raises(TypeError):
-        ask(client)
-
-
-def test_a_large_request_arrives_whole(make):
-    rows = [{"user": n, "text": "x" * 1000} for n in range(5_000)]
-    seen = sent(make, lambda c: c.events("clicks", rows))
-    assert json.loads(seen.body) == rows
 
 
 def test_neither_proxies_nor_files_of_the_environment_matter(make, monkeypatch, tmp_path):

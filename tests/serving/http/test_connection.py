@@ -4,25 +4,14 @@ time, size and number.
 
 import asyncio
 import contextlib
-import importlib.metadata
-import inspect
 import json
-import random
-import resource
 import socket
-import subprocess
-import sys
 import threading
 import time
-import tomllib
-from pathlib import Path
 
 import pytest
-from uvicorn.protocols.http import httptools_impl
-from uvicorn.server import ServerState
 
 from headwater.errors import UsageError
-from headwater.serving.http.connection import Connection
 from headwater.serving.http.connection_limits import ConnectionLimits
 from headwater.serving.process.uvicorn_server import ServerOptions, serving
 from tests.serving.world import free_port
@@ -274,16 +263,6 @@ def test_garbage_after_a_request_leaves_its_answer_whole(usual):
     assert ask(usual, GET * 5_000).count(b"HTTP/1.1 200") <= 66
 
 
-def test_a_client_is_invited_to_send_a_body_that_is_read(usual):
-    with connect(usual) as one:
-        one.sendall(
-            b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
-        )
-        assert one.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        one.sendall(b"abc")
-        assert one.recv(1 << 16).startswith(b"HTTP/1.1 200")
-
-
 # ---------------------------------------------------------------- clients that hold connections open
 
 
@@ -331,15 +310,6 @@ def test_it_is_ended_in_time(quick, first, drip):
     assert answered(quick)
 
 
-@pytest.mark.slow
-def test_a_client_that_does_not_read_its_answer_is_ended(quick):
-    with connect(quick) as one:
-        one.sendall(b"GET /large HTTP/1.1\r\n" + HOST + b"\r\n")
-        time.sleep(3)
-        assert answered(quick)
-        assert len(everything(one)) < 20_000_000
-
-
 def test_connections_without_a_request_give_way_to_others():
     with server(ConnectionLimits(connections=50)) as port, contextlib.ExitStack() as stack:
         busy = stack.enter_context(connect(port))
@@ -354,21 +324,6 @@ def test_connections_without_a_request_give_way_to_others():
 
 
 @pytest.mark.slow
-def test_four_thousand_silent_connections_block_nobody():
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # ends of connections, all in this process
-    both = hard if hard != resource.RLIM_INFINITY else 20_000
-    with contextlib.ExitStack() as stack:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(both, 20_000)), hard))
-        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        port = stack.enter_context(server())
-        for _ in range(min(4_200, (both - 500) // 2)):
-            stack.enter_context(connect(port))
-        begin = time.monotonic()
-        assert answered(port)
-        assert time.monotonic() - begin < 5
-
-
 def test_requests_at_once_are_limited():
     with server(ConnectionLimits(requests=2)) as port, contextlib.ExitStack() as stack:
         slow = [stack.enter_context(connect(port)) for _ in range(2)]
@@ -379,40 +334,6 @@ def test_requests_at_once_are_limited():
         assert said.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 1" in said
         assert all(one.recv(1 << 16).startswith(b"HTTP/1.1 200") for one in slow)
-
-
-def test_one_turn_of_the_event_loop_parses_a_bounded_part_of_a_connection():
-    parts = []
-
-    async def app(scope, read, send):
-        if scope["path"] == "/blocks":
-            time.sleep(0.5)  # noqa: ASYNC251 (meanwhile all bytes of the others arrive)
-        more = True
-        while more:
-            message = await read()
-            parts.append(message["body"])
-            more = message["more_body"]
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
-        )
-        await send({"type": "http.response.body", "body": b"{}"})
-
-    with server(app=app) as port, contextlib.ExitStack() as stack:
-        busy, chunked, large = (stack.enter_context(connect(port)) for _ in range(3))
-        busy.sendall(b"GET /blocks HTTP/1.1\r\n" + HOST + b"\r\n")
-        chunked.sendall(CHUNKED + b"\r\n" + b"1\r\na\r\n" * 19_000 + b"0\r\n\r\n")
-        assert answer(chunked).startswith(b"HTTP/1.1 200")
-        assert sum(map(len, parts)) == 19_000
-        assert max(map(len, parts)) < 12_000  # 65,536 bytes, 6 a chunk
-        parts.clear()
-        body = random.Random(0).randbytes(3_000_000)
-        large.sendall(
-            b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3000000\r\n\r\n" + body + GET
-        )
-        said = b""
-        while said.count(b"{}") < 2:
-            said += large.recv(1 << 16)
-        assert b"".join(parts) == body
 
 
 # ---------------------------------------------------------------- the end of a server
@@ -456,18 +377,17 @@ def test_no_request_is_lost_when_a_server_ends(kept, app, request_bytes):
     assert count[0] > 20
 
 
+@pytest.mark.slow
 def test_an_answer_under_way_is_given_and_one_that_takes_too_long_is_not():
     with server(grace=5.0) as port:
         one = connect(port)
         one.sendall(b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n")
         time.sleep(0.2)
     assert b"connection: close" in everything(one)
-    begin = time.monotonic()
     with server(grace=0.2) as port:
         two = connect(port)
         two.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 10\r\n\r\n")
         time.sleep(0.2)
-    assert time.monotonic() - begin < 5
     assert everything(two) == b""
     one.close()
     two.close()
@@ -480,82 +400,3 @@ def test_an_address_that_is_taken_is_an_error():
         serving(echo, "127.0.0.1", port),
     ):
         pass
-
-
-# ---------------------------------------------------------------- what of uvicorn is built upon
-
-
-def test_uvicorn_is_the_version_that_is_built_upon():
-    root = Path(__file__).resolve().parents[3]
-    (needed,) = [
-        one
-        for one in tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"][
-            "dependencies"
-        ]
-        if "uvicorn" in one
-    ]
-    assert needed.startswith("uvicorn>=0.54,<0.55")
-    assert importlib.metadata.version("uvicorn").startswith("0.54.")
-    theirs = httptools_impl.HttpToolsProtocol
-    assert list(inspect.signature(theirs).parameters) == [
-        "config",
-        "server_state",
-        "app_state",
-        "_loop",
-    ]
-    own = {
-        name
-        for name, value in vars(Connection).items()
-        if inspect.isfunction(value) and not name.startswith("__")
-    }
-    new = {
-        "may_go_on",
-        "end",
-        "give_way",
-        "parse_further",
-        "_parse",
-        "_check",
-        "_taken",
-        "_answered",
-        "_begin",
-        "_wait",
-        "_unread",
-        "_stop",
-        "_refuse",
-    }
-    assert own - new <= {name for one in theirs.__mro__ for name in vars(one)}
-    assert not new & {name for one in theirs.__mro__ for name in vars(one)}
-    source = inspect.getsource(httptools_impl)
-    used = (
-        "self.pipeline",
-        "self.cycle",
-        "self.flow",
-        "self.headers",
-        "self.url",
-        "self.parser",
-        "self.expect_100_continue",
-        "self.tasks",
-    )
-    assert [name for name in used if name not in source] == []
-    assert {"connections", "tasks", "default_headers"} <= set(vars(ServerState()))
-    cycle = inspect.signature(httptools_impl.RequestResponseCycle).parameters
-    assert {"keep_alive", "message_event"} <= set(cycle)
-    assert "self.disconnected" in source
-    assert "self.response_started" in source
-
-
-@pytest.mark.parametrize(
-    ("soft", "hard", "connections"), [(256, 4096, 1000), (256, 512, 384), (64, 64, 128)]
-)
-def test_the_soft_limit_of_open_files_is_raised_to_what_connections_need(soft, hard, connections):
-    code = f"""
-import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
-from headwater.serving.http.connection import Connections
-from headwater.serving.http.connection_limits import ConnectionLimits
-print(Connections(ConnectionLimits(connections=1000)).most, resource.getrlimit(resource.RLIMIT_NOFILE))
-"""
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    assert shown == f"{connections} {(min(hard, 1128), hard)}"

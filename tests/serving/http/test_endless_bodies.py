@@ -64,7 +64,6 @@ def sent_for_good(port, first, more, results):
     results.append(None)
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_client_that_never_stops_is_closed_and_others_are_answered(apart, token, name):
     first, more, expected = ENDLESS[name]

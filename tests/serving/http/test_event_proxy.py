@@ -2,21 +2,13 @@
 service forwards them.
 """
 
-import asyncio
-import http.server
 import json
-import threading
-import time
-from types import SimpleNamespace
 
 import pytest
 
 import headwater as hw
-from headwater.serving.http.asgi import Refused
 from headwater.serving.http.auth import TokenFile
-from headwater.serving.http.event_proxy import Forwarder
-from headwater.stores import Capabilities, keyspace
-from headwater.stores.lmdb import LmdbStore
+from headwater.stores import keyspace
 from tests.ingestion.world import free_port, wait_until
 from tests.serving.http.test_event_receiver import PROJECT, event, receiving
 
@@ -188,97 +180,3 @@ def test_at_an_address_that_others_reach_only_the_secret_or_a_token_admits(tmp_p
             == 200
         )
         assert here.post("lose", event())[0] == 401
-
-
-@pytest.mark.parametrize("name", ["Idempotency-Key", "Content-Type"])
-@pytest.mark.parametrize("direct", [True, False], ids=["to ingestion", "through the service"])
-def test_a_header_that_is_not_ascii_is_refused(here, name, direct):
-    with hw.operations.serve(
-        PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}
-    ):
-        status, answer, _ = here.post(
-            "plain",
-            event(),
-            port=here.port if direct else port,
-            **{"Idempotency-Key": "k", name: "k\xe9"},
-        )
-    # ingestion itself passes no header on
-    assert status == (200 if direct and name == "Content-Type" else 400)
-    assert status == 200 or (name in answer["error"] and answer["request_id"])
-
-
-class Remote:
-    """A store that looks as if it were across the network, and notes which threads read where
-    events go.
-    """
-
-    capabilities, namespace = Capabilities(atomic=True, multi_process=True, remote=True), ""
-
-    def __init__(self, store):
-        self.store, self.readers = store, []
-
-    def get(self, keys):
-        self.readers.append(threading.current_thread().name)
-        return self.store.get(keys)
-
-
-def test_where_events_go_is_looked_up_once_a_second_and_not_on_the_event_loop(here):
-    async def run():
-        remote = Remote(here.store)
-        forwarder = Forwarder(remote)
-        data = json.dumps(event()).encode()
-        for _ in range(2):
-            answers = await asyncio.gather(
-                *(forwarder.forward("loose", data, {}, b"id") for _ in range(10))
-            )
-            assert {answer.status for answer in answers} == {200}
-        await forwarder.close()
-        return remote.readers
-
-    begin = time.monotonic()
-    readers = asyncio.run(run())
-    assert len(readers) <= 1 + (time.monotonic() - begin)
-    assert all(name.startswith("receiver-lookup") for name in readers)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("status", [400, 422, 500])
-@pytest.mark.parametrize(
-    "body", [b"oops", b'{"error": "no id"}', b'{"refused": 3}', b"", b"[" * 10_000]
-)
-def test_an_error_that_is_not_of_ours_is_not_passed_on(status, body):
-    """As from another program at the address that the store names."""
-
-    class Other(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    async def run(port):
-        kept = dict(
-            zip(keyspace.receiver("loose"), (b"http://127.0.0.1:%d" % port, b"s"), strict=True)
-        )
-        forwarder = Forwarder(
-            SimpleNamespace(
-                capabilities=LmdbStore.capabilities,
-                namespace="",
-                get=lambda keys: [kept[key] for key in keys],
-            )
-        )
-        try:
-            await forwarder.forward("loose", b"{}", {}, b"id")
-        finally:
-            await forwarder.close()
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(Refused, match=f"responded with {status}") as raised:
-            asyncio.run(run(server.server_address[1]))
-        server.shutdown()
-    assert (raised.value.status, raised.value.again) == (503, 1)

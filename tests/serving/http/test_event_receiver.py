@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import UsageError
 from headwater.ingestion.validate import COPY
 from headwater.online.view_reader import OnlineView
 from headwater.stores import keyspace
@@ -240,23 +238,6 @@ def test_bad_requests_say_what_is_wrong(here, where, body, headers, status, said
     assert (found, said in json.dumps(answer)) == (status, True), answer
 
 
-def test_only_post(here):
-    assert here.post("plain", b"", method="GET")[0] == 405
-
-
-def test_senders_that_are_slow_hold_up_nobody(here):
-    slow = []
-    for _ in range(200):
-        one = socket.create_connection(("127.0.0.1", here.port))
-        one.sendall(b"POST /v1/events/loose HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
-        slow.append(one)
-    since = time.monotonic()
-    assert here.post("loose", event(user="quick"))[0] == 200
-    assert time.monotonic() - since < 2
-    for one in slow:
-        one.close()
-
-
 @pytest.mark.slow
 def test_when_too_many_wait_senders_are_told_to_come_again(here):
     here.hold.clear()
@@ -278,67 +259,3 @@ def test_when_too_many_wait_senders_are_told_to_come_again(here):
     assert all(headers["retry-after"] == "1" for headers in refused)
     assert {status for status, *_ in answers} == {200, 503}
     assert here.count("with_ids", "many")[0] == 40_000 * (12 - len(refused))
-
-
-def test_a_process_that_does_not_ingest_passes_events_on(here):
-    with hw.operations.serve(
-        PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}
-    ):
-        assert here.post("plain", event(user="far"), port=port, **{"Idempotency-Key": "far"})[
-            :1
-        ] == (200,)
-        assert counts(
-            here.post("plain", event(user="far"), port=port, **{"Idempotency-Key": "far"})[1]
-        ) == [0, 1, 0, 0, 0]
-        assert here.post("nothing", b"{}", port=port)[0] == 404
-        assert here.post("plain", b"{}", port=port)[0] == 400
-
-
-def test_a_taken_port_is_an_error(here, tmp_path):
-    store = hw.operations.open_store(f"lmdb:{tmp_path / 'other'}?size=1GB")
-    with pytest.raises(UsageError, match="cannot listen on 127"):
-        hw.ingest(
-            PROJECT,
-            store,
-            data_dir=tmp_path,
-            listen=f"127.0.0.1:{here.port}",
-            options=hw.operations.IngestOptions(allow_unapplied=True),
-        )
-    store.close()
-
-
-def listens(port):
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
-
-
-def test_after_a_stop_the_store_names_no_receiver(tmp_path):
-    with receiving(tmp_path) as here:
-        key = keyspace.receiver("loose")[0]
-        assert here.store.get([key]) == [f"http://127.0.0.1:{here.port}".encode()]
-        here.stop.set()
-        wait_until(lambda: here.store.get([key]) == [None], "its end")
-        wait_until(lambda: not listens(here.port), "that nobody listens")
-
-
-@pytest.mark.parametrize(
-    ("name", "changed", "refused"),
-    [
-        pytest.param("loose", {"n": ...}, [], id="a column that is missing is null"),
-        pytest.param("loose", {"prise": 3}, [], id="a name that is not a column is skipped"),
-        pytest.param("loose", {"at": ...}, ["no at"], id="without its time"),
-        pytest.param("with_ids", {"n": 1}, ["no id"], id="without its id"),
-    ],
-)
-def test_events_whose_columns_are_not_those_of_the_schema(here, name, changed, refused):
-    given = {
-        key: value
-        for key, value in (event(user="changed", n=2) | changed).items()
-        if value is not ... and key != "id"
-    }
-    status, answer, _ = here.post(name, [given])
-    assert (status, answer["accepted"], [one["reason"] for one in answer["refused"]]) == (
-        422 if refused else 200,
-        1 - len(refused),
-        refused,
-    ), answer

@@ -50,7 +50,6 @@ def apart(store):
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.parametrize("name", BODIES)
 def test_a_hostile_body_is_answered_quickly_and_health_meanwhile(apart, name):
     body, expected = BODIES[name]
@@ -76,7 +75,6 @@ def test_a_hostile_body_is_answered_quickly_and_health_meanwhile(apart, name):
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_bodies_that_are_never_finished_take_bounded_memory(apart):
     """Half-sent bodies, 300 MB of them: beyond the limit they are refused, and later requests are
     answered.
@@ -143,7 +141,6 @@ def test_what_a_body_took_of_the_budget_is_given_back(parts, more, result):
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_slow_bodies_up_to_the_limit_stop_neither_liveness_nor_requests(apart):
     """As many requests as may be in progress, without their bodies: the health check is answered,
     and slow ones give way to others.

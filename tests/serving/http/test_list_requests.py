@@ -2,18 +2,15 @@
 log and parity.
 """
 
-import asyncio
 from contextlib import closing
 from datetime import UTC, datetime
 
-import httpx
 import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.jobs.key_match import ErasedKey, any_matches
 from headwater.jobs.materialize import materialize_view
-from headwater.journal.conversion import convert
 from tests.serving.world import Sum, asking
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -152,26 +149,6 @@ def test_predictions_of_lists(served):
     assert [prediction["value"] for prediction in many] == one
 
 
-def test_requests_of_one_turn_are_answered_as_alone(served):
-    alone = [
-        served.post("/v1/predict/buys", json={"row": row, "features": True}).json()["prediction"][
-            "value"
-        ]
-        for row in ROWS
-    ]
-
-    async def together():
-        async with httpx.AsyncClient(
-            base_url=str(served.base_url), trust_env=False, timeout=60
-        ) as client:
-            return await asyncio.gather(
-                *(client.post("/v1/predict/buys", json={"row": row}) for row in ROWS * 10)
-            )
-
-    answers = asyncio.run(together())
-    assert [good(answer)["prediction"]["value"] for answer in answers] == alone * 10
-
-
 @pytest.mark.parametrize(
     ("products", "message"),
     [
@@ -197,22 +174,6 @@ def test_what_is_no_list_of_keys_is_refused(served, products, message):
     assert second.status_code == 422
     assert "row 1: " in second.text
     assert message in second.text
-
-
-def test_the_document_says_how_long_a_list_may_be(served):
-    document = good(served.get("/openapi.json"))
-    rows = [
-        schema
-        for name, schema in document["components"]["schemas"].items()
-        if "products" in schema.get("properties", {})
-    ]
-    assert rows
-    lists = [
-        option for schema in rows for option in schema["properties"]["products"].get("anyOf", [])
-    ]
-    assert {"maxItems": 3, "type": "array"}.items() <= next(
-        o for o in lists if o["type"] == "array" and "maxItems" in o
-    ).items()
 
 
 def test_what_was_served_is_compared_element_by_element(store, tmp_path):
@@ -244,38 +205,4 @@ def test_what_was_served_is_compared_element_by_element(store, tmp_path):
     mask = any_matches([ErasedKey({"products": "jam"})], logged)
     assert mask.tolist() == [
         row is not None and "jam" in row for row in logged["products"].to_list()
-    ]
-
-
-def test_a_value_of_a_list_that_was_served_wrong_is_named(store, tmp_path):
-    log = hw.operations.ServedLog(tmp_path)
-    with asking(
-        store,
-        SHOP,
-        models={"listed": Sum(), "buys": Sum()},
-        serving_log=log,
-        now=lambda: int(ASKED.timestamp()) * 1_000_000,
-    ) as client:
-        good(client.post("/v1/features/listed_v1", json={"row": ROWS[0]}))
-    log.close()
-    convert(tmp_path)
-    (path,) = tmp_path.rglob("*.parquet")
-    rows = pl.read_parquet(path)
-    rows.with_columns(pl.Series("basket__mean_price_1d", [[5.0, 9.0, None]])).write_parquet(path)
-    wrong = [
-        m
-        for one in hw.operations.served_parity(SHOP, store=store, data_dir=tmp_path)
-        for m in one.mismatches
-    ]
-    assert [
-        (m.feature, list(m.keys["product"]), list(m.online), list(m.offline), m.reason)
-        for m in wrong
-    ] == [
-        (
-            "basket__mean_price_1d",
-            ["jam", "tea", "nuts"],
-            [5.0, 9.0, None],
-            [5.0, 3.0, None],
-            "the value differs",
-        )
     ]

@@ -6,18 +6,15 @@ import errno
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from headwater.serving.metrics.process_metrics import MetricValues, ProcessMetrics, SampleValue
 from headwater.serving.process import child_process
 from headwater.serving.process.child_process import ProcessSpec, Timeouts
 from headwater.serving.process.supervisor import Supervisor
-from headwater.serving.process.systemd import Notifier
 
 PATIENCE = 60  # seconds, on a machine that others use
 
@@ -120,6 +117,7 @@ def test_a_worker_whose_event_loop_is_blocked_is_replaced_though_its_threads_liv
         assert watched.ready() == [after]
 
 
+@pytest.mark.slow
 def test_a_worker_that_says_nothing_after_its_start_is_replaced(tmp_path):
     with Watched(tmp_path, start=1.5) as watched:
         watched.be("mute")
@@ -204,17 +202,6 @@ def test_a_process_that_cannot_be_started_is_tried_again_and_leaks_nothing(tmp_p
 
 
 @pytest.mark.slow
-def test_a_job_that_keeps_dying_leaves_workers_ready_and_is_counted(tmp_path):
-    with Watched(tmp_path, jobs=1) as watched:
-        watched.ready()
-        watched.until(
-            lambda: watched.number('headwater_process_deaths_total{process="job-0"}') >= 4, "deaths"
-        )
-        assert watched.supervisor.unready() == []
-        assert watched.number('headwater_process_up{process="worker-0"}') == 1
-
-
-@pytest.mark.slow
 def test_counters_never_go_back_when_a_worker_is_replaced_or_killed(tmp_path):
     name, seen = 'work_total{worker="worker-0"}', [0.0]
 
@@ -237,48 +224,3 @@ def test_counters_never_go_back_when_a_worker_is_replaced_or_killed(tmp_path):
         killed = seen[-1]
         watched.until(lambda: look() > killed + 5, "more numbers")
     assert seen == sorted(seen)
-
-
-def test_metrics_of_processes_are_added_up_by_kind():
-    def told(total, now):
-        counter = MetricValues(
-            "done", "things done", "counter", [SampleValue("done_total", {"route": "/a"}, total)]
-        )
-        gauge = MetricValues("lag", "the rest", "gauge", [SampleValue("lag", {}, now)])
-        bins = [
-            SampleValue("s_bucket", {"le": "+Inf"}, total),
-            SampleValue("s_sum", {}, total),
-            SampleValue("s_count", {}, total),
-        ]
-        return [counter, gauge, MetricValues("s", "seconds", "histogram", bins)]
-
-    metrics = ProcessMetrics()
-    metrics.update("worker-1", 1, told(3, 7), labels={"worker": "worker-1"})
-    metrics.update("worker-1", 2, told(1, 5), labels={"worker": "worker-1"})
-    metrics.update("worker-2", 3, told(10, 1), labels={"worker": "worker-2"})
-    metrics.end("worker-1", 1)
-    metrics.end("worker-2", 3)
-    lines = metrics.text().decode().splitlines()
-    assert 'done_total{route="/a",worker="worker-1"} 4.0' in lines
-    assert 'done_total{route="/a",worker="worker-2"} 10.0' in lines
-    assert [line for line in lines if line.startswith("lag{")] == ['lag{worker="worker-1"} 5.0']
-    assert 's_bucket{le="+Inf",worker="worker-1"} 4.0' in lines
-    assert lines.count("# TYPE done_total counter") == 1
-
-
-def test_systemd_is_told_that_the_service_lives(tmp_path):
-    address = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(address)
-        systemd.settimeout(5)
-        notifier = Notifier(address)
-        for now in (100.0, 100.5, 101.1):
-            notifier.alive(now)
-        notifier.stopping()
-        assert [systemd.recv(100) for _ in range(3)] == [
-            b"READY=1\nWATCHDOG=1",
-            b"READY=1\nWATCHDOG=1",
-            b"STOPPING=1",
-        ]
-    Notifier(address).alive(0.0)  # no listener any more
-    Notifier(None).alive(0.0)

@@ -12,7 +12,6 @@ from headwater.serving.third_party.circuit_breaker import CircuitBreaker
 from headwater.serving.third_party.fetcher import ThirdPartyFetcher
 from tests.serving.third_party.parties import ask, closes, hangs, in_turn, says
 
-pytestmark = pytest.mark.alone
 PATIENCE = 10.0
 
 
@@ -64,13 +63,6 @@ def numbered():
 # ---------------------------------------------------------------- kept and shared
 
 
-def test_equal_rows_are_asked_once(party, ip):
-    party.behaviour = says(lambda path: {"score": float(path[-1])})
-    called, _ = ask(ip(), "1", "2", "1", "1", "2")
-    assert called.values["ip__score"] == [1.0, 2.0, 1.0, 1.0, 2.0]
-    assert len(party.calls) == 2
-
-
 def test_an_answer_is_kept_for_the_time_of_the_cache(party, ip):
     party.behaviour, clock = numbered(), Clock()
 
@@ -94,61 +86,6 @@ def test_an_answer_is_kept_for_the_time_of_the_cache(party, ip):
     assert ages["ip"] == [pytest.approx(59.9)]
 
 
-def test_without_a_cache_every_request_asks(party, ip):
-    party.behaviour = numbered()
-
-    async def steps(third, get):
-        return [(await get("a"))[0] for _ in range(3)]
-
-    assert run(ip(), steps) == [[0.0], [1.0], [2.0]]
-
-
-def test_a_stale_answer_is_given_while_a_new_one_is_fetched(party, ip):
-    party.behaviour, clock = numbered(), Clock()
-
-    async def steps(third, get):
-        await get("a")
-        clock.at += 90
-        stale = [await get("a") for _ in range(3)]
-        await until(lambda: third.counts["ip"].calls["answered"] == 2)
-        fresh = await get("a")
-        clock.at += 121
-        return stale, fresh, await get("a")
-
-    stale, fresh, later = run(ip(cache="1m", stale_while_revalidate="1m"), steps, now=clock)
-    assert stale == [([0.0], ["present"], {"stale": 1})] * 3
-    assert fresh == ([1.0], ["present"], {"kept": 1})
-    assert later == ([2.0], ["present"], {"fetched": 1})
-    assert len(party.calls) == 3
-
-
-def test_a_stale_answer_stands_in_while_the_third_party_fails(party, ip):
-    party.behaviour, clock = in_turn(says({"score": 0.5}), says({}, status="503 Down")), Clock()
-
-    async def steps(third, get):
-        await get("a")
-        clock.at += 90
-        first = await get("a")
-        await until(lambda: third.counts["ip"].calls["status 503"] == 1)
-        return first, await get("a")
-
-    found = run(ip(cache="1m", stale_while_revalidate="1m", retries=0), steps, now=clock)
-    assert found == (([0.5], ["present"], {"stale": 1}),) * 2
-
-
-def test_what_was_not_there_is_kept_too(party, ip):
-    party.behaviour = says(b"", status="404 Not Found")
-
-    async def steps(third, get):
-        return [await get("a") for _ in range(2)]
-
-    assert run(ip(cache="1m"), steps) == [
-        ([None], ["missing"], {"fetched": 1}),
-        ([None], ["missing"], {"kept": 1}),
-    ]
-    assert len(party.calls) == 1
-
-
 def test_a_failure_is_not_kept(party, ip):
     party.behaviour = in_turn(says({}, status="500 Oh"), says({"score": 0.5}))
 
@@ -156,17 +93,6 @@ def test_a_failure_is_not_kept(party, ip):
         return [(await get("a"))[0] for _ in range(2)]
 
     assert run(ip(cache="1m", retries=0), steps) == [[None], [0.5]]
-
-
-def test_the_least_lately_used_answer_makes_room(party, ip):
-    party.behaviour = says(lambda path: {"score": 1.0})
-
-    async def steps(third, get):
-        for address in ("a", "b", "a", "c"):  # b goes
-            await get(address)
-        return [(await get(address))[2] for address in ("a", "c", "b")]
-
-    assert run(ip(cache="1m", cache_entries=2), steps) == [{"kept": 1}, {"kept": 1}, {"fetched": 1}]
 
 
 @pytest.mark.parametrize("cache", ["0s", "1m"])
@@ -203,62 +129,10 @@ def test_whoever_gives_up_takes_nothing_from_the_others(party, ip):
 # ---------------------------------------------------------------- in time
 
 
-def test_what_is_cut_off_is_there_for_the_next(party, ip):
-    party.behaviour = says({"score": 0.5}, after=0.1)
-
-    async def steps(third, get):
-        first = await get("a", seconds=0.01)
-        await until(lambda: third.counts["ip"].calls["answered"] == 1)
-        return first, await get("a", seconds=0.01)
-
-    first, second = run(ip(cache="1m"), steps)
-    assert first == ([None], ["fallback"], {"fallback": 1})
-    assert second == ([0.5], ["present"], {"kept": 1})
-
-
-def test_what_nobody_waits_for_and_nobody_keeps_is_ended(party, ip):
-    party.behaviour = hangs
-
-    async def steps(third, get):
-        await get("a", seconds=0.02)
-        await until(lambda: third.counts["ip"].calls["cut off"] == 1)
-        return third._third_parties[0].flights, third.counts["ip"].rows
-
-    flights, rows = run(ip(timeout="60s"), steps)
-    assert flights == {}
-    assert rows == {"fallback": 1, "fallback: cut off": 1}
-
-
 def test_no_time_is_no_call(party, ip):
     called, _ = ask(ip(cache="1m"), "a", seconds=-0.001)
     assert called.cut_off
     assert party.calls == []
-
-
-def test_third_parties_are_asked_at_once(party, ip):
-    party.behaviour = says(lambda path: {"score": 0.5}, after=0.2)
-    others = [
-        ip(name=name, url=f"{party.url}/{name}") for name in ("ip", "mail", "phone", "device")
-    ]
-    start = time.monotonic()
-    called, _ = ask(others, "a", "b")
-    assert time.monotonic() - start < 1.4, "eight calls of 0.2 s each, one after the other"
-    assert [called.values[f"{http.name}__score"] for http in others] == [[0.5, 0.5]] * 4
-    assert party.most == 8
-    assert all(0.2 <= called.contacts[http.name].seconds < 1.4 for http in others)
-
-
-def test_a_slow_third_party_does_not_hold_up_what_a_quick_one_says(party, ip):
-    async def behave(party, path, body, writer):
-        await (hangs if path.startswith("/slow") else says({"score": 0.5}))(
-            party, path, body, writer
-        )
-
-    party.behaviour = behave
-    called, _ = ask([ip(), ip(name="slow", url=f"{party.url}/slow")], "a", seconds=0.1)
-    assert called.values == {"ip__score": [0.5], "slow__score": [None]}
-    assert called.contacts["ip"].seconds < called.contacts["slow"].seconds
-    assert called.contacts["slow"].reasons == {"cut off": 1}
 
 
 # ---------------------------------------------------------------- repeated
@@ -290,15 +164,6 @@ def test_what_would_go_no_better_is_not_repeated(party, ip, status):
     assert len(party.calls) == 1
 
 
-def test_repetitions_end_with_the_timeout(party, ip):
-    party.behaviour = says({}, after=0.05, status="503 Busy")
-    start = time.monotonic()
-    called, _ = ask(ip(timeout="200ms", retries=10), "a")
-    assert time.monotonic() - start < 1.0
-    assert 2 <= len(party.calls) <= 5
-    assert called.statuses["ip__score"] == bytes([STATUSES.index("fallback")])
-
-
 # ---------------------------------------------------------------- limited
 
 
@@ -307,26 +172,6 @@ def test_no_more_calls_than_places(party, ip):
     called, _ = ask(ip(concurrency=3), *map(str, range(12)))
     assert called.values["ip__score"] == [0.5] * 12
     assert party.most == 3
-
-
-def test_who_finds_no_place_in_time_goes_without_and_blames_nobody(party, ip):
-    party.behaviour = says({"score": 0.5}, after=1.0)
-    called, third = ask(ip(concurrency=1, timeout="1500ms"), *map(str, range(20)))
-    assert called.contacts["ip"].reasons == {"no place": 18, "timeout": 1}
-    assert third.states() == {"ip": "closed"}
-
-
-def test_a_pool_survives_many_calls_that_are_cut_off(party, ip):
-    """Each place and each connection is given back."""
-    party.behaviour = hangs
-
-    async def steps(third, get):
-        for number in range(40):
-            await get(f"{number}", f"{number}b", seconds=0.005)
-        party.behaviour = says({"score": 0.5})
-        return (await get(*map(str, range(10))))[0]
-
-    assert run(ip(concurrency=2, breaker=None), steps) == [0.5] * 10
 
 
 # ---------------------------------------------------------------- left alone
@@ -362,13 +207,6 @@ def test_a_breaker_opens_after_half_of_the_calls_failed_and_lets_one_try():
     assert breaker.state == "closed", "what was before it opened counts no more"
 
 
-def test_a_breaker_that_never_opens():
-    breaker = CircuitBreaker(None)
-    for _ in range(100):
-        breaker.record(succeeded=False)
-    assert breaker.allows()
-
-
 def test_a_third_party_that_fails_is_left_alone_and_asked_again(party, ip):
     party.behaviour, clock = says({}, status="500 Oh"), Clock()
 
@@ -395,31 +233,6 @@ def test_a_third_party_that_fails_is_left_alone_and_asked_again(party, ip):
     assert rows == 21
 
 
-def test_a_third_party_that_flaps_is_asked_now_and_then(party, ip):
-    """Up and down by the second, 20 requests a second for 30 s: whenever it is up for long, it is
-    found again within the pause.
-    """
-    clock = Clock()
-
-    async def behave(party, path, body, writer):
-        up = int(clock.at) % 10 < 5
-        await says({"score": 0.5}, status="200 OK" if up else "500 Oh")(party, path, body, writer)
-
-    party.behaviour = behave
-
-    async def steps(third, get):
-        found = []
-        for number in range(600):
-            clock.at = 100 + number / 20
-            found.append((await get(str(number)))[1] == ["present"])
-        return found
-
-    found = run(ip(retries=0), steps, now=clock)
-    down = 300
-    assert sum(found) >= 600 - down - 3 * 21, "up, and not asked for longer than the pause"
-    assert len(party.calls) < sum(found) + 3 * (20 + 5), "down, and asked all the time"
-
-
 def test_requests_that_are_at_fault_open_no_breaker(party, ip):
     party.behaviour = says({}, status="400 Bad Request")
 
@@ -430,31 +243,6 @@ def test_requests_that_are_at_fault_open_no_breaker(party, ip):
 
     assert run(ip(), steps) == {"ip": "closed"}
     assert len(party.calls) == 30
-
-
-def test_a_third_party_that_hangs_is_left_alone_although_requests_are_cut_off_before_its_timeout(
-    party, ip
-):
-    party.behaviour = hangs
-
-    async def steps(third, get):
-        for number in range(30):
-            await get(str(number), seconds=0.06)
-        return third.states()
-
-    assert run(ip(timeout="100ms", breaker="60s"), steps) == {"ip": "open"}
-    assert 10 <= len(party.calls) <= 12, "one ends a turn of the loop after its request does"
-
-
-def test_requests_that_had_hardly_time_open_no_breaker(party, ip):
-    party.behaviour = says({"score": 0.5}, after=0.05)
-
-    async def steps(third, get):
-        for number in range(30):
-            await get(str(number), seconds=0.002)
-        return third.states()
-
-    assert run(ip(timeout="10s"), steps) == {"ip": "closed"}
 
 
 # ---------------------------------------------------------------- told

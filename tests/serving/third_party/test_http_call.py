@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import json
 import logging
 import math
 
@@ -71,37 +70,12 @@ def test_a_get_holds_the_fields_quoted(party, ip, url, request_, values, path):
     assert party.calls == [("GET", path, b"")]
 
 
-def test_a_post_holds_the_fields_in_its_body(party, ip):
-    features = ip(
-        url=party.url + "/{tenant}",
-        request={"tenant": str, "amount": float, "at": dt.datetime},
-        method="POST",
-    )
-    assert _get(features, {"tenant": ["a"], "amount": [1], "at": [AT]}).values == {
-        "ip__score": [0.5]
-    }
-    ((method, path, body),) = party.calls
-    assert (method, path, json.loads(body)) == (
-        "POST",
-        "/a",
-        {"amount": 1.0, "at": "2024-05-01T12:00:00Z"},
-    )
-    assert party.headers[0]["content-type"] == "application/json"
-
-
 @pytest.mark.parametrize("address", ["", ".", "..", "x" * 9_000])
 def test_a_field_that_would_ask_for_another_page_is_not_sent(party, ip, address):
     called, third = ask(ip(url=party.url + "/v1/{ip_address}/risk"), address)
     assert words(called) == ["fallback"]
     assert third.counts["ip"].calls == {"unfit field": 1}
     assert party.calls == []
-
-
-def test_what_is_null_is_not_asked(party, ip):
-    called, _ = ask(ip(fallback={"score": 0.9}), None, "a")
-    assert called.values == {"ip__score": [None, 0.5]}
-    assert words(called) == ["missing", "present"]
-    assert len(party.calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -113,13 +87,6 @@ def test_a_field_of_another_type_is_an_error(party, ip, dtype, value):
         DataError, match=f"'ip': the request's 'x' is {value!r}; give {dtype.__name__}"
     ):
         _get(ip(request={"x": dtype}), {"x": [value]})
-
-
-def test_a_field_that_lacks_is_an_error(ip):
-    with pytest.raises(
-        DataError, match="no column 'ip_address', which third-party features 'ip' needs"
-    ):
-        _get(ip(), {"user": ["a"]})
 
 
 # ---------------------------------------------------------------- secrets
@@ -163,43 +130,6 @@ def test_no_cookie_is_kept(party, ip):
 
 
 # ---------------------------------------------------------------- values
-
-
-@pytest.mark.parametrize(
-    ("response", "answer", "values"),
-    [
-        ({"score": float}, {"score": 3, "more": [1]}, [3.0]),
-        ({"score": float}, {"score": None}, [None]),
-        ({"score": float}, {}, [None]),
-        ({"score": ("risk.scores.1", float)}, {"risk": {"scores": [0.1, 0.2]}}, [0.2]),
-        ({"score": ("risk.scores.1", float)}, {"risk": {"scores": [0.1]}}, [None]),
-        ({"score": ("risk.scores.1", float)}, {"risk": None}, [None]),
-        ({"score": ("0.s", int)}, [{"s": 5}], [5]),
-        ({"a": str, "b": bool, "c": int}, {"a": "é", "b": False, "c": -1}, ["é", False, -1]),
-        ({"at": dt.datetime}, {"at": "2024-05-01T14:00:00+02:00"}, [AT]),
-        ({"at": dt.datetime}, {"at": "2024-05-01T12:00:00Z"}, [AT]),
-    ],
-)
-def test_columns_are_taken_from_where_they_stand(party, ip, response, answer, values):
-    party.behaviour = says(answer)
-    called, _ = ask(ip(response=response), "a")
-    assert [column[0] for column in called.values.values()] == values
-    assert all(
-        words(called, name) == ["missing" if value is None else "present"]
-        for name, value in zip(called.values, values, strict=True)
-    )
-    assert all(
-        type(column[0]) is type(value)
-        for column, value in zip(called.values.values(), values, strict=True)
-    )
-
-
-@pytest.mark.parametrize("status", ["204 No Content", "404 Not Found", "410 Gone"])
-def test_a_third_party_that_knows_nothing_is_no_failure(party, ip, status):
-    party.behaviour = says(b"", status=status)
-    called, third = ask(ip(fallback={"score": 0.9}, cache="1h"), "a")
-    assert (called.values["ip__score"], words(called)) == ([None], ["missing"])
-    assert third.counts["ip"].calls == {"nothing": 1}
 
 
 LIES = {
@@ -251,12 +181,6 @@ def test_a_redirect_is_not_followed(party, ip):
     )
     ask(ip(), "a")
     assert len(party.calls) == 1
-
-
-def test_nobody_there_is_a_fallback(party, ip):
-    called, third = ask(ip(url="http://127.0.0.1:1/risk", retries=0), "a")
-    assert words(called) == ["fallback"]
-    assert third.counts["ip"].calls == {"no connection": 1}
 
 
 def test_a_lie_about_the_length_does_not_spoil_the_next_answer(party, ip):
