@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 import headwater as hw
-from headwater.backtesting.age_curves import age_weights, gone_from
-from headwater.errors import DefinitionError, UsageError
-from headwater.reports import to_html
-from headwater.results.backtest_result import BacktestResult
+from headwater.backtesting.age_curves import age_weights
 from tests.backtesting.world import STALE_AND_FRESH, by_machine, day, model, world
 
 
@@ -55,64 +52,9 @@ def test_a_level_averages_the_curve_over_its_ages(found):
     assert curve.others in STALE_AND_FRESH
 
 
-def test_the_curve_is_a_frame_json_and_a_figure(found):
-    frame = found.curves_of_age
-    assert frame.columns == ["view", "metric", "age_seconds", "lift", "low", "high"]
-    assert frame.height == 4
-    again = BacktestResult.from_dict(found.to_dict())
-    assert again.curves_of_age == found.result.curves_of_age
-    page = to_html(found.result)
-    assert "Lift by the age of each view" in page
-    assert "half of the lift is gone by" in page
-
-
-def test_without_a_lift_there_is_no_half_life():
-    made = world(effect=0.0, days=26)
-    how = hw.Evaluation(
-        split=day(16), metrics=["auc"], resamples=100, ages=["1h"], refits=0, min_lift=0.05
-    )
-    result = hw.backtest(model(made), STALE_AND_FRESH, how).result
-    (curve,) = result.curves_of_age
-    assert (curve.half_life_seconds, curve.lost_90_seconds) == (None, None)
-    assert (
-        hw.backtest(
-            model(made), STALE_AND_FRESH, hw.Evaluation(split=day(16), resamples=0, refits=0)
-        ).curves_of_age.height
-        == 0
-    )
-
-
-def test_a_curve_need_not_fall():
-    assert gone_from(np.array([0.0, 60.0, 3600.0]), np.array([0.1, 0.01, 0.2]), 0.5) is None
-    assert gone_from(np.array([0.0, 60.0, 3600.0]), np.array([0.1, 0.0, 0.0]), 0.1) < 60
-
-
 def test_weights_interpolate_and_requests_that_read_nothing_have_none():
     points = np.array([0.0, 60.0, 3600.0])
     assert age_weights(points, np.array([60.0])).tolist() == [0, 1, 0]
     assert age_weights(points, np.array([1e9])).tolist() == [0, 0, 1]
     assert age_weights(points, np.array([np.nan, 0.0])).tolist() == [0.5, 0, 0]
     assert age_weights(points, np.array([600.0])).sum() == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("ages", "error"), [("1h", UsageError), (["soon"], DefinitionError), (3, UsageError)]
-)
-def test_ages_are_checked(ages, error):
-    with pytest.raises(error, match="ages"):
-        hw.Evaluation(ages=ages)
-
-
-@pytest.mark.parametrize("refits", [0, hw.evaluation.Refits(2)])
-def test_fixed_models_stand_beside_the_training_procedure(refits):
-    made = world(days=24)
-    result = hw.backtest(
-        model(made),
-        STALE_AND_FRESH,
-        hw.Evaluation(split=day(14), metrics=["auc"], resamples=200, refits=refits),
-    ).result
-    (procedure,) = result.comparisons
-    (fixed,) = result.fixed_models
-    assert fixed.delta == procedure.delta
-    same = (fixed.low, fixed.high) == (procedure.low, procedure.high)
-    assert same == (refits == 0)

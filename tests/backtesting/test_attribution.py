@@ -3,30 +3,20 @@ computed again.
 """
 
 import dataclasses
-import datetime as dt
-import io
-import json
-import math
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from msgspec import structs
-from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 import headwater as hw
 from headwater.backtesting import experiment_rows, freshness_subsets
 from headwater.backtesting.attribution import _Attributing
-from headwater.backtesting.view_groups import find_units, mixed_level
-from headwater.errors import LeakError, UsageError
-from headwater.reports import attribution_words, to_html
+from headwater.backtesting.view_groups import find_units
+from headwater.errors import LeakError
 from headwater.testing.planted_effects import Planted, Shape, planted
 from headwater.training.resources import QUIET
 from tests.backtesting.world import day, logistic
-from tests.effort import tries
 
 DAILY, INSTANT = hw.Level(hw.batch("1d", delay="4h")), hw.Level(hw.on_request())
 SPLIT = "2024-03-28T00:00Z"
@@ -78,14 +68,6 @@ def test_the_plan_names_the_planted_views(model):
 
 
 @pytest.mark.slow
-def test_both_directions_are_told(found):
-    verdicts = {unit.name: (unit.added.verdict, unit.removed.verdict) for unit in found.units}
-    assert verdicts["heat"] == verdicts["belt"] == ("LIFT", "LIFT")
-    assert verdicts["dust"] == verdicts["oil"] == ("negligible", "negligible")
-    assert {unit.added.family for unit in found.units} == {8}, "all eight steps are one family"
-
-
-@pytest.mark.slow
 def test_it_agrees_with_a_backtest_of_the_levels_that_it_generates(model, found):
     """The same levels, their features computed by the backtest itself."""
     heat = hw.Level(
@@ -105,25 +87,6 @@ def test_it_agrees_with_a_backtest_of_the_levels_that_it_generates(model, found)
     )
     assert found.whole.delta == value["instant"] - value["daily"]
     assert other.levels[2].describes == found.level.describe(model)
-
-
-def test_the_level_of_the_plan_has_its_views_fresh(model, found):
-    assert {
-        v.name for v in model.features.views if found.level.freshness(v) == hw.on_request()
-    } == set(found.fresh_views)
-
-
-def test_costs_come_first_and_efficient_sets_rise(found):
-    assert [step.name for step in found.path] == ["belt", "heat"], "belt gives more for its money"
-    assert (found.cost, found.cost_of_all) == (12, 14)
-    costs = [one.cost for one in found.efficient]
-    assert costs == sorted(set(costs))
-    assert found.efficient[-1].lift.delta > 0.05
-    assert all(
-        math.isclose(one.per_unit, one.cost / one.lift.delta)
-        for one in found.efficient
-        if one.lift.delta > 0
-    )
 
 
 def test_noise_is_kept_stale():
@@ -177,31 +140,6 @@ def test_a_leak_leaves_no_plan():
     assert leaky.plan.startswith("No plan: a leak in 'past_outcomes'")
 
 
-def test_slices_without_the_lift_are_told():
-    """A machine that reads nothing has nothing to gain from fresher readings."""
-    made = planted(2, [Planted("heat", 3, 1.0), Planted("oil", 3, 0.0)], estimator=logistic())
-    told = attribute(made, slices={"nobody": pl.col("amount") > 99, "half": pl.col("machine") < 3})
-    assert told.slices[0].whole is None
-    assert told.slices[1].whole.verdict == "LIFT"
-    flat = attribute(
-        planted(3, [Planted("heat", 3, 0.0)], estimator=logistic()),
-        slices={"half": pl.col("machine") < 3},
-    )
-    assert any(note.startswith("half: daily → instant is not a lift") for note in flat.notes)
-
-
-def test_slices_where_only_the_plan_is_not_a_lift_are_told(found):
-    assert found.slices[0].whole.verdict == found.slices[0].lift.verdict == "LIFT"
-    assert not any(note.startswith("some:") for note in attribution_words.notes(found))
-    unsure = structs.replace(
-        found.slices[0].lift, verdict="inconclusive", sentence="not proven: +0.023 [-0.001, +0.046]"
-    )
-    told = attribution_words.notes(
-        structs.replace(found, slices=[structs.replace(found.slices[0], lift=unsure)])
-    )
-    assert "some: the plan is not a lift (not proven: +0.023 [-0.001, +0.046])." in told
-
-
 # ---- how it is made
 
 
@@ -241,43 +179,6 @@ def test_what_is_reported_is_of_the_days_that_did_not_choose(model, found):
     assert found.path[-1].lift.delta == found.lift.delta
 
 
-@pytest.mark.slow
-def test_features_of_both_levels_are_computed_in_one_pass(model, monkeypatch):
-    passes = []
-    real = experiment_rows.level_rows
-    monkeypatch.setattr(
-        experiment_rows, "level_rows", lambda *given: passes.append(given[2]) or real(*given)
-    )
-    attribute(model, resamples=0)
-    assert [list(levels) for levels in passes] == [["stale", "fresh"]]
-
-
-@settings(max_examples=tries(200), deadline=None)
-@given(
-    st.dictionaries(st.sampled_from("abcdef"), st.sets(st.integers(0, 12), max_size=6), min_size=1)
-)
-def test_trying_again_only_what_may_be_best_finds_the_greedy_path(covers):
-    """What a set covers: there a view adds less the more are fresh."""
-    weight = np.random.default_rng(0).random(13)
-
-    def value(chosen):
-        return float(sum(weight[sorted(set().union(*(covers[name] for name in chosen)))]))
-
-    now, naive = frozenset(), []
-    while len(now) < len(covers) and value(now) < 0.95 * value(covers):
-        gains = {
-            name: value(now | {name}) - value(now) for name in sorted(covers) if name not in now
-        }
-        best = max(gains, key=gains.get)
-        if gains[best] <= 0:
-            break
-        naive.append(gains[best])
-        now |= {best}
-    path = path_of(dict.fromkeys(sorted(covers), 0), value=value)
-    gains = np.diff([value(path[:n]) for n in range(len(path) + 1)])
-    assert gains == pytest.approx(naive)
-
-
 class Valued:
     """Mixtures whose values are made up."""
 
@@ -302,148 +203,3 @@ def mixture(model, split=SPLIT):
     return freshness_subsets.Mixtures(
         rows, DAILY, INSTANT, ("daily", "instant"), find_units(model, DAILY, INSTANT, None)
     )
-
-
-# ---- attributions
-
-
-def _tied():
-    """A view keyed by a feature of another, a request feature of two, and one by itself."""
-    base = planted(0, SIGNALS, shape=Shape(days=20), estimator=logistic())
-    heat, dust, belt, oil = base.features.views
-    busy = dataclasses.replace(heat, name="busy", features=[hw.count()], windows=["3h"])
-    grades = pl.DataFrame(
-        {
-            "busy": [n % 19 for n in range(400)],
-            "at": [day(0) + dt.timedelta(hours=n) for n in range(400)],
-        }
-    )
-    source = hw.Source("grades", history=grades, timestamp_field="at")
-    grade = hw.FeatureView(
-        "grade",
-        source=source,
-        keys=["busy"],
-        features=[hw.since_last()],
-        windows=["7d"],
-        freshness=DAILY.features,
-        request_keys={"busy": busy["count_3h"]},
-    )
-
-    @hw.request_feature
-    def both(
-        a: float | None = dust["last_state_7d"], b: float | None = belt["last_state_7d"]
-    ) -> float:
-        return (a or 0) + (b or 0)
-
-    service = hw.FeatureService(
-        "tied", [busy, dust, belt, oil, grade, both, hw.RequestField("amount", float)]
-    )
-    return hw.Model(
-        "breaks", task="binary", features=service, labels=base.labels, estimator=logistic()
-    )
-
-
-def test_views_of_one_value_are_one_unit():
-    units = find_units(_tied(), DAILY, INSTANT, None)
-    assert [unit.name for unit in units] == ["busy + grade", "dust + belt", "oil"]
-    assert [bool(unit.joined) for unit in units] == [True, True, False]
-
-
-@pytest.mark.parametrize(
-    "fresh", [(), ("busy + grade",), ("dust + belt", "oil"), ("busy + grade", "dust + belt", "oil")]
-)
-def test_mixed_columns_are_those_of_the_mixed_level(fresh):
-    model = _tied()
-    mix = mixture(model, str(day(10)))
-    units = [unit for unit in mix.units if unit.name in fresh]
-    mixed = freshness_subsets.mixed_rows(model, *mix._ends, units).frame
-    computed = hw.get_historical_features(
-        model.features, model.labels, level=mixed_level(model, DAILY, INSTANT, units)
-    )
-    assert mixed.equals(computed.select(mixed.columns), null_equal=True)
-
-
-@pytest.mark.slow
-def test_views_of_a_source_or_a_group_are_fresh_together(model):
-    by_source = attribute(model, groups="source", resamples=0)
-    assert {unit.name for unit in by_source.units} == {f"{s.name}_readings" for s in SIGNALS}
-    grouped = find_units(model, DAILY, INSTANT, {"machine": ["heat", model.features.view("oil")]})
-    assert [(unit.name, [v.name for v in unit.views]) for unit in grouped] == [
-        ("machine", ["heat", "oil"]),
-        ("dust", ["dust"]),
-        ("belt", ["belt"]),
-    ]
-
-
-# ---- refusals
-
-
-@pytest.mark.parametrize(
-    ("rules", "said"),
-    [
-        ({"levels": {"daily": DAILY, "also daily": DAILY}}, "nothing to attribute"),
-        ({"levels": {"daily": "1d", "instant": INSTANT}}, "give a Level or a freshness"),
-        ({"levels": {"daily": DAILY}}, "needs two levels"),
-        (
-            {
-                "levels": {
-                    "daily": hw.Level(
-                        DAILY.features, hw.precomputed(DAILY.features, keys=["machine"])
-                    ),
-                    "instant": INSTANT,
-                }
-            },
-            "predictions are precomputed",
-        ),
-        ({"share": 0}, "above 0 and up to 1"),
-        ({"min_lift": -1}, "give 0 or more"),
-        ({"groups": "sources"}, "give 'source'"),
-        ({"groups": {"x": ["heet"]}}, "did you mean 'heat'?"),
-        ({"groups": {"x": ["heat"], "y": ["heat"]}}, "in two groups"),
-        ({"view_costs": {"heet": 1}}, "did you mean 'heat'?"),
-        ({"view_costs": {"heat": 1}}, "view_costs lacks 'dust'"),
-        ({"view_costs": {"heat": -1, "dust": 1, "belt": 1, "oil": 1}}, "give money a day"),
-        ({"metrics": ["acu"]}, "did you mean 'auc'?"),
-    ],
-)
-def test_it_refuses(model, rules, said):
-    with pytest.raises(UsageError) as caught:
-        attribute(model, **rules)
-    assert said in str(caught.value)
-
-
-def test_levels_that_differ_in_known_after_are_refused(model):
-    source = model.features.sources[0]
-    with pytest.raises(UsageError, match="known_after"):
-        attribute(
-            model, {"daily": DAILY, "soon": hw.Level(hw.on_request(), known_after={source: "1h"})}
-        )
-
-
-# ---- how it is shown
-
-
-def test_it_is_json_and_a_table(found):
-    data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert data["plan"] == found.plan
-    assert data["fresh_views"] == list(found.fresh_views)
-    assert {unit["name"] for unit in data["units"]} == {s.name for s in SIGNALS}
-    assert data["units"][0]["added"]["from"] == "daily"
-    written = io.StringIO()
-    Console(width=160, file=written).print(found)
-    text = written.getvalue()
-    assert "One at a time" in text
-    assert "money a day" in text
-    assert "+ belt" in text
-
-
-def test_a_report_has_it_as_a_part(model, found):
-    made = hw.backtest(
-        model,
-        levels={"daily": DAILY, "instant": INSTANT},
-        evaluation=hw.Evaluation(split=SPLIT, resamples=0, cold_start=0),
-    ).result
-    assert 'id="attribution"' not in to_html(made)
-    page = to_html(structs.replace(made, attribution=found.plain))
-    assert 'id="attribution"' in page
-    assert "stream belt and heat" in page.lower()

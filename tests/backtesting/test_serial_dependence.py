@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from headwater.backtesting.intervals import ResampledMetrics, evaluate, pooled, resample_weights
+from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.serial_dependence import BlockSeries
 from headwater.backtesting.spread import Spread
 from headwater.metrics import resolve
 from tests.backtesting.test_row_blocks import correlated
-from tests.effort import FULL
 
 MAE = resolve(["mae"], "regression")
 
@@ -75,31 +74,10 @@ def test_the_error_is_that_of_the_slowest_waves():
 
 
 @pytest.mark.slow
-def test_with_more_blocks_than_resamples_allow_it_is_about_the_same():
-    values = np.repeat(np.random.default_rng(2).normal(size=50), 24) + np.random.default_rng(
-        3
-    ).normal(size=1200)
-    many, few = (BlockSeries(drawn(1200, resamples)) for resamples in (4000, 1000))
-    exact, rough = (series.inflation(values @ series.drawn / 1200) for series in (many, few))
-    assert exact > 2
-    assert rough == pytest.approx(exact, rel=0.15)
-
-
-def test_undefined_resamples_are_left_out_and_a_constant_has_no_error():
-    values, series = np.random.default_rng(4).normal(size=20), BlockSeries(drawn(20))
-    draws = values @ series.drawn / 20
-    holes = np.where(np.arange(1000) % 25 == 0, np.nan, draws)
-    assert series.inflation(holes) == pytest.approx(series.inflation(draws), rel=1e-6)
-    assert series.inflation(np.full(1000, 0.5)) == 1.0
-    constant = Spread(0.5, np.full(1000, 0.5), 20, np.empty(0), np.empty((0, 0)), 0.0, series)
-    assert (constant.interval(), constant.p) == ((0.5, 0.5), 0.0)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("looks", [1, 5])
 def test_p_is_below_the_level_exactly_where_the_interval_leaves_zero_out(looks):
     rng, weights = np.random.default_rng(5), drawn(25)
-    for shift in rng.normal(0, 0.6, 100 if FULL else 30):
+    for shift in rng.normal(0, 0.6, 30):
         found = spread(rng.normal(shift, 1, 25), weights, BlockSeries(weights))
         low, high = found.interval(looks)
         assert (found.p < 0.05 / looks) == (low > 0 or high < 0)
@@ -121,29 +99,3 @@ def test_days_in_order_are_told_from_users():
     assert of_users.series is None
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
     assert np.array_equal(of_days.replicates, of_users.replicates)
-
-
-def test_a_part_of_the_rows_has_the_days_that_it_has():
-    days = np.repeat(np.arange(40), 5)
-    blocks = resample_weights(days, 200, successive=True)
-    part = blocks.select(days % 2 == 0)
-    found = evaluate(MAE, np.zeros(100), {"a": np.arange(100.0)}, part)
-    assert found.series.drawn.shape == (20, 200)
-    assert found.series.freedom == 6
-    few = evaluate(MAE, np.zeros(35), {"a": np.arange(35.0)}, blocks.select(days < 7))
-    assert few.series is None
-    assert np.isnan(few.estimates("a")["mae"].low)
-
-
-def test_refits_keep_the_days():
-    days = np.repeat(np.arange(20), 5)
-    blocks = resample_weights(days, 200, successive=True)
-    rng = np.random.default_rng(7)
-    each = [evaluate(MAE, np.zeros(100), {"a": 5 + rng.normal(size=100)}, blocks) for _ in range(3)]
-    together: ResampledMetrics = pooled(each)
-    assert together.series is each[0].series
-    assert (
-        together.estimates("a")["mae"].low
-        < together.values[0, 0]
-        < together.estimates("a")["mae"].high
-    )

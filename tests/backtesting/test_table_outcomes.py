@@ -2,14 +2,12 @@
 time, twice, late and not at all.
 """
 
-import numpy as np
 import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.backtesting.delivered_rows import ServedAs, delivered_rows
 from headwater.definitions.level import AS_DEFINED
-from headwater.errors import DataError
 from headwater.training.resources import DEFAULT_RESOURCES
 from tests.journal.conftest import about, at, micros, model, one
 
@@ -74,19 +72,6 @@ def test_a_time_at_most_a_minute_apart_is_the_same_request(tmp_path, shift, foun
     )
 
 
-def test_each_of_two_near_requests_gets_its_own_row(tmp_path):
-    log_of(tmp_path, [(1, 100.3), (1, 110.2), (1, 120.4)])
-    rows = read(labelled([(1, 100, True, 1), (1, 110, False, 1), (1, 120, True, 1)]), tmp_path)
-    assert rows.y.tolist() == [1.0, 0.0, 1.0]
-
-
-def test_a_request_that_was_served_twice_counts_once(tmp_path):
-    log_of(tmp_path, [(1, 100), (1, 103), (2, 100)])
-    rows = read(labelled([(1, 100, True, 1), (2, 100, False, 1)]), tmp_path)
-    assert rows.y.tolist() == [1.0, 0.0]
-    assert rows.left_out["served again within a minute"] == 1
-
-
 def test_the_row_that_was_known_last_by_then_counts(tmp_path):
     log_of(tmp_path, [(1, 100)])
     of = labelled([(1, 100, False, 1), (1, 100, True, 48)])
@@ -128,43 +113,6 @@ def test_posted_outcomes_come_before_the_table(tmp_path):
     assert dict(rows.from_table) == {"at the same time": 1}
 
 
-def test_an_id_in_the_table_comes_before_times(tmp_path):
-    log_of(tmp_path, [(1, 100), (1, 5000)])
-    rows = table([(1, 4000, True, 4), (1, 9000, False, 4)]).with_columns(
-        headwater_request=pl.Series(["r1", "r0"])
-    )
-    found = read(labelled(rows), tmp_path)
-    assert found.y.tolist() == [0.0, 1.0]
-
-
-@pytest.mark.parametrize("dtype", [pl.Int32, pl.UInt64, pl.String])
-def test_keys_may_be_of_another_dtype(tmp_path, dtype):
-    made = table([(1, 100, True, 1)]).with_columns(pl.col("user").cast(dtype))
-    log_of(tmp_path, [(1, 100)])
-    assert read(labelled(made), tmp_path).y.tolist() == [1.0]
-
-
-def test_classes_are_strings_and_the_delay_may_be_one_for_all(tmp_path):
-    made = table([(n, 100 * n, "abc"[n % 3], 1) for n in range(6)], known=False)
-    of = model(task="multiclass", table=made)
-    with hw.operations.ServedLog(tmp_path) as log:
-        for n in range(6):
-            log.put(one(about(), n, second=100 * n, prediction=[0.2, 0.3, 0.5]))
-    rows = delivered_rows(
-        ServedAs(of, AS_DEFINED, None, LATE, ("a", "b", "c")), tmp_path, DEFAULT_RESOURCES
-    )
-    assert rows.y.tolist() == [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]
-
-
-def test_nothing_in_the_table_is_said_and_no_table_is_an_error(tmp_path):
-    log_of(tmp_path, [(7, 100), (8, 200)])
-    rows = read(labelled([(1, 100, True, 1)]), tmp_path)
-    assert not rows.known.any()
-    assert dict(rows.from_table) == {"without a row": 2}
-    with pytest.raises(DataError):
-        read(model(table=tmp_path / "absent.parquet"), tmp_path)
-
-
 def test_keys_of_many_requests_are_told_apart_by_their_fields(tmp_path):
     """Two customers of one machine in the same minute: their amounts decide; without one, neither
     row is guessed.
@@ -181,21 +129,3 @@ def test_keys_of_many_requests_are_told_apart_by_their_fields(tmp_path):
     rows = read(of, tmp_path)
     assert rows.known.tolist() == [True, True, False]
     assert rows.y[:2].tolist() == [0.0, 1.0]
-
-
-def test_every_served_row_of_many_keys_is_found_once(tmp_path):
-    rng = np.random.default_rng(0)
-    seconds = np.sort(rng.random(400)) * 86_400
-    users = rng.integers(0, 20, 400)
-    left = rng.random(400) < 0.5
-    shift = rng.random(400) * 0.9
-    log_of(
-        tmp_path, [(int(u), float(s + d)) for u, s, d in zip(users, seconds, shift, strict=True)]
-    )
-    made = table(
-        [(int(u), float(s), bool(b), 1) for u, s, b in zip(users, seconds, left, strict=True)]
-    )
-    rows = read(labelled(made.sample(fraction=1.0, shuffle=True, seed=1)), tmp_path)
-    order = np.argsort(seconds + shift, kind="stable")
-    assert rows.known.mean() > 0.98
-    assert (rows.y[rows.known] == left[order][rows.known]).mean() > 0.98

@@ -1,6 +1,7 @@
 """Rankings, several classes, and the two transitions: backtests of whole models."""
 
 import dataclasses
+import datetime as dt
 import math
 
 import numpy as np
@@ -9,90 +10,18 @@ import pytest
 
 import headwater as hw
 from headwater.backtesting import backtest
-from headwater.errors import DataError, UsageError
 from headwater.metrics.places import places
-from tests.backtesting.feed import LEVELS, LIVE, NIGHTLY, feed, shop, times
-from tests.backtesting.world import STALE_AND_FRESH, day, judge, level, model, step, world
+from tests.backtesting.world import STALE_AND_FRESH, day, model, step, world
 
-SPLIT = day(12)
-METRICS = ["ndcg@10", "recall@50", "hit_rate@3"]
-
-
-@pytest.fixture(scope="module")
-def tables():
-    return shop(days=22, sessions=40)
+START = dt.datetime(2024, 3, 4, tzinfo=dt.UTC)
+NIGHTLY, LIVE = hw.batch("1d", delay="3h"), hw.streaming("1s")
 
 
-@pytest.fixture(scope="module")
-def ranked(tables):
-    return backtest.backtest(
-        feed(*tables),
-        levels=LEVELS,
-        evaluation=hw.Evaluation(metrics=METRICS, split=SPLIT, resamples=200),
-    ).result
-
-
-# ---- a feed as a user writes it
-
-
-@pytest.mark.slow
-def test_fresher_sessions_rank_better(ranked):
-    assert ranked.task == "ranking"
-    assert ranked.headline == "ndcg@10"
-    assert step(ranked, ranked.levels[0].name, "session live", "ndcg@10").verdict == "LIFT"
-    assert step(ranked, "ranked on request", "session live", "ndcg@10").low > 0
-    values = [found.metrics["recall@50"].value for found in ranked.levels]
-    assert values == sorted(values)
-    assert values[-1] > 1.5 * values[0]
-
-
-@pytest.mark.slow
-def test_lists_precomputed_answer_those_who_were_known(ranked, tables):
-    ahead, *others = ranked.levels
-    assert ahead.coverage < 0.97
-    assert [found.coverage for found in others] == [1.0] * 3
-    assert "lists are not answered; what they would have shown counts as missed" in ahead.note
-    assert "covisit_rank" in ahead.note
-    assert ahead.replayed == {}
-    assert set(others[0].replayed) == set(METRICS)
-
-
-@pytest.mark.slow
-def test_the_transitions_are_told_apart(ranked, tables):
-    assert [(found.number, found.from_, found.to) for found in ranked.transitions] == [
-        (1, "lists made nightly", "ranked on request"), (2, "ranked on request", "session live"), (2, "session live", "all live"),
-    ]  # fmt: skip
-    first = ranked.transitions[0]
-    assert first.coverage == (ranked.levels[0].coverage, 1.0)
-    assert first.coverage_of_new == (0.0, 1.0)
-    clicks, impressions = tables
-    asked = impressions.filter(pl.col("shown_at") >= SPLIT).unique("request")
-    cut = (pl.col("shown_at") - pl.duration(hours=3)).dt.truncate("1d")
-    seen = clicks.group_by("user").agg(pl.col("clicked_at").min().alias("first"))
-    new = asked.join(seen, on="user").filter(pl.col("first") >= cut)
-    assert ranked.new_keys.requests == new.height
-    assert ranked.new_keys.per_day == pytest.approx(new["user"].n_unique() / 10)
-    assert ranked.new_keys.share == pytest.approx(new.height / asked.height)
-    part = next(part for part in ranked.slices if part.name == "new keys")
-    assert level(part, "lists made nightly").metrics["recall@50"].value == 0
-    assert level(part, "ranked on request").metrics["recall@50"].value > 0
-
-
-@pytest.mark.slow
-def test_slices_are_of_new_items_and_first_events(ranked, tables):
-    assert [part.name for part in ranked.slices] == [
-        "new item",
-        "first event of user",
-        "first event of session",
-        "new keys",
-    ]
-    first = ranked.slices[2]
-    clicks, impressions = tables
-    seen = clicks.group_by("session").agg(pl.col("clicked_at").min().alias("first"))
-    rows = impressions.filter(pl.col("shown_at") >= SPLIT).join(seen, on="session", how="left")
-    assert first.rows == rows.filter(pl.col("first") >= pl.col("shown_at")).height
-    # of what session?
-    assert step(first, "ranked on request", "session live", "ndcg@10").verdict != "LIFT"
+def times(seconds):
+    return (
+        pl.Series(np.rint(np.asarray(seconds) * 1e6).astype(np.int64)).cast(pl.Duration("us"))
+        + START
+    )
 
 
 # ---- candidates
@@ -178,67 +107,12 @@ def test_what_a_level_could_not_have_found_is_missed(planted, freshness, recalls
     assert "of what was relevant is among the candidates, 3 a list" in result.levels[0].note
 
 
-def test_without_candidates_what_was_shown_is_ranked(planted):
-    rows, known = planted
-    result = backtest.backtest(
-        _plain(rows, known, candidates=False),
-        levels={"live": hw.Level(LIVE)},
-        evaluation=hw.Evaluation(split=day(5), metrics=["mrr@9", "recall@1"], resamples=0),
-    ).result
-    # d first of acd; b of ab; d of da; x is unknown and ranks below b: worth less than anything.
-    assert result.levels[0].metrics["mrr@9"].value == pytest.approx(np.mean([1, 1, 1, 1 / 2]))
-    assert result.levels[0].metrics["recall@1"].value == pytest.approx(np.mean([1, 1, 0.5, 0]))
-    assert "candidates" not in result.levels[0].note
-
-
 def test_the_order_of_equal_scores_does_not_follow_the_rows():
     groups = np.zeros(1000, np.int64)
     first = places(groups, np.zeros(1000))
     assert sorted(first) == list(range(1, 1001))
     assert abs(np.corrcoef(first, np.arange(1000))[0, 1]) < 0.1
     assert places(groups[:3], np.zeros(3), np.array([2, 0, 1])).tolist() == [3, 1, 2]
-
-
-def test_a_column_of_the_item_is_not_known_of_candidates_that_were_not_shown(tables):
-    clicks, impressions = tables
-    priced = impressions.with_columns(price=pl.col("item").str.len_chars())
-    of = feed(clicks, priced)
-    service = hw.FeatureService("feed_v1", [*of.features.features, hw.RequestField("price", int)])
-    with pytest.raises(
-        DataError, match=r"the column 'price' differs within .* lists, so it belongs to the item"
-    ):
-        backtest.backtest(
-            dataclasses.replace(of, features=service),
-            levels={"live": hw.Level(LIVE)},
-            evaluation=hw.Evaluation(split=SPLIT, resamples=0),
-        )
-
-
-def test_lists_of_candidates_that_no_job_can_find(tables):
-    of = feed(*tables)
-    covisited = of.task.candidates[1]
-    of = dataclasses.replace(
-        of, task=hw.Ranking(group="request", item="item", candidates=[covisited])
-    )
-    with pytest.raises(
-        UsageError, match=r"none of the candidates .* is known by the keys of precomputed"
-    ):
-        backtest.backtest(of, levels=LEVELS, evaluation=hw.Evaluation(split=SPLIT, resamples=0))
-
-
-def test_the_first_of_a_list_says_on_which_side_of_the_split_it_is(planted):
-    rows, known = planted
-    late = rows.with_columns(
-        asked=pl.when((pl.col("list") == "l1") & (pl.col("item") == "c"))
-        .then(day(6))
-        .otherwise("asked")
-    )
-    result = backtest.backtest(
-        _plain(late, known),
-        levels={"live": hw.Level(LIVE)},
-        evaluation=hw.Evaluation(split=day(5), metrics=["recall@1"], resamples=0),
-    ).result
-    assert result.split.test_rows == rows.filter(pl.col("asked") >= day(5)).height
 
 
 # ---- several classes
@@ -294,86 +168,3 @@ def test_classes_precomputed_fall_back_on_their_shares():
         "the share of each class among the training rows stands in for them"
         in result.levels[0].note
     )
-
-
-# ---- transitions
-
-
-def test_the_standard_levels_of_the_transitions():
-    made = world()
-    of = model(made)
-    levels = hw.evaluation.transitions(of)
-    assert levels["precomputed"].predictions == hw.precomputed(
-        hw.batch("1d", delay="4h"), keys=["machine"]
-    )
-    assert (
-        levels["on request"].precomputed(
-            dataclasses.replace(of, predictions=levels["precomputed"].predictions)
-        )
-        is None
-    )
-    rows = made.rows.with_columns(
-        machine=pl.when(pl.int_range(pl.len()) % 4 == 0).then(pl.lit("new")).otherwise("machine")
-    )
-    result = backtest.backtest(
-        model(dataclasses.replace(made, rows=rows)),
-        levels=levels,
-        evaluation=hw.Evaluation(split=day(18), resamples=100),
-    ).result
-    assert [found.number for found in result.transitions] == [1, 2]
-    assert result.new_keys.share == pytest.approx(0.25, abs=0.01)
-    assert result.new_keys.per_day == pytest.approx(1 / 12)
-    assert step(result, "precomputed", "on request").verdict in ("LIFT", "inconclusive")
-    assert step(result, "precomputed", "fresher features").verdict == "LIFT"
-    assert step(result, "on request", "fresher features").low > 0
-
-
-def test_keys_of_transitions_are_named_where_there_are_several(tables):
-    with pytest.raises(
-        UsageError, match="are keyed by session, user; name the keys of the precomputed predictions"
-    ):
-        hw.evaluation.transitions(feed(*tables))
-    assert hw.evaluation.transitions(feed(*tables), keys=["user"], nightly=NIGHTLY)[
-        "precomputed"
-    ].predictions.keys == ("user",)
-
-
-@pytest.mark.slow
-def test_lists_that_nobody_made_may_be_ranked_on_request(tables):
-    """A level of both: lists made nightly for who was known, on request for the others."""
-    both = hw.Level(
-        NIGHTLY, predictions=hw.precomputed(NIGHTLY, keys=["user"], otherwise="on_request")
-    )
-    of, given = feed(*tables), {"split": SPLIT, "metrics": METRICS, "resamples": 0}
-    result = judge(
-        of, levels={"lists made nightly": LEVELS["lists made nightly"], "both": both}, **given
-    )
-    ahead, mixed = result.levels
-    assert (ahead.coverage < 1, mixed.coverage) == (True, 1.0)
-    part = next(part for part in result.slices if part.name == "new keys")
-    assert level(part, "lists made nightly").metrics["recall@50"].value == 0
-    assert level(part, "both").metrics["recall@50"].value > 0
-    alone = judge(of, levels={"both": both}, **given)
-    assert alone.new_keys == result.new_keys
-    assert alone.new_keys.requests > 0
-
-
-@pytest.mark.parametrize("leaks", [True, False])
-def test_a_feature_that_tells_one_of_several_classes_is_flagged(leaks):
-    made = world()
-    kind = pl.when(pl.col("bad")).then(2).when(pl.col("amount") > 0.5).then(1).otherwise(0)
-    rows = made.rows.with_columns(kind=kind).with_columns(
-        told=((pl.col("kind") == 1) & leaks).cast(pl.Float64)
-    )
-    of = model(
-        dataclasses.replace(made, rows=rows),
-        task="multiclass",
-        label="kind",
-        members=[hw.RequestField("told", float)],
-    )
-    result = backtest.backtest(
-        of,
-        levels={"none": hw.Level(hw.never())},
-        evaluation=hw.Evaluation(split=day(18), resamples=0),
-    ).result
-    assert [found.check for found in result.audit.findings] == (["request fields"] if leaks else [])

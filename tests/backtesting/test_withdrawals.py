@@ -2,20 +2,17 @@
 not.
 """
 
-import math
-
 import msgspec
 import pytest
 
 import headwater as hw
 from headwater.backtesting.break_even import recommended
-from headwater.backtesting.withdrawals import finding_of, known_deliveries
-from headwater.errors import DataError
+from headwater.backtesting.withdrawals import known_deliveries
 from headwater.models.latest_results import LATEST_DELIVERY
 from headwater.models.promises import delivery_of
 from headwater.models.registry import ModelRegistry
-from headwater.reports import delivery_words, to_html, to_text
-from headwater.results.audit_result import DELIVERY, AuditFinding
+from headwater.reports import delivery_words, to_html
+from headwater.results.audit_result import DELIVERY
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.estimate import Estimate
 from headwater.results.promise_result import DeliveryResult, WeekDelivered
@@ -23,7 +20,6 @@ from headwater.testing.examples import churn
 
 LEVELS = {"daily": hw.batch("1d"), "instant": hw.on_request()}
 SUBJECT = "churn, week of 2024-06-03"
-NONE = Estimate(math.nan, math.nan, math.nan)
 
 
 def keep(registry, delivery):
@@ -63,25 +59,6 @@ def delivered(tested, state="missed", level="as defined", week="2024-06-03"):
 
 def read(tested, registry, *acknowledged):
     return recommended(known_deliveries("churn", registry.folder).on(tested, acknowledged))
-
-
-def test_a_withdrawal_stands_first_on_every_rendering(tested, registry):
-    keep(registry, delivered(tested))
-    found = read(tested, registry)
-    line = "was withdrawn: promised AUC"
-    assert found.recommendation.withheld
-    assert found.verdict.startswith("The recommendation on data until")
-    assert line in found.verdict
-    assert found.verdict.endswith(
-        "delivered 0.510 in the weeks from 2024-05-13 to that of 2024-06-03."
-    )
-    remedy = "Check first: a leak that no audit can see"
-    assert remedy in to_html(found)
-    assert remedy in " ".join(to_text(found).split())
-    assert line in to_html(found)
-    assert line in " ".join(to_text(found).split())
-    assert BacktestResult.from_dict(found.to_dict()).audit.blocking[0].subject == SUBJECT
-    assert f"{SUBJECT} (promise against delivery): The recommendation" in to_html(found)
 
 
 def test_it_is_acknowledged_with_a_reason_and_an_author_for_its_week_alone(tested, registry):
@@ -130,27 +107,3 @@ def test_without_a_registry_the_page_claims_nothing(tested, tmp_path, monkeypatc
     other = ModelRegistry(tmp_path / "models")
     hw.train(churn()).register(other)
     assert known_deliveries("another", other.folder).on(found) is found
-
-
-def test_levels_are_named_and_a_broken_file_is_an_error_before_training(tested, registry):
-    keep(registry, delivered(tested))
-    path = registry.current("churn").folder.parent / "delivery.json"
-    path.write_text("{")
-    with pytest.raises(DataError, match="is not JSON"):
-        hw.backtest(churn(), LEVELS, models=registry.folder)
-    named = delivered(tested, level="minute")
-
-    assert finding_of(named).subject == "churn at minute, week of 2024-06-03"
-
-
-def test_a_leak_is_named_after_the_withdrawal(tested, registry):
-
-    keep(registry, delivered(tested))
-    leak = AuditFinding(
-        "own outcome", "LEAK", "trips", "It counts its own trip", "Correct its timestamp"
-    )
-    leaking = msgspec.structs.replace(
-        tested, audit=msgspec.structs.replace(tested.audit, findings=[leak])
-    )
-    verdict = read(leaking, registry).verdict
-    assert verdict.index("was withdrawn") < verdict.index("No verdict: a leak in 'trips'.")

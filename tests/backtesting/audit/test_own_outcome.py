@@ -13,8 +13,6 @@ import headwater as hw
 from tests.backtesting.audit.planted import (
     ORDERS,
     accused,
-    audit,
-    labels,
     model,
     moments,
     source,
@@ -72,19 +70,6 @@ def test_an_outcome_dated_before_its_request_is_a_leak_in_a_sample_too(part, low
     )
 
 
-def test_a_value_that_says_much_of_the_outcome_and_is_not_it_is_a_question():
-    noise = pl.Series(np.random.default_rng(4).normal(0, 40, ORDERS.height))
-    stamped = ORDERS.select(
-        "user", took=pl.col("took") + noise, at=pl.col("asked_at") - pl.duration(minutes=65)
-    )
-    (found,) = accused(model([view(source(stamped))]), "own outcome")
-    assert (found.severity, found.columns) == ("SUSPECT", ["took"])
-    assert (
-        "'took' of that event says the outcome better than the key's other events do"
-        in found.evidence
-    )
-
-
 def test_an_event_of_the_request_that_says_nothing_of_the_outcome_is_silent():
     stamped = ORDERS.select(
         "user",
@@ -102,24 +87,6 @@ def test_a_value_of_the_key_that_lasts_is_silent():
         took=(pl.col("user") % 3 == 0).cast(pl.Float64),
     )
     assert accused(model([view(source(stamped))])) == []
-
-
-def test_an_event_that_is_there_for_late_orders_only_is_a_suspicion():
-    complaints = ORDERS.filter("late").select(
-        "user", "took", at=pl.col("asked_at") - pl.duration(minutes=1)
-    )
-    (found,) = accused(model([view(source(complaints), [hw.count()])]))
-    assert (found.severity, found.columns) == ("SUSPECT", ["being there"])
-
-
-def test_keys_of_another_name_and_none_at_all():
-    renamed = _earlier(hours=5).rename({"user": "customer"})
-    aliased = view(source(renamed), keys=["customer"]).alias("by_user", {"customer": "user"})
-    assert [f.severity for f in accused(model([aliased]), "own outcome")] == ["LEAK"]
-    assert [
-        f.severity
-        for f in accused(model([view(source(_earlier(hours=5)), keys=[])]), "own outcome")
-    ] == ["LEAK"]
 
 
 def _hours(n=24 * 40):
@@ -152,27 +119,3 @@ def test_data_on_a_grid_are_compared_by_their_values(shift):
             "on a fixed grid; 'bikers' of the one 5 h before the request time is the outcome itself"
             in found[0].evidence
         )
-
-
-def test_what_did_not_run_is_listed_with_its_reason():
-    found = audit(model([hw.RequestField("amount", float)]))
-    reasons = {check.check: check.reason for check in found.checks_not_run}
-    assert reasons["label rows"] == "the freshest level reads no history"
-    assert "own outcome" in reasons
-    assert "request fields" in found.checks_run
-    other = ORDERS.select(visitor="user", took="took", at="delivered_at")
-    by = hw.FeatureView(
-        "v",
-        source=source(other),
-        keys=["visitor"],
-        features=[hw.mean("took")],
-        windows=["1d"],
-        freshness=hw.batch("1d"),
-    )
-    visits = labels(
-        ORDERS.with_columns(visitor=pl.col("user").cast(pl.String)),
-        ("visitor", "asked_at", "delivered_at", "late"),
-    )
-    # keys of another dtype are refused before the audit
-    with pytest.raises(hw.errors.HeadwaterError):
-        audit(model([by], visits))

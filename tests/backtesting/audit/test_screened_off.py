@@ -79,22 +79,6 @@ def test_a_field_from_before_the_request_is_silent(noise):
     assert accused(model([TRIPS, hw.RequestField("guess", float)], of)) == []
 
 
-def test_too_few_requests_are_said_to_be_too_few():
-    few = shop(600)
-    found = audit(
-        model(
-            [
-                view(source(few.select("user", "took", at="delivered_at"))),
-                hw.RequestField("amount", float),
-            ],
-            labels(few),
-        )
-    )
-    assert [
-        check.reason for check in found.checks_not_run if check.check == "late request fields"
-    ] == ["600 requests are too few; it takes 1000"]
-
-
 def dimension(users, **columns):
     of = source(
         users.with_columns(at=moments([-60 * 24])[0]), "users", select=["user", *columns, "score"]
@@ -141,29 +125,6 @@ def test_a_static_table_from_before_the_period_is_silent():
         )
         == []
     )
-
-
-@pytest.mark.parametrize("size", ["1h", "6h"])
-def test_timestamps_that_were_rounded_down_are_a_leak(size):
-    rounded = ORDERS.select("user", "took", at=pl.col("delivered_at").dt.truncate(size))
-    (found,) = accused(model([view(source(rounded))]), "coarse timestamps")
-    assert found.severity == "LEAK"
-    assert f'known_after="{size}"' in found.remedy
-    declared = source(rounded, known_after=size)
-    assert accused(model([view(declared)])) == []
-
-
-def test_coarse_timestamps_are_a_question_where_requests_are_finer():
-    exact = ORDERS.select(
-        "user", "took", at=pl.col("delivered_at").dt.truncate("1h") + pl.duration(hours=1)
-    )
-    asked = [
-        f for f in audit(model([view(source(exact))])).findings if f.check == "coarse timestamps"
-    ]
-    assert [(f.severity, f.subject) for f in asked] == [("question", "past")]
-    hourly = ORDERS.with_columns(pl.col("asked_at").dt.truncate("1h")).sort("asked_at")
-    of = model([view(source(exact))], labels(hourly))
-    assert [f for f in audit(of).findings if f.check == "coarse timestamps"] == []
 
 
 def test_outcomes_that_count_before_their_end_are_a_suspicion():
