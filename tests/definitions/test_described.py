@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DefinitionError
 
 _EVENTS = pl.DataFrame({"user": [1], "at": [0]})
 _SOURCE = hw.Source("visits", history=_EVENTS, timestamp_field="at", timezone="UTC")
@@ -47,20 +46,3 @@ def test_a_description_changes_no_fingerprint(plain):
         plain, "tiles_fingerprint", None
     )
     assert repr(described) == repr(plain)
-
-
-@pytest.mark.parametrize(
-    "plain", [_SOURCE, _VIEW, _SERVICE, _MODEL], ids=lambda d: type(d).__name__
-)
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("owner", 1, "owner is 1; give a string"),
-        ("description", None, "description is None; give a string"),
-        ("tags", "pii", r"tags is the string 'pii'; give a list, such as \['pii'\]"),
-        ("tags", [1], "tags holds 1; give a list of strings"),
-    ],
-)
-def test_a_description_of_another_type_is_refused(plain, field, value, message):
-    with pytest.raises(DefinitionError, match=message):
-        dataclasses.replace(plain, **{field: value})

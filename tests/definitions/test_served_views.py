@@ -7,7 +7,7 @@ import pytest
 
 import headwater as hw
 from headwater.definitions.project import backtest_only, served, stored
-from headwater.errors import DefinitionError, UsageError
+from headwater.errors import UsageError
 from tests.flow import Flow, at, frame, home, store, streaming_view, view_of  # noqa: F401 (fixtures)
 
 HOURLY, MINUTELY = hw.batch("1h"), hw.batch("1m")
@@ -73,96 +73,12 @@ def test_a_level_changes_every_view_and_no_name():
     assert hw.Level().service(model) is model.features
 
 
-@pytest.mark.parametrize(("named", "alias"), [(False, "1m"), (True, "1d")])
-def test_an_alias_follows_its_view_unless_it_is_named(named, alias):
-    user, friend, features = roles()
-    level = hw.Level({user: MINUTELY} | ({friend: hw.batch("1d")} if named else {}))
-    service = level.service(project_at({}, features=features).models[0])
-    assert service.view("user").freshness == MINUTELY
-    assert (
-        service.view("friend").freshness == service.view("friend").root.freshness == hw.batch(alias)
-    )
-    assert (
-        service.view("friend").tiles_fingerprint == service.view("user").tiles_fingerprint
-    ) is not named
-
-
-def test_a_variant_is_a_model_at_a_level():
-    project = project_at({"live": hw.Level(MINUTELY)}, view_of(EVENTS, freshness=HOURLY))
-    variants = project.variants
-    assert [variant.name for variant in variants] == ["as defined", "live"]
-    assert (
-        project.variant("model", "live")
-        == variants[1]
-        == hw.operations.ModelVariant("live", project.models[0], hw.Level(MINUTELY))
-    )
-    assert (
-        project.variant() == variants[0] != hw.operations.ModelVariant("other", project.models[0])
-    )
-    assert variants[1].service.views[0].freshness == MINUTELY
-
-
-@pytest.mark.parametrize(
-    ("made", "says"),
-    [
-        (
-            lambda m: hw.operations.ModelVariant(" ", m),
-            "a variant: name is ' '; give a string that is not blank",
-        ),
-        (
-            lambda m: hw.operations.ModelVariant("live", "model"),
-            "variant 'live': model is 'model'; give a Model",
-        ),
-        (
-            lambda m: hw.operations.ModelVariant("live", m, HOURLY),
-            r"variant 'live': level is Batch.*; give a hw.Level",
-        ),
-        (
-            lambda m: hw.Project("p", [m], {"live": "1h"}),
-            "project 'p': the level 'live' is '1h'; give a Level or a freshness",
-        ),
-        (
-            lambda m: hw.Project("p", [m], evaluation={"split": "2024-01-01T00:00Z"}),
-            r"evaluation is .*; give hw.Evaluation\(split=",
-        ),
-        (lambda m: hw.Project("p", [m], [hw.Level()]), "give a mapping from names to Levels"),
-        (
-            lambda m: hw.Project("p", [m], {"as defined": hw.Level()}),
-            "a level is named 'as defined', as each model's own is",
-        ),
-        (
-            lambda m: hw.Level(predictions=HOURLY),
-            r"predictions is Batch.*; give hw.precomputed\(.*\) or hw.on_request\(\)",
-        ),
-        (
-            lambda m: hw.precomputed(HOURLY, keys=["key"], otherwise="guess"),
-            "otherwise is 'guess'; give 'default' or 'on_request'",
-        ),
-        (
-            lambda m: hw.precomputed(HOURLY, keys=["key"], on_stale="wait"),
-            "on_stale is 'wait'; give 'previous', 'null' or 'refuse'",
-        ),
-    ],
-)
-def test_what_is_no_level_is_refused(made, says):
-    with pytest.raises(DefinitionError, match=says):
-        made(project_at({}, view_of(EVENTS, freshness=HOURLY)).models[0])
-
-
 def test_a_level_says_on_request_where_the_model_says_precomputed():
     ahead = hw.precomputed(HOURLY, keys=["key"])
     model = project_at({}, view_of(EVENTS, freshness=HOURLY), predictions=ahead).models[0]
     assert hw.Level().precomputed(model) == ahead
     assert hw.Level(predictions=hw.on_request()).precomputed(model) is None
     assert hw.Level() != hw.Level(predictions=hw.on_request())
-
-
-def test_a_level_or_a_variant_that_is_misspelt():
-    project = project_at({"live": hw.Level(MINUTELY)}, view_of(EVENTS, freshness=HOURLY))
-    with pytest.raises(UsageError, match="no level 'liv'; did you mean 'live'"):
-        project.variant("model", "liv")
-    with pytest.raises(UsageError, match="no model 'modl'; did you mean 'model'"):
-        project.variant("modl")
 
 
 # ---------------------------------------------------------------- serving

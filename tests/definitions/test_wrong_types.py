@@ -5,7 +5,6 @@ Python's own come out.
 import contextlib
 import inspect
 import math
-import re
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -147,49 +146,3 @@ def test_a_value_of_another_type_is_taken_or_refused(define, right):
         for value in WRONG:
             with contextlib.suppress(HeadwaterError):
                 define(**(right | {field: value}))
-
-
-REFUSED = [
-    (hw.evaluation.Refits, "days", 1.5, "Refits: days is 1.5; give an integer of at least 0"),
-    (
-        hw.evaluation.Scores,
-        "levels",
-        "hourly",
-        "Scores: levels is the string 'hourly'; give a list, such as ['hourly']",
-    ),
-    (hw.Expect, "not_null", 1, "the expectation of 'a': not_null is 1; give True or False"),
-    (
-        hw.Expect,
-        "on_violation",
-        "rejct",
-        "on_violation is 'rejct'; give 'warn' or 'reject'; did you mean 'reject'?",
-    ),
-    (
-        hw.Evaluation,
-        "value",
-        {"volume": 3},
-        "Evaluation: value is {'volume': 3}; give hw.DecisionValue(volume=",
-    ),
-    (
-        hw.experiments.ExperimentPlan,
-        "alpha",
-        5,
-        "ExperimentPlan: alpha is 5; give a number above 0 and below 1",
-    ),
-    (
-        hw.precomputed,
-        "keys",
-        [3],
-        "precomputed(): keys holds 3; give a list of at least one column, such as ['user']",
-    ),
-    (hw.batch, "wait", 3, "batch(): wait is 3; give an integer and a unit, such as '500ms'"),
-]
-
-
-@pytest.mark.parametrize(
-    ("define", "field", "value", "says"), REFUSED, ids=lambda value: getattr(value, "__name__", "")
-)
-def test_a_refusal_says_whose_field_it_is_its_value_and_what_to_give(define, field, value, says):
-    right = next(given for known, given in RIGHT if known is define)
-    with pytest.raises(HeadwaterError, match=re.escape(says)):
-        define(**(right | {field: value}))
