@@ -20,7 +20,7 @@ def postgres_server():
         yield server.address
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
 def place(request, tmp_path):
     """An empty place for a catalog."""
     if request.param == "sqlite":

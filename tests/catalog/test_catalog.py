@@ -17,8 +17,8 @@ import headwater as hw
 from headwater.catalog import database
 from headwater.catalog.database import Catalog
 from headwater.catalog.entry import EntryKey
-from headwater.catalog.plan import applied, check_applied
-from headwater.errors import CatalogError, DefinitionError, MissingExtraError, UsageError
+from headwater.catalog.plan import applied
+from headwater.errors import CatalogError, DefinitionError, UsageError
 from tests.catalog.shop import model, project, source, view
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,20 +98,13 @@ def test_applies_at_once_follow_each_other(place):
 def test_whoever_waits_too_long_is_told(place):
     hw.apply(of_hours(1), place)
     with Catalog(place).changing("shop"):
-        began = time.monotonic()
         with pytest.raises(
             CatalogError,
             match=r"another process has been applying to the catalog .* for more than 0\.3 s",
         ):
             hw.apply(of_hours(2), Catalog(place, wait=0.3), allow_breaking=True)
-        assert 0.2 < time.monotonic() - began < 5
         assert hw.plan(of_hours(1), place).changes == ()  # readers do not wait
     assert hours_held(place) == {1}
-
-
-def test_another_project_waits_too(place):
-    with Catalog(place).changing("shop"), pytest.raises(CatalogError, match="another process"):
-        hw.apply(project(name="fraud"), Catalog(place, wait=0.2))
 
 
 # ---------------------------------------------------------------- all or nothing
@@ -224,61 +217,7 @@ def test_what_is_refused_is_refused_at_once_and_all_of_it(place):
     assert Catalog(place).held("shop").version == 0
 
 
-# ---------------------------------------------------------------- contents
-
-
-def test_what_was_applied_can_be_looked_up(place):
-    with pytest.raises(
-        UsageError, match=r"project 'shop' was never applied .* run headwater apply"
-    ):
-        applied("shop", place)
-    hw.apply(project(view(), view().alias("friend", keys={"user": "friend"})), place)
-    found = applied("shop", place)
-    assert {name: entry.tiles for name, entry in found.items()} == dict.fromkeys(
-        ["friend", "user"], view().tiles_fingerprint
-    )
-    assert found["user"].fingerprint == view().fingerprint
-    assert found["user"].version == 1
-    assert found["user"].applied_at.utcoffset().total_seconds() == 0
-
-
-def test_what_was_not_applied_is_not_run(place):
-    hw.apply(project(), place)
-    check_applied(project(), [view(on_stale="null")], place)  # the stored state is the same
-    with pytest.raises(
-        UsageError,
-        match=r"view user differs from what was applied; view other is not in the catalog. .*headwater apply",
-    ):
-        check_applied(project(), [view(windows=["7d"]), view(name="other")], place)
-
-
-def test_the_log_says_who_changed_what_when(place):
-    hw.apply(project(), place)
-    hw.apply(project(), place)
-    hw.apply(project(view(on_stale="null")), place)
-    first, second = Catalog(place).log("shop")
-    assert (first.version, second.version) == (1, 2)
-    assert "@" in second.who
-    assert first.at <= second.at
-    assert [(c["kind"], c["name"], c["details"]) for c in second.changes] == [
-        ("view", "user", ["on_stale: previous → null", "the stored state stays"])
-    ]
-
-
-def test_projects_lie_beside_each_other(place):
-    hw.apply(project(), place)
-    hw.apply(project(view(windows=["7d"]), name="fraud"), place)
-    assert hw.plan(project(), place).changes == ()
-    assert list(Catalog(place).held("shop").others) == ["fraud"]
-    assert applied("shop", place)["user"].tiles != applied("fraud", place)["user"].tiles
-
-
 # ---------------------------------------------------------------- the schema
-
-
-def schema(place):
-    with Catalog(place)._engine.begin() as connection:
-        return connection.execute(sa.text("SELECT version FROM headwater_schema")).scalars().all()
 
 
 def test_another_schema_is_refused(place):
@@ -328,20 +267,6 @@ def test_a_bad_place_is_told(tmp_path, at, error, said):
     with pytest.raises(error, match=said) as raised:
         hw.apply(project(), at.format(tmp_path))
     assert "secret" not in str(raised.value)
-
-
-def test_a_missing_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(MissingExtraError, match=r"headwater\[postgres\]"):
-        Catalog("postgresql://me@host/name")
-
-
-def test_the_place_comes_from_the_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
-    hw.apply(project())
-    assert (tmp_path / "home" / "catalog.sqlite").is_file()
-    monkeypatch.setenv("HEADWATER_CATALOG", str(tmp_path / "elsewhere.sqlite"))
-    assert hw.plan(project()).version == 0
 
 
 def test_a_development_environment_applies_to_a_catalog_of_its_own(place, tmp_path, monkeypatch):

@@ -133,14 +133,6 @@ def test_what_it_does_not_need_may_change(
     hw.apply(changed(), catalog, registry=registry, allow_breaking=True)
 
 
-def test_another_project_of_the_registry_is_free(
-    running: tuple[ModelRegistry, str], tmp_path: Path
-) -> None:
-    registry, _ = running
-    other = replace(project(TABLE, plan=hw.experiments.ExperimentPlan(min_lift=0.5)), name="other")
-    hw.apply(other, tmp_path / "other.sqlite", registry=registry)
-
-
 def test_experiments_are_entries_of_the_catalog(running: tuple[ModelRegistry, str]) -> None:
     registry, catalog = running
     ExperimentStore(registry.folder).stop("fresher", clock.now_micros(), "ann", "done")

@@ -1,14 +1,10 @@
 """Lineage: nodes, edges, and neighbours."""
 
-from dataclasses import replace
-
 import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.catalog.lineage import lineage
-from headwater.errors import UsageError
-from headwater.testing.examples import visiting
 
 _EVENTS = pl.DataFrame({"user": [1], "shop": [2], "amount": [1.0], "at": [0]})
 
@@ -83,50 +79,3 @@ def test_edges_go_from_sources_to_experiments(found):
     ]
     kinds = ["source", "source", "view", "view", "view", "service", "model", "experiment"]
     assert sorted(node.kind for node in found.nodes) == sorted(kinds)
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("growth", ["payments", "rich_payments"]),
-        ("PII pay", ["payments", "rich_payments"]),
-        ("mean", ["shop", "risk_v1"]),
-        ("count_1d user", ["user", "shop", "receiver", "risk_v1"]),
-        ("no such thing", []),
-    ],
-)
-def test_search_looks_into_names_owners_tags_and_features(found, text, names):
-    assert {node.name for node in found.search(text)} == set(names)
-
-
-def test_around_a_node_is_what_feeds_it_and_what_it_feeds(found):
-    assert {node.id for node in found.around("view shop").nodes} == {
-        *(
-            "source payments",
-            "view user",
-            "source rich_payments",
-            "view shop",
-            "service risk_v1",
-            "model risk",
-            "experiment hourly",
-        ),
-    }
-    assert [node.id for node in found.consumers("service risk_v1")] == [
-        "model risk",
-        "experiment hourly",
-    ]
-    with pytest.raises(UsageError, match="'view shops'; did you mean 'view shop'"):
-        found.around("view shops")
-
-
-def test_a_description_travels_to_the_node():
-    project = visiting(hw.streaming("1s"))
-    (model,) = project.models
-    described = lineage(
-        replace(project, models=[replace(model, description="<b>who leaves</b>", owner="CRM")])
-    )
-    assert (described.node("model churn").description, described.node("model churn").owner) == (
-        "<b>who leaves</b>",
-        "CRM",
-    )
-    assert lineage(project).edges == described.edges
