@@ -1,7 +1,5 @@
 """A model is served the features that it was trained on, and at least as fresh."""
 
-import dataclasses
-
 import msgspec
 import numpy as np
 import polars as pl
@@ -9,15 +7,11 @@ import pytest
 
 import headwater as hw
 from headwater.definitions.checks import DAY, SECOND
-from headwater.definitions.freshness import from_data
 from headwater.errors import DataError
 from headwater.kernel.as_of import as_of
 from headwater.models.compatibility import check, staler
 from headwater.models.manifest import definitions_of
 from headwater.models.serving_model import ServedModel
-from headwater.training.train import training_set
-from tests.backtesting.world import by_machine, day, world
-from tests.backtesting.world import model as machine_model
 from tests.models.worlds import START, table
 
 BATCH, HOURLY, LIVE = hw.batch("1d", delay="4h"), hw.batch("1h", delay="15m"), hw.streaming("2s")
@@ -197,23 +191,6 @@ def test_other_features_are_refused_by_name(fitted, case):
         assert part in message
 
 
-def test_a_function_that_was_changed_is_refused(fitted):
-    def changed(x: float | None) -> float | None:
-        return None if x is None else x + x
-
-    changed.__name__ = "double"
-    of = defined([*views(), hw.RequestField("noise", float), hw.request_feature(changed)])
-    assert "the request's 'double' is made otherwise" in refused(fitted, of)
-
-
-def test_types_are_compared_where_they_are_known(fitted):
-    same = dict.fromkeys(defined().features.feature_names, "Float64")
-    assert check(defined(), hw.Level(), trained(fitted), dtypes=same) == []
-    assert "'noise' was Float64, and is String" in refused(
-        fitted, defined(), dtypes=same | {"noise": "String"}
-    )
-
-
 SAME = {
     "other tables": lambda: defined(
         [*views(of=source(history=EVENTS.head(10))), hw.RequestField("noise", float), double]
@@ -250,24 +227,6 @@ def test_a_feature_of_the_view_that_the_model_does_not_read_may_change(fitted):
         check(defined([other["mean_noise_1h"], shop]), hw.Level(), trained(fitted, defined(read)))
         == []
     )
-
-
-def test_a_feature_that_fills_a_key_counts_too(fitted):
-    def of(**rules):
-        latest, shop = views(item={"features": [hw.last("item")], **rules})
-        filled = hw.FeatureView(
-            "next",
-            source=source(),
-            keys=["item"],
-            features=[hw.count()],
-            windows=["1h"],
-            freshness=LIVE,
-        )
-        return defined([filled.alias("next_one", keys={"item": latest["last_item_1h"]}), shop])
-
-    assert check(of(), hw.Level(), trained(fitted, of())) == []
-    message = refused(fitted, of(hop="10m"), of=of())
-    assert "view 'next_one' is defined differently" in message
 
 
 # ---- staler features
@@ -358,15 +317,6 @@ def test_batch_rules_are_compared_at_every_moment():
     assert wrong == []
 
 
-def test_a_freshness_is_the_same_after_it_was_kept():
-    for freshness in {f for row in AGES for f in row[:2]}:
-        again = from_data(freshness.to_data())
-        assert (again == freshness) or (type(again), again.worst_age) == (
-            type(freshness),
-            freshness.worst_age,
-        )
-
-
 def test_every_view_that_would_be_staler_is_named_with_what_to_do(fitted):
     message = refused(fitted, defined(), hw.Level(hw.batch("1d", delay="6h")))
     assert (
@@ -399,148 +349,6 @@ def test_fresher_features_are_a_warning(fitted):
         "streaming, 2s behind: fresher than the model has learned from"
     )
     assert len(check(defined(), hw.Level(hw.on_request()), trained(fitted))) == 2
-
-
-def test_events_that_training_knew_too_soon(fitted):
-    late = defined([*views(of=source(known_after="10m")), hw.RequestField("noise", float), double])
-    known = late.features.views[0].source
-    message = refused(fitted, late, of=late, at=hw.Level(known_after={known: "0s"}))
-    assert (
-        "view 'item' was trained as if its events were known 0s after they happen, and they are "
-        "known after 10m"
-    ) in message
-
-
-def test_predictions_precomputed(fitted):
-    nightly = hw.precomputed(hw.batch("1d", delay="4h"), keys=["item"])
-    ahead = hw.Level(predictions=nightly)
-    members = [*views()]
-    of = defined(members)
-    message = refused(fitted, of, ahead, of=of)
-    assert (
-        "predictions are precomputed, every 1d at 00:00 UTC, published 4h later, but it was "
-        "trained on features at the request time"
-    ) in message
-    assert check(of, ahead, trained(fitted, of, ahead)) == []
-    later = dataclasses.replace(
-        ahead, predictions=hw.precomputed(hw.batch("1d", delay="5h"), keys=["item"])
-    )
-    assert "predictions were made every 1d at 00:00 UTC, published 4h later in training" in refused(
-        fitted, of, later, of=of, at=ahead
-    )
-
-
-MACHINES = world(days=6, per_day=60)
-HOURLY_AHEAD = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"])
-
-
-def machines(**rules):
-    return machine_model(
-        MACHINES, members=[by_machine(MACHINES.events), hw.RequestField("amount", float)], **rules
-    )
-
-
-def test_a_model_whose_scores_are_precomputed_is_trained_on_what_the_job_knows(tmp_path):
-    # the job waits for features of its own cut
-    level = hw.Level(hw.batch("1h", delay="5m"), predictions=HOURLY_AHEAD)
-    found = training_set(machines(), level=level, as_of=day(5))
-    assert found.features.columns == ["machine__last_state", "machine__mean_state_6h"]
-    asked = MACHINES.rows.filter(pl.col("known") <= day(5))
-    # before the first cut that an event is known by
-    early = asked.filter(pl.col("asked") < day(0).replace(hour=1, minute=5)).height
-    assert found.left_out["no prediction was precomputed"] == early > 0
-    assert found.features.height == asked.height - early
-    cut = (found.requests.frame["asked"].dt.offset_by("-5m")).dt.truncate("1h")
-    expected = hw.get_historical_features(
-        by_machine(MACHINES.events).at(hw.on_request()),
-        found.requests.frame.with_columns(timestamp=cut),
-    )
-    assert found.features.equals(expected.select(found.features.columns))
-
-
-def test_scores_precomputed_or_on_request_are_two_models(tmp_path):
-    registry, of = hw.operations.ModelRegistry(tmp_path), machines()
-    ahead, asked = hw.Level(HOURLY, predictions=HOURLY_AHEAD), hw.Level(HOURLY)
-    for name, level in (("ahead", ahead), ("asked", asked)):
-        hw.train(of, level=level, level_name=name, as_of=day(5)).register(registry)
-    served = {name: registry.open(of, name, allow_pickle=True) for name in ("ahead", "asked")}
-    assert check(of, ahead, served["ahead"]) == check(of, asked, served["asked"]) == []
-    with pytest.raises(DataError, match=r"it reads 'amount', which is not served"):
-        check(of, ahead, served["asked"])
-    with pytest.raises(DataError, match=r"'amount' is served, and it does not know it"):
-        check(of, asked, served["ahead"])
-
-
-def test_scores_that_stand_in_for_one_another_are_one_model():
-    precomputed = hw.precomputed(
-        hw.batch("1h", delay="5m"), keys=["machine"], otherwise="on_request"
-    )
-    level = hw.Level(HOURLY, predictions=precomputed)
-    trained_ = hw.train(machines(), level=level, as_of=day(5))
-    assert list(trained_.fitted.encoding.columns) == [
-        "machine__last_state",
-        "machine__mean_state_6h",
-        "amount",
-    ]
-    assert trained_.left_out["no prediction was precomputed"] == 0
-
-
-def test_what_a_third_party_says_without_a_history_is_no_feature_of_a_model(tmp_path):
-    def party(**rules):
-        return hw.HttpFeatures(
-            "ip",
-            url="https://ip.example/v1/{item}",
-            request={"item": str},
-            response={"score": float},
-            **rules,
-        )
-
-    of = defined([*views(), party(), hw.RequestField("noise", float)])
-    registry = hw.operations.ModelRegistry(tmp_path)
-    hw.train(of, as_of=START.replace(day=20), resources=hw.Resources(threads=1)).register(registry)
-    served = registry.open(of)
-    assert served.manifest.not_in_training == ["ip__score"]
-    assert "ip__score" not in served.manifest.features
-    assert check(of, hw.Level(), served) == []
-    assert check(defined([*views(), hw.RequestField("noise", float)]), hw.Level(), served) == []
-
-
-@pytest.mark.parametrize("otherwise", ["default", "on_request"])
-def test_nor_is_it_where_scores_are_precomputed(otherwise):
-    party = hw.HttpFeatures(
-        "ip",
-        url="https://ip.example/v1/{machine}",
-        request={"machine": str},
-        response={"score": float},
-    )
-    of = machine_model(MACHINES, members=[by_machine(MACHINES.events), party])
-    precomputed = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"], otherwise=otherwise)
-    found = hw.train(of, level=hw.Level(predictions=precomputed), as_of=day(5))
-    assert list(found.fitted.encoding.columns) == ["machine__last_state", "machine__mean_state_6h"]
-
-
-def test_a_third_party_that_is_asked_otherwise_is_a_difference(fitted):
-    def of(**rules):
-        answers = hw.Source(
-            "answers",
-            history=EVENTS.with_columns(score="noise"),
-            timestamp_field="at",
-            select=["item", "score"],
-        )
-        party = hw.HttpFeatures(
-            "ip",
-            url="https://ip.example/v1/{item}",
-            request={"item": str},
-            response={"score": float},
-            history=answers,
-            **rules,
-        )
-        return defined([*views(), party])
-
-    assert check(of(), hw.Level(), trained(fitted, of())) == []
-    assert "the request of third party 'ip' is defined differently" in refused(
-        fitted, of(fallback={"score": 0.5}), of=of()
-    )
 
 
 def test_a_model_that_was_trained_and_kept_passes_its_own_check(tmp_path):

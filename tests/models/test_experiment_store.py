@@ -10,7 +10,6 @@ from headwater.models.experiment_store import CHANGES, PLAN, ExperimentStore, Fr
 from headwater.models.registry import ModelRegistry
 from tests.experiments.frozen_plans import frozen_plan
 
-DAY = 86_400_000_000
 PLAN_1 = frozen_plan(
     experiment="fresher",
     fingerprint="0" * 64,

@@ -24,16 +24,3 @@ def test_lists_of_tied_scores_have_the_same_ndcg_in_train_and_backtest():
     assert trained.metrics["holdout"] == pytest.approx(
         {"ndcg@10": result.levels[0].metrics["ndcg@10"].value}, abs=1e-15
     )
-
-
-@pytest.mark.parametrize(
-    ("task", "name"), [("binary", "auc"), ("multiclass", "log_loss"), ("regression", "rmse")]
-)
-def test_a_metric_has_one_implementation(task, name):
-    trained = hw.train(model(task), holdout=HALF)
-    result = hw.backtest(
-        model(task),
-        levels={"only": hw.Level()},
-        evaluation=hw.Evaluation(split=HALF, metrics=[name], resamples=0),
-    ).result
-    assert trained.metrics["holdout"][name] == pytest.approx(result.levels[0].metrics[name].value)

@@ -118,12 +118,6 @@ def test_one_at_a_time_says_what_is_current(versions, monkeypatch):
     assert len([versions.rollback("shades") for _ in range(3)]) == 3
 
 
-def test_the_first_version_is_current_whether_promoted_or_not(tmp_path):
-    made = hw.operations.ModelRegistry(tmp_path)
-    made.add("shades", constant(1.0), promote=False)
-    assert made.current("shades").number == 1
-
-
 def test_rollback_steps_over_a_version_that_was_removed(versions):
     versions.add("shades", constant(3.0))
     folder = versions.version(2, "shades").folder
@@ -143,62 +137,6 @@ def test_a_level_may_have_any_name(tmp_path, level):
     assert [p.name for p in tmp_path.iterdir()] == ["models"]
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (
-            lambda r: r.current("shade"),
-            DataError,
-            "no version of shade at 'as defined'; did you mean 'shades'?",
-        ),
-        (
-            lambda r: r.current("shades", "live"),
-            DataError,
-            "it has one at 'as defined'. Run: headwater train --model shades --level 'live'",
-        ),
-        (lambda r: r.rollback("shades", "live"), DataError, "no version of shades at 'live'"),
-        (
-            lambda r: r.promote(7, "shades"),
-            UsageError,
-            "shades as defined has no version 7; it has 1 to 2",
-        ),
-        (lambda r: r.version(1, "other"), DataError, "no version of other"),
-    ],
-)
-def test_what_is_not_there_is_named(versions, call, error, message):
-    with pytest.raises(error, match=message.replace("?", r"\?")):
-        call(versions)
-
-
-def test_an_empty_registry(tmp_path):
-    made = hw.operations.ModelRegistry(tmp_path / "none")
-    assert (made.variants(), made.versions("shades"), made.stamp("shades")) == ([], [], None)
-    with pytest.raises(
-        DataError,
-        match=r"holds no version of shades at 'as defined'; there are none yet. Run: headwater train",
-    ):
-        made.current("shades")
-
-
-def test_a_pointer_that_says_nothing(versions):
-    (versions.version(1, "shades").folder.parent / "current").write_text("two")
-    with pytest.raises(DataError, match="does not say which version is current"):
-        versions.current("shades")
-
-
-def test_the_registry_lies_in_headwaters_home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
-    assert (
-        hw.train(model(), as_of=UNTIL).register().folder
-        == tmp_path / "models" / "shades" / "as defined" / "1"
-    )
-    assert (
-        hw.train(model(), as_of=UNTIL, level_name="live").register().folder
-        == tmp_path / "models" / "shades" / "live" / "1"
-    )
-    assert hw.operations.ModelRegistry().open(model()).version == "1"
-
-
 # ---- written whole
 
 
@@ -212,12 +150,6 @@ def test_a_version_that_fails_leaves_nothing(versions):
     place = versions.version(1, "shades").folder.parent
     assert sorted(p.name for p in place.iterdir()) == [".lock", "1", "2", "current"]
     assert says(versions) == 2.0
-
-
-def test_a_registry_that_cannot_be_written_says_so(tmp_path):
-    (tmp_path / "models").write_text("a file")
-    with pytest.raises(DataError, match=r"the model registry at .* cannot be written"):
-        hw.operations.ModelRegistry(tmp_path / "models").add("shades", constant(1.0))
 
 
 def test_what_a_killed_writer_left_is_taken_away_after_a_day(versions, monkeypatch):
@@ -284,14 +216,6 @@ def test_a_writer_that_is_killed_leaves_whole_versions_only(tmp_path):
 # ---- reloaded during requests
 
 
-def test_nothing_is_read_while_nothing_has_moved(versions, monkeypatch):
-    serving = Reloading(versions, OF, allow_pickle=True)
-    monkeypatch.setattr(hw.operations.ModelRegistry, "open", None)
-    assert not serving.moved
-    assert not serving.refresh()
-    assert serving.version == "2"
-
-
 def test_another_version_takes_the_place_of_the_one_before(versions):
     serving = Reloading(versions, OF, allow_pickle=True)
     before = serving.served
@@ -355,14 +279,6 @@ def test_requests_go_on_while_versions_change(versions):
     answers = {answer for mine in found for answer in mine}
     assert answers == {("1", 1.0), ("2", 2.0)}
     assert len(found) == 4
-
-
-def test_a_look_costs_little(versions):
-    serving = Reloading(versions, OF, allow_pickle=True)
-    start = time.perf_counter()
-    for _ in range(1000):
-        serving.refresh()
-    assert time.perf_counter() - start < 1  # 20 to 40 microseconds each on an idle machine
 
 
 def test_default_models_load_without_trust(tmp_path):

@@ -3,7 +3,6 @@ from many threads concurrently.
 """
 
 import datetime as dt
-import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,17 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from skl2onnx import to_onnx
-from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LogisticRegression
 
 import headwater as hw
 from headwater.errors import DataError
 from headwater.models.artifact import open_model
 from headwater.models.feature_encoding import fit_encoding
-from headwater.models.formats.lightgbm import LightGbm, fast
-from headwater.models.formats.mlflow import MlflowModel
+from headwater.models.formats.lightgbm import fast
 from headwater.models.row_encoding import RowEncoding
-from headwater.models.serving_model import ServedModel
 from tests.models.worlds import FIELDS, KINDS, RANKING, imputed, model, table
 
 # MLflow's own
@@ -64,16 +60,6 @@ def test_one_row_is_encoded_as_a_frame_is():
     assert encoding.inputs == (*list(EVERY)[:8], "texts=a", "texts=b", "nothing")
 
 
-@pytest.mark.parametrize("kind", ["text", "texts"])
-def test_a_text_that_training_did_not_see_is_missing_in_a_row_too(kind):
-    frame = pl.DataFrame({kind: EVERY[kind]})
-    unseen = "dk" if kind == "text" else ["dk", "a"]
-    encoding = fit_encoding(frame)
-    there = encoding.transform(pl.DataFrame({kind: [unseen]}))
-    np.testing.assert_array_equal(there[0], RowEncoding(encoding)([unseen]))
-    np.testing.assert_array_equal(there[0], [math.nan] if kind == "text" else [1, 0])
-
-
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
@@ -93,15 +79,6 @@ def test_a_value_of_another_type_is_named(kind, value):
         DataError, match=f"the feature '{kind}' is .* which is of another type than in training"
     ):
         one([1.0, value])
-
-
-@pytest.mark.parametrize("values", [[1.0], [1.0, 2.0, 3.0], []])
-def test_a_row_of_another_width_is_refused(values):
-    one = RowEncoding(fit_encoding(pl.DataFrame({"a": [1.0], "b": [2.0]})))
-    with pytest.raises(
-        DataError, match=f"a row has {len(values)} values, and the model takes 2: a, b"
-    ):
-        one(values)
 
 
 # ---- every format
@@ -147,57 +124,19 @@ def _named_onnx(folder):
     return hw.operations.load_model(folder / "named.onnx")
 
 
-def _mlflow(folder, *, signed=True):
-    import mlflow.sklearn
-    from mlflow.models import infer_signature
-
-    x, y = table().select("x", "noise").fill_null(0).to_pandas(), table()["clicked"].to_numpy()
-    fitted = LogisticRegression().fit(x, y)
-    signature = infer_signature(x, fitted.predict_proba(x)) if signed else None
-    mlflow.sklearn.save_model(
-        fitted,
-        str(folder / "kept"),
-        signature=signature,
-        serialization_format="cloudpickle",
-        pyfunc_predict_fn="predict_proba",
-    )
-    return hw.operations.load_model(folder / "kept", allow_pickle=True)
-
-
 MADE = {
     "lightgbm binary": lambda _: (model(), FIELDS),
     "lightgbm regression": lambda _: (model("regression"), FIELDS),
     "lightgbm multiclass": lambda _: (model("multiclass"), FIELDS),
-    "lightgbm of two classes": lambda _: (model("multiclass", "clicked"), FIELDS),
     "lightgbm ranking": lambda _: (model(RANKING), FIELDS),
     "lightgbm of lists": lambda _: (model(fields=[*FIELDS, _seen]), [*FIELDS, _seen]),
     "pickle binary": lambda _: (model(estimator=imputed()), FIELDS),
     "pickle multiclass": lambda _: (model("multiclass", estimator=imputed()), FIELDS),
-    "pickle ranking": lambda _: (model(RANKING, estimator=imputed(LinearRegression())), FIELDS),
     "onnx multiclass": lambda folder: (
         model("multiclass", estimator=_onnx(LogisticRegression(), folder), fields=NUMBERS),
         NUMBERS,
     ),
-    "onnx of maps": lambda folder: (
-        model(
-            "multiclass", estimator=_onnx(LogisticRegression(), folder, zipmap=True), fields=NUMBERS
-        ),
-        NUMBERS,
-    ),
-    "onnx forest": lambda folder: (
-        model("multiclass", estimator=_onnx(RandomForestClassifier(30), folder), fields=NUMBERS),
-        NUMBERS,
-    ),
-    "onnx regression": lambda folder: (
-        model("regression", estimator=_onnx(GradientBoostingRegressor(), folder), fields=NUMBERS),
-        NUMBERS,
-    ),
     "onnx by names": lambda folder: (model(estimator=_named_onnx(folder)), FIELDS),
-    "mlflow": lambda folder: (model(estimator=_mlflow(folder), fields=NUMBERS), NUMBERS),
-    "mlflow without signature": lambda folder: (
-        model(estimator=_mlflow(folder, signed=False), fields=NUMBERS),
-        NUMBERS,
-    ),
 }
 
 
@@ -264,24 +203,6 @@ def test_a_row_scores_as_in_a_frame(served, name, data):
     assert (np.abs(together - alone) <= 1e-12 * np.maximum(1, np.abs(alone))).all()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MADE)
-def test_a_kept_model_scores_as_the_trained_one(served, name):
-    trained, kept = served(name)
-    frame = trained.examples.select(kept.fitted.encoding.columns)
-    before, after = trained.fitted.score(frame), kept.score(frame)
-    np.testing.assert_array_equal(before, after)
-    apart = (
-        1e-12 if name.startswith("pickle") else 0
-    )  # a linear model's BLAS adds up one row in another order than many, on some processors
-    np.testing.assert_allclose(
-        [kept.one(row) for row in frame.iter_rows()], after, rtol=apart, atol=0
-    )
-    assert [example.prediction for example in kept.manifest.examples] == before.tolist()
-    plain = kept.one(frame.row(0))
-    assert all(type(value) is float for value in (plain if isinstance(plain, list) else [plain]))
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -289,7 +210,7 @@ def test_a_kept_model_scores_as_the_trained_one(served, name):
         "onnx by names",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("lightgbm multiclass", "pickle multiclass", "onnx multiclass", "mlflow")
+            for name in ("lightgbm multiclass", "pickle multiclass", "onnx multiclass")
         ),
     ],
 )
@@ -307,21 +228,6 @@ def test_threads_do_not_disturb_each_other(served, name):
     finally:
         sys.setswitchinterval(before)
     assert found == [expected[i:] + expected[:i] for i in range(8)]
-
-
-def test_one_row_of_onnx_is_no_other_kernel(tmp_path):
-    drawn = np.random.default_rng(0)
-    x = drawn.normal(size=(300, 27)).astype(np.float32)
-    fitted = LogisticRegression().fit(x, x[:, 0] + drawn.normal(0, 0.3, 300) > 0)
-    (tmp_path / "m.onnx").write_bytes(
-        to_onnx(fitted, x[:1], options={"zipmap": False}).SerializeToString()
-    )
-    loaded = hw.operations.load_model(tmp_path / "m.onnx")
-    alone = np.concatenate(
-        [loaded.predict_proba(x[i : i + 1].astype(np.float64)) for i in range(300)]
-    )
-    assert alone.tobytes() == loaded.predict_proba(x.astype(np.float64)).tobytes()
-    np.testing.assert_allclose(alone, fitted.predict_proba(x), atol=1e-6)
 
 
 # ---- LightGBM's own way for one row
@@ -342,82 +248,3 @@ def test_the_fast_way_is_there_and_agrees_to_the_bit(served, name):
     drawn[np.random.default_rng(2).random(drawn.shape) < 0.2] = np.nan
     expected = np.asarray(booster.predict(drawn)).reshape(200, -1)
     assert np.array([row(array("d", values)) for values in drawn]).tobytes() == expected.tobytes()
-
-
-def test_the_plain_way_stands_in_where_the_fast_one_differs(served, monkeypatch):
-    trained, kept = served("lightgbm binary")
-    booster = _booster("lightgbm binary", served)
-    lightgbm = pytest.importorskip("lightgbm")
-    real = lightgbm.basic._LIB
-
-    class Broken:
-        def __getattr__(self, name):
-            if name == "LGBM_BoosterPredictForMatSingleRowFast":
-                return lambda *_: 0  # says that all went well, and writes nothing
-            return getattr(real, name)
-
-    monkeypatch.setattr(lightgbm.basic, "_LIB", Broken())
-    assert fast(booster) is None
-    monkeypatch.setattr(lightgbm.basic, "_LIB", object())
-    assert fast(booster) is None
-    monkeypatch.undo()
-    plain = LightGbm(booster)
-    plain.row = plain._plain
-    rows = list(trained.examples.iter_rows())
-    one = ServedModel(trained.fitted).one
-    encode = RowEncoding(trained.fitted.encoding)
-    assert (
-        [plain.row(encode(row))[0] for row in rows]
-        == [one(row) for row in rows]
-        == [kept.one(row) for row in rows]
-    )
-
-
-def test_the_fast_way_reads_no_further_than_the_row(served):
-    from array import array
-
-    with pytest.raises(DataError, match="a row has 1 numbers, and the booster takes 3"):
-        fast(_booster("lightgbm binary", served))(array("d", [1.0]))
-
-
-# ---- MLflow by URI
-
-
-@pytest.mark.slow
-def test_a_registered_model_of_mlflow_is_read_by_its_uri(tmp_path, monkeypatch):
-    # mlflow looks for a session, and pyspark takes pytest-xdist for a doctest
-    monkeypatch.setitem(sys.modules, "pyspark", None)
-    import mlflow as library
-    import mlflow.sklearn
-    from mlflow.models import infer_signature
-
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    before, runs = library.get_tracking_uri(), (tmp_path / "runs").as_uri()
-    # or a session of Spark that another test left is asked for it
-    monkeypatch.setenv("MLFLOW_REGISTRY_URI", runs)
-    library.set_tracking_uri(runs)
-    try:
-        rows = table().with_columns(pl.col("x").fill_null(0))
-        x = rows.select("noise", "x").to_pandas()
-        fitted = LinearRegression().fit(x, rows["cost"].to_numpy())
-        with library.start_run():
-            mlflow.sklearn.log_model(
-                fitted,
-                name="m",
-                signature=infer_signature(x, fitted.predict(x)),
-                serialization_format="cloudpickle",
-                registered_model_name="churn",
-            )
-        loaded = hw.operations.load_model("models:/churn/1", allow_pickle=True)
-        with pytest.raises(DataError, match="no model at models:/churn/7"):
-            hw.operations.load_model("models:/churn/7", allow_pickle=True)
-    finally:
-        library.set_tracking_uri(before)
-    # in another order: it reads by name
-    of = model("regression", estimator=loaded, rows=rows, fields=NUMBERS)
-    trained = hw.train(of, as_of=UNTIL, resources=hw.Resources(threads=1))
-    np.testing.assert_allclose(trained.fitted.score(rows), fitted.predict(x))
-    trained.save(tmp_path / "kept")
-    kept = open_model(tmp_path / "kept", of, allow_pickle=True)
-    assert isinstance(kept.fitted.estimator, MlflowModel)
-    np.testing.assert_array_equal(kept.score(rows), trained.fitted.score(rows))
