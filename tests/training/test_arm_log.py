@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DataError
 from headwater.journal.exposure_log import ExposureLog
 from headwater.journal.exposure_rows import NO_ROOM, SHADOW, Exposure
 from headwater.training.arm_log import OTHER_ARM
@@ -74,22 +73,3 @@ def test_the_rows_are_made_again(served: Path) -> None:
     again = hw.operations.reproduce(model(), made.manifest_path, served / "again.parquet")
     assert again.manifest["digest"] == made.manifest["digest"]
     assert _requests(served, "live") == ["r0"]
-
-
-@pytest.mark.parametrize(
-    ("arm", "words"),
-    [
-        (hw.experiments.ArmLog("fresher", "liv"), "no exposures of arm 'liv'; did you mean 'live'"),
-        (hw.experiments.ArmLog("other", "live"), "experiment 'other' has no exposures"),
-        (hw.experiments.ArmLog("fresher", "live", version=3), "version 3, has no exposures"),
-    ],
-)
-def test_what_was_never_exposed_is_named(
-    served: Path, arm: hw.experiments.ArmLog, words: str
-) -> None:
-    with pytest.raises(DataError, match=words):
-        hw.train(
-            model(),
-            as_of=LATER,
-            from_log=hw.experiments.ArmLog(arm.experiment, arm.arm, served, arm.version),
-        )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import headwater as hw
-from headwater.errors import DataError, UsageError
+from headwater.errors import DataError
 from headwater.testing.examples import churn
 from headwater.training.frame_digest import digest
 
@@ -96,16 +96,6 @@ def test_a_training_set_is_made_again_to_the_bit(tmp_path, project):
     assert json.loads((tmp_path / "again.manifest.json").read_text()) == made.manifest
 
 
-def test_the_default_moment_is_kept(tmp_path):
-    made = hw.dataset(churn(), tmp_path / "rows.parquet", resources=hw.Resources(cache=False))
-    assert (
-        hw.operations.reproduce(churn(), made.manifest_path, tmp_path / "again.parquet").manifest[
-            "until"
-        ]
-        == made.manifest["until"]
-    )
-
-
 def _defined_otherwise(tmp_path, project):
     return project(hw.count(), hw.sum("pages")), None, "the view 'user' is defined differently"
 
@@ -173,46 +163,6 @@ def test_rows_that_differ_are_not_written(tmp_path, project):
     with pytest.raises(DataError, match=r"300 rows came out that differ.*polars 0.1 then and"):
         hw.operations.reproduce(project(), made.manifest_path, tmp_path / "again.parquet")
     assert not (tmp_path / "again.parquet").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("{", "is not a manifest: "), ("[]", "not a manifest of format 1"), (None, "no manifest at")],
-)
-def test_something_else_is_no_manifest(tmp_path, project, text, words):
-    path = tmp_path / "rows.manifest.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(DataError, match=words):
-        hw.operations.reproduce(project(), path, tmp_path / "again.parquet")
-
-
-def test_lists_go_into_parquet_only(tmp_path, project):
-    model = project(hw.last_n("pages", k=2))
-    with pytest.raises(UsageError, match=r"holds lists.*write .parquet"):
-        hw.dataset(model, tmp_path / "rows.csv", as_of=UNTIL, resources=hw.Resources(cache=False))
-    assert (
-        hw.dataset(
-            model, tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False)
-        ).manifest["rows"]
-        == 300
-    )
-
-
-def test_another_ending_is_refused(tmp_path, project):
-    with pytest.raises(UsageError, match=r"did you mean '.parquet'\?"):
-        hw.dataset(project(), tmp_path / "rows.parqet", as_of=UNTIL)
-
-
-def test_a_place_that_cannot_be_written_is_an_error(tmp_path, project):
-    (tmp_path / "rows").write_text("a file")
-    with pytest.raises(DataError, match="cannot be written"):
-        hw.dataset(
-            project(),
-            tmp_path / "rows" / "rows.parquet",
-            as_of=UNTIL,
-            resources=hw.Resources(cache=False),
-        )
 
 
 VALUES = {

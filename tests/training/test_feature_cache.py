@@ -108,12 +108,6 @@ def test_only_what_is_new_is_computed(path, ask, computed):
     assert found[""] == bits(fresh[""])
 
 
-def test_a_new_name_is_no_new_feature(path, ask, computed):
-    ask(service(path, hw.sum("amount")))
-    ask(service(path, hw.sum("amount", name="spend")))
-    assert len(computed) == 1
-
-
 @pytest.mark.parametrize(
     "changed",
     [
@@ -157,72 +151,9 @@ def test_a_changed_file_is_computed(path, ask, computed):
     assert len(computed) == 2
 
 
-def test_a_new_file_of_a_folder_is_computed(tmp_path, path, ask, computed):
-    folder = tmp_path / "events"
-    folder.mkdir()
-    events(20).write_parquet(folder / "1.parquet")
-    ask(service(folder, hw.sum("amount")))
-    events()[20:].write_parquet(folder / "2.parquet")
-    found, _ = ask(service(folder, hw.sum("amount")))
-    assert found == ask(service(path, hw.sum("amount")))[0]
-
-
-def test_other_levels_with_the_same_moments_are_one(path, ask, computed):
-    ask(service(path, hw.sum("amount")))
-    # every row asks on the hour
-    ask(service(path, hw.sum("amount")), levels={"": hw.Level(hw.batch("1h"))})
-    assert len(computed) == 1
-
-
-def test_late_events_are_computed_all_or_none(path, ask, computed):
-    ask(service(path, hw.sum("amount"), known_at_field="known"))
-    found, _ = ask(service(path, hw.max("amount"), hw.sum("amount"), known_at_field="known"))
-    assert computed[1] == ["max_amount_6h", "max_amount_1d", "sum_amount_6h", "sum_amount_1d"]
-    assert (
-        found == ask(service(path, hw.max("amount"), hw.sum("amount"), known_at_field="known"))[0]
-    )
-    assert len(computed) == 2
-
-
-def test_rows_left_out_are_said_again(tmp_path, ask):
-    path = tmp_path / "some.parquet"
-    events().with_columns(pl.when(pl.col("n") != 7).then("at").alias("at")).write_parquet(path)
-    for _ in range(2):
-        _, notes = ask(service(path, hw.count()))
-        assert notes.left_out == {"source payments: no at": 1}
-
-
 def test_a_broken_file_is_computed_again(tmp_path, path, ask, computed):
     first, _ = ask(service(path, hw.count()))
     for file in (tmp_path / "cache").rglob("*.parquet"):
         file.write_bytes(file.read_bytes()[:20])
     assert ask(service(path, hw.count()))[0] == first
     assert len(computed) == 2
-
-
-def test_all_levels_come_from_the_cache(path, ask, computed):
-    levels = {
-        "daily": hw.Level(hw.batch("1d")),
-        "instant": hw.Level(),
-        "never": hw.Level(hw.never()),
-    }
-    first, _ = ask(service(path, hw.sum("amount"), hw.last_n("amount", k=2)), levels)
-    assert ask(service(path, hw.sum("amount"), hw.last_n("amount", k=2)), levels)[0] == first
-    assert len(computed) == 1
-
-
-def test_pruning_deletes_what_was_not_used_for_longest(tmp_path, path, ask, computed):
-    import os
-
-    cache = hw.operations.Cache(tmp_path / "small", limit=10_000)
-    ask(service(path, hw.sum("amount")), cache=cache)
-    for file in (tmp_path / "small").rglob("*"):
-        os.utime(file, (0, 0))
-    ask(service(path, hw.sum("n")), cache=cache)
-    sizes = [p.stat().st_size for p in (tmp_path / "small").rglob("*") if p.is_file()]
-    half = hw.operations.Cache(tmp_path / "small", limit=sum(sizes) - 1)
-    half.prune()
-    ask(service(path, hw.sum("n")), cache=cache)
-    assert len(computed) == 2, "the newer features are kept"
-    ask(service(path, hw.sum("amount")), cache=cache)
-    assert len(computed) == 3, "the older ones are not"

@@ -4,7 +4,6 @@ every level.
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime
 from random import Random
 
@@ -14,12 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.errors import DataError, DefinitionError
 from headwater.testing.cases import case
 from headwater.testing.naive import agree, evaluate
-from headwater.testing.online import KEY_KINDS
 from headwater.training.resources import Resources
-from tests.effort import FULL
 
 LISTS = st.lists(
     st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None, 4]), max_size=4)),
@@ -28,7 +24,7 @@ LISTS = st.lists(
 )
 
 
-@settings(max_examples=40 if FULL else 10, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10**6), LISTS)
 @pytest.mark.filterwarnings(
     "ignore:.*is not longer than the delay of source",
@@ -87,29 +83,6 @@ def test_lists_are_lookups_of_each_element(seed, lists):
             )
 
 
-@pytest.mark.parametrize("kind", KEY_KINDS, ids=lambda kind: f"{kind.dtype}")
-def test_keys_of_every_type(kind):
-    at = datetime(2024, 5, 1, tzinfo=UTC)
-    events = pl.DataFrame({"key": kind.series([1, 1, 2]), "at": [at] * 3, "shop": [1, 2, 1]})
-    view = hw.FeatureView(
-        "v",
-        source=hw.Source("s", history=events, timestamp_field="at"),
-        keys=["shop", "key"],
-        features=[hw.count()],
-        freshness=hw.on_request(),
-    )
-    listed = view.alias("l", keys={"key": hw.each("ids")})
-    rows = pl.DataFrame(
-        {
-            "ids": [[kind.key_value(2), kind.key_value(1), kind.key_value(3)], [], None],
-            "shop": [1, 1, 2],
-            "timestamp": [at.replace(day=2)] * 3,
-        }
-    )
-    rows = rows.with_columns(rows["ids"].cast(pl.List(kind.dtype)))
-    assert hw.get_historical_features(listed, rows)["l__count"].to_list() == [[1, 1, 0], [], None]
-
-
 def sold():
     table = pl.DataFrame(
         {
@@ -134,83 +107,6 @@ def sold():
         freshness=hw.on_request(),
     )
     return product, user
-
-
-def test_a_list_of_values_is_a_list_of_keys_again():
-    product, user = sold()
-    bought = product.alias("bought", keys={"product": hw.each(user["last_n_product"])})
-    buyers = user.alias("buyers", keys={"user": hw.each(bought["last_user"])})
-    rows = pl.DataFrame({"user": [1, 3], "timestamp": [datetime(2024, 5, 4, tzinfo=UTC)] * 2})
-    made = hw.get_historical_features([bought, buyers["last_n_product"]], rows)
-    assert made["bought__last_user"].to_list() == [[2, 1], []]
-    assert made["buyers__last_n_product"].to_list() == [[["a"], ["a", "b"]], []]
-
-
-def test_a_row_with_a_list_that_is_too_long_is_refused():
-    product, _ = sold()
-    basket = product.alias("basket", keys={"product": hw.each("products", max_length=2)})
-    rows = pl.DataFrame(
-        {"products": [["a"], ["a", "b", "c"]], "timestamp": [datetime(2024, 5, 4, tzinfo=UTC)] * 2}
-    )
-    with pytest.raises(
-        DataError, match=r"row 1: 'products' holds 3 keys, and feature view 'basket' takes up to 2"
-    ):
-        hw.get_historical_features(basket, rows)
-    with pytest.raises(
-        DataError, match="is looked up by a list, and the column 'products' is String"
-    ):
-        hw.get_historical_features(basket, rows.with_columns(products=pl.lit("a")))
-
-
-def test_definitions_that_do_not_fit_are_refused():
-    product, user = sold()
-    with pytest.raises(
-        DefinitionError, match="is filled with each\\(user__count\\), which is no list"
-    ):
-        product.alias("x", keys={"product": hw.each(user["count"])})
-    bought = product.alias("bought", keys={"product": hw.each(user["last_n_product"])})
-    with pytest.raises(
-        DefinitionError,
-        match=r"is filled with bought__last_user, which is a list; look it up with hw.each",
-    ):
-        user.alias("x", keys={"user": bought["last_user"]})
-    lists = user.alias("lists", keys={"user": hw.each("users")})
-    with pytest.raises(DefinitionError, match="which is a list of lists"):
-        product.alias("x", keys={"product": hw.each(lists["last_n_product"])})
-    both = dataclasses.replace(user, name="both", keys=["user", "product"])
-    with pytest.raises(DefinitionError, match="'user' is a second list, next to 'product'"):
-        both.alias("x", keys={"product": hw.each("p"), "user": hw.each("u")})
-    with pytest.raises(
-        DefinitionError,
-        match="'users' is a list of keys, and view 'user' reads it as a single value",
-    ):
-        hw.FeatureService("x", [lists, user.alias("user", keys={"user": "users"})])
-    with pytest.raises(
-        DefinitionError,
-        match="'users' is a list of keys, and request field 'users' reads it as a single value",
-    ):
-        hw.FeatureService("x", [lists, hw.RequestField("users", int)])
-    with pytest.raises(DefinitionError, match="so it is a list of lists"):
-        hw.Ranking(group="g", item="product", candidates=[lists["last_n_product"]])
-    for length in (0, 100_001, True, 2.0):
-        with pytest.raises(DefinitionError, match="give an integer from 1 to 100,000"):
-            hw.each("users", max_length=length)
-    with pytest.raises(DefinitionError, match="give a column of the request that holds a list"):
-        hw.each(["users"])
-
-
-def test_a_list_changes_what_a_model_reads_and_no_stored_state():
-    product, _ = sold()
-    basket, one = (
-        product.alias("basket", keys={"product": hw.each("p")}),
-        product.alias("basket", keys={"product": "p"}),
-    )
-    assert basket.fingerprint != one.fingerprint
-    assert basket.values_fingerprint(basket.outputs) != one.values_fingerprint(one.outputs)
-    assert basket.tiles_fingerprint == one.tiles_fingerprint == product.tiles_fingerprint
-    assert basket.at(hw.batch("1h")).list_key == basket.list_key
-    assert basket.alias("again", keys={"product": "p"}).list_key is None
-    assert basket.alias("again", keys={}).list_key == basket.list_key
 
 
 def test_a_backtest_reduces_lists_at_every_level():
@@ -266,43 +162,6 @@ def test_a_backtest_reduces_lists_at_every_level():
         expected = [None if not rows["products"][row].len() else best for row, best in alone.rows()]
         assert given_rows == expected
     assert by_level[0] != by_level[1]
-
-
-@pytest.mark.parametrize(
-    ("products", "message"),
-    [
-        (["a"], ""),
-        ("a", "feature view 'basket' (test_list_keys.py:"),
-        (
-            "a",
-            (
-                "it is looked up by a list, and the column 'products' is String; give lists of "
-                "keys, such as [1, 2]"
-            ),
-        ),
-        ([1], "the key 'product' is String in the source and Int64 in the requests"),
-    ],
-)
-def test_a_plan_looks_at_the_types_of_elements(products, message, tmp_path):
-    product, _ = sold()
-    basket = product.alias("basket", keys={"product": hw.each("products")})
-
-    @hw.request_feature
-    def most(counts: list[int] | None = basket["count"]) -> int | None:
-        return max(counts) if counts else None
-
-    at = [datetime(2024, 5, day, tzinfo=UTC) for day in (5, 6)]
-    labels = hw.Labels(
-        "l",
-        table=pl.DataFrame({"products": [products] * 2, "at": at, "y": [1, 0]}),
-        timestamp_field="at",
-        label="y",
-        known_after="1h",
-    )
-    model = hw.Model("m", features=hw.FeatureService("s", [most]), labels=labels, task="binary")
-    planned = str(hw.plan(hw.Project("p", [model]), catalog=f"sqlite:///{tmp_path}/catalog.sqlite"))
-    assert message in planned
-    assert ("looked up by a list" in planned or "the key 'product' is" in planned) == bool(message)
 
 
 def test_events_are_enriched_with_lists():

@@ -12,13 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 import headwater as hw
-from headwater.errors import DataError, UsageError
-from headwater.models.fit import fit_outcomes
-from headwater.models.outcomes import LabelValues
+from headwater.errors import DataError
 from headwater.training.negatives import draw
 from headwater.training.train import training_set
 from tests.training.choices import DAY, LIVE, NIGHTLY, START, every_candidate, ranker, shop, times
@@ -70,15 +67,6 @@ def test_weights_of_draws_estimate_every_candidate(weights, n, seed, data):
     error = np.sqrt(np.maximum(squares[left] / len(streams) - mean**2, 0) / len(streams))
     assert (np.abs(mean - 1) <= 6 * error + 1e-9).all()
     assert rate.shape == weight.shape
-
-
-def test_draws_depend_on_the_stream_alone():
-    weight, streams = np.arange(1, 30), np.array([3, 4, 3])
-    first, second, third = (
-        picked.tolist() for picked, _ in draw(5, weight, np.array([2]), streams)[0]
-    )
-    assert first == third
-    assert first != second
 
 
 # ---- rows
@@ -140,20 +128,6 @@ def test_items_of_the_future_change_no_row(tables):
         assert before.equals(whole), by
 
 
-def test_levels_draw_alike_where_candidates_agree(tables):
-    catalogue, log = tables
-    old = catalogue.filter(pl.col("at") < START)
-    rows = log.join(old, on="item", how="semi")
-    for by in ("uniform", "popularity"):
-        night, live = (
-            drawn(ranker(old, rows, hw.evaluation.NegativeSampling(8, by)), freshness).frame
-            for freshness in (NIGHTLY, LIVE)
-        )
-        same = ["request", "item", "chosen", "log_q", "item__last_quality"]
-        assert night.select(same).equals(live.select(same)), by
-        assert not night["sold__count_7d"].equals(live["sold__count_7d"])
-
-
 def test_draws_do_not_depend_on_the_order_of_the_table(tables):
     catalogue, log = tables
     orders = {"as is": log, "shuffled": log.sample(fraction=1, shuffle=True, seed=1)}
@@ -184,103 +158,6 @@ def test_a_dataset_is_made_again(tables, tmp_path):
 # ---- off the beaten path
 
 
-@pytest.mark.parametrize(
-    "by_id",
-    ["item {}é".format, int, lambda n: n - 20],
-    ids=["text", "integers", "negative integers"],
-)
-@pytest.mark.parametrize("by", ["uniform", "popularity"])
-def test_ids_of_any_type(by_id, by):
-    catalogue, log = shop(by_id=by_id, days=6)
-    rows = drawn(ranker(catalogue, log, hw.evaluation.NegativeSampling(4, by))).frame
-    assert rows["item"].dtype == log["item"].dtype
-    assert rows.filter(pl.col("chosen") == 0).height > 3 * 250
-
-
-def test_more_draws_than_candidates_take_each_once(tables):
-    catalogue, log = tables
-    rows = drawn(ranker(catalogue, log, hw.evaluation.NegativeSampling(1000))).frame
-    order = ["request", "item"]
-    full = every_candidate(catalogue, log).join(
-        rows.select("request").unique(), on="request", how="semi"
-    )
-    full = full.select(*order, pl.col("chosen").cast(pl.Float64)).sort(order)
-    assert rows.select(*order, "chosen").sort(order).equals(full)
-    assert rows["log_q"].abs().max() == 0
-
-
-def test_several_positives_of_a_request():
-    catalogue, log = shop(choose=3, days=6)
-    rows = drawn(ranker(catalogue, log, hw.evaluation.NegativeSampling(4))).frame
-    chosen = log.group_by("request").agg(wanted=pl.col("item"))
-    negatives = rows.filter(pl.col("chosen") == 0).join(chosen, on="request")
-    assert not negatives.select(pl.col("item").is_in(pl.col("wanted"))).to_series().any()
-    # Three positives together estimate the candidates once, not three times; uniform draws do so
-    # exactly.
-    size = negatives.group_by("request").agg(estimate=pl.col("log_q").neg().exp().sum())
-    full = (
-        every_candidate(catalogue, log).group_by("request").agg(left=(pl.col("chosen") == 0).sum())
-    )
-    both = size.join(full, on="request")
-    assert both.height > 250
-    assert np.allclose(both["estimate"], both["left"])
-
-
-def test_repeated_choices_count_once_and_are_said():
-    catalogue, log = shop(days=6)
-    rows = drawn(ranker(catalogue, pl.concat([log, log.head(30)])))
-    assert rows.left_out["labels: item repeated in its request"] == 30
-    assert rows.frame.drop("sold__count_7d").equals(
-        drawn(ranker(catalogue, log)).frame.drop("sold__count_7d")
-    )
-
-
-def test_one_candidate_leaves_no_order_to_learn():
-    catalogue, log = shop(days=6)
-    one = catalogue.filter(pl.col("item") == "i0")
-    mine = log.filter(pl.col("item") == "i0")
-    rows = drawn(ranker(one, mine))
-    assert rows.frame["chosen"].to_list() == [1] * mine.height
-    with pytest.raises(DataError, match="no order can be learned"):
-        hw.train(ranker(one, mine), as_of=UNTIL)
-
-
-def test_chosen_items_that_are_no_candidates_do_not_train(tables):
-    catalogue, log = tables
-    unknown = catalogue.filter(pl.col("item") != "i3")
-    rows = drawn(ranker(unknown, log))
-    assert "i3" not in rows.frame["item"].to_list()
-    assert (
-        rows.left_out["chosen item not among the candidates"]
-        >= log.filter(pl.col("item") == "i3").height
-    )
-
-
-def test_no_candidates(tables):
-    catalogue, log = tables
-    late = catalogue.with_columns(at=times([900 * DAY])[0])
-    with pytest.raises(
-        DataError, match=r"the chosen item of none of the .* is among the candidates"
-    ):
-        drawn(ranker(late, log))
-    with pytest.raises(
-        DataError,
-        match=r"level 'nightly': none of the .* training rows has its chosen item among the candidates",
-    ):
-        hw.backtest(ranker(late, log), {"nightly": hw.Level(NIGHTLY)}, hw.Evaluation(resamples=0))
-
-
-def test_a_log_holds_positives_only(tables):
-    catalogue, log = tables
-    with pytest.raises(DataError, match=r"2 of .* labels are 0 or less"):
-        drawn(
-            ranker(
-                catalogue,
-                log.with_columns(chosen=pl.when(pl.int_range(pl.len()) < 2).then(0).otherwise(1)),
-            )
-        )
-
-
 def test_a_column_of_the_chosen_item_is_not_known_of_others():
     catalogue, log = shop(choose=2, days=4)
     priced = log.with_columns(price=pl.int_range(pl.len()))
@@ -290,60 +167,7 @@ def test_a_column_of_the_chosen_item_is_not_known_of_others():
         drawn(ranker(catalogue, priced, members=[hw.RequestField("price", int)]))
 
 
-def test_columns_that_nothing_reads_are_null_on_negatives(tables):
-    catalogue, log = tables
-    rows = drawn(ranker(catalogue, log.with_columns(dwell=1.0))).frame
-    assert (
-        rows.filter(pl.col("chosen") == 0)["dwell"].null_count()
-        == rows.filter(pl.col("chosen") == 0).height
-    )
-    assert rows.filter(pl.col("chosen") == 1)["dwell"].null_count() == 0
-
-
-def test_what_is_not_tuned(tables):
-    with pytest.raises(UsageError, match="tune"):
-        hw.backtest(ranker(*tables), {"nightly": hw.Level(NIGHTLY)}, hw.Evaluation(tune=2))
-
-
 # ---- corrections
-
-
-def test_an_estimator_that_takes_no_weight_is_refused(tables):
-    model = ranker(*tables, estimator=make_pipeline(SimpleImputer(), KNeighborsClassifier()))
-    with pytest.raises(DataError, match="cannot correct for sampled negatives"):
-        hw.train(model, as_of=UNTIL)
-
-
-class Remembers:
-    """A ranker that keeps what it is fitted with."""
-
-    def fit(self, X, y, group=None, base_margin=None):
-        self.given = {"y": y, "group": group, "base_margin": base_margin}
-
-    def predict(self, X):
-        return np.zeros(len(X))
-
-
-class RemembersNoOffset(Remembers):
-    def fit(self, X, y, group=None):
-        raise AssertionError("not corrected")
-
-
-@pytest.mark.parametrize(
-    ("estimator", "refused"), [(Remembers(), False), (RemembersNoOffset(), True)]
-)
-def test_rankers_of_lists_get_an_offset(tables, estimator, refused):
-    model, frame = ranker(*tables, estimator=estimator), pl.DataFrame({"a": [1.0, 2, 3, 4]})
-    outcomes = LabelValues(
-        np.array([1.0, 0, 1, 0]), groups=np.array([1, 1, 0, 0]), log_q=np.array([0.5, -1, 2, 3])
-    )
-    if refused:
-        with pytest.raises(DataError, match="takes none of init_score, base_margin"):
-            fit_outcomes(model, frame, outcomes)
-        return
-    given = fit_outcomes(model, frame, outcomes).estimator.given
-    assert given["base_margin"].tolist() == [-2, -3, -0.5, 1]
-    assert given["y"].tolist() == [1, 0, 1, 0]
 
 
 @pytest.mark.slow

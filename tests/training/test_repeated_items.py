@@ -93,11 +93,3 @@ def test_different_labels_of_one_item_in_one_list_are_refused():
         match=r"labels 'choices': 3 of 120 pairs of 'request' and 'item' have rows with different labels",
     ):
         model_labels(ranker(pl.concat([table, other])))
-
-
-def test_the_same_item_in_other_lists_stays():
-    table = log(20).with_columns(session=pl.col("request") // 2)
-    fewer = table.unique(["session", "item"], keep="first", maintain_order=True).filter(
-        pl.col("request") >= 0
-    )
-    assert len(model_labels(ranker(fewer, group="session")).t) == fewer.height
