@@ -20,9 +20,7 @@ SCHEMA = {"t": datetime, "card": str, "id": int, "n": int}
 @pytest.fixture(
     params=[
         "lmdb",
-        "redis",
-        pytest.param("cluster", marks=pytest.mark.slow),
-        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("redis", marks=pytest.mark.services),
     ]
 )
 def url(request, tmp_path):
@@ -165,24 +163,6 @@ def test_what_the_archive_lacks_is_seen(tmp_path, lmdb, monkeypatch, keys, rules
     (finding,) = found.findings
     assert finding.startswith("missing in the archive, events of history= that were known from ")
     assert finding.endswith(": 2; the stream has not brought them, or they were refused")
-
-
-def test_what_an_archive_without_ids_has_again_is_seen(tmp_path, lmdb, monkeypatch):
-    world = World(tmp_path, lmdb, monkeypatch, id_field=None)
-    first = world.event("a", -30)
-    world.load(first)
-    world.send(first)
-    world.ingest(0)
-    later = [world.event(card, 5) for card in "ab"]
-    world.load(*later)
-    world.send(*later, later[0])
-    world.ingest(30)
-    found = world.parity()
-    assert [(one.keys, one.online, one.offline) for one in found.mismatches] == [
-        ({"card": "a"}, 2, 1)
-    ]
-    (finding,) = found.findings
-    assert finding.endswith(": 1; without id_field= each copy counts")
 
 
 @pytest.mark.parametrize("rules", [{}, {"id_field": None}], ids=["ids", "no ids"])

@@ -1,23 +1,18 @@
 """Daily statistics count what the serving log has, each file once."""
 
-import numpy as np
 import polars as pl
-import pytest
 
 import headwater as hw
 from headwater.journal.conversion import convert
 from headwater.journal.serving_log_files import segments
 from headwater.monitoring.daily_statistics import (
     STATISTICS,
-    buckets,
     daily_statistics,
-    middles,
     prune_statistics,
     quantiles,
     uncovered,
     update,
 )
-from headwater.monitoring.log_maintenance import maintain
 from tests.journal.conftest import about, as_of, one
 
 DAY = 86_400
@@ -92,35 +87,3 @@ def test_a_file_that_is_rewritten_is_counted_again_and_a_deleted_day_is_forgotte
     assert [path.name for path in (tmp_path / STATISTICS).glob("*.parquet")] == [
         "2024-05-02.parquet"
     ]
-
-
-def test_the_conversion_of_segments_updates_them(tmp_path):
-    with hw.operations.ServedLog(tmp_path) as log:
-        for entry in requests(3):
-            log.put(entry)
-    maintain(tmp_path, None)
-    assert counts(tmp_path, "rows") == {("", None): 3}
-
-
-def test_at_most_so_many_files(tmp_path):
-    for start in (0, 100, 200):
-        log_of(tmp_path, requests(2, start))
-    assert [update(tmp_path, most=2), uncovered(tmp_path), update(tmp_path, most=2)] == [2, 1, 1]
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0, 2.0, 3.0, 15.0, 16.0, -5.0])
-def test_small_whole_numbers_are_exact(value):
-    assert middles(buckets(np.array([value])))[0] == value
-
-
-def test_a_bucket_is_near_its_values():
-    values = np.random.default_rng(1).normal(size=2000) * np.exp(
-        np.random.default_rng(2).uniform(-20, 20, 2000)
-    )
-    apart = np.abs(middles(buckets(values)) - values) / np.abs(values)
-    assert apart.max() <= 0.125
-    assert np.isnan(quantiles([], [], [0.5])).all()
-
-
-def test_no_log_is_no_error(tmp_path):
-    assert (update(tmp_path), uncovered(tmp_path), daily_statistics(tmp_path).height) == (0, 0, 0)

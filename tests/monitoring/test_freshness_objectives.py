@@ -4,17 +4,12 @@ service.
 
 from datetime import UTC, datetime, timedelta
 
-import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.monitoring.daily_statistics import update
 from headwater.monitoring.freshness_objectives import freshness_objectives
-from headwater.online.feature_vectors import FeatureVector
-from headwater.online.read_versions import ReadVersion
 from headwater.results.served_result import AgeDay
-from headwater.serving.metrics.view_reads import ViewReads
-from headwater.serving.serving_result import ServingResult
 from tests.flow import frame, project_of, view_of
 from tests.journal.conftest import about, as_of, home, one  # noqa: F401 (a fixture)
 
@@ -80,38 +75,3 @@ def test_the_serving_log_is_what_counts(tmp_path):
     assert (found.reads, found.fresh) == (20, 0.8)
     assert found.budget_used == pytest.approx(2.0)
     assert found.missed
-
-
-def test_the_service_counts_reads_of_views_with_an_objective():
-    reads = ViewReads(project())
-    assert reads
-    assert not ViewReads(project(slo=None))
-    versions = [ReadVersion(0, 0, {}, stale) for stale in (True, False)]
-    for n in range(3):
-        vector = FeatureVector([1.0], b"\0", versions if n else versions[::-1])
-        reads.count("features", ServingResult("service", None, 0, 1, {}, features=vector))
-    reads.count("predict", ServingResult("model", None, 0, 1, {}))
-    values = {
-        sample.name: sample.value
-        for family in reads.collect()
-        for sample in family.samples
-        if sample.labels["view"] == "view"
-    }
-    assert values == {
-        "headwater_view_reads_total": 3,
-        "headwater_view_stale_reads_total": 2,
-        "headwater_view_slo": 0.99,
-    }
-
-
-def test_status_shows_objectives_and_is_plain_json(tmp_path):
-    from headwater.testing.examples import temporary_store
-
-    shop = project()
-    with temporary_store() as store:
-        hw.materialize(shop, store=store, at="2024-05-01T12:00Z")
-        status = hw.status(
-            shop, store=store, data_dir=tmp_path, at="2024-05-01T12:30Z", models=tmp_path / "models"
-        )
-    assert [objective.view for objective in status.objectives] == ["view"]
-    assert pl.DataFrame(status.to_dict()["objectives"]).height == 1

@@ -1,22 +1,17 @@
 """Parity finds what differs, names it, and cries about nothing else."""
 
 import threading
-from datetime import datetime
 
 import numpy as np
 import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.aggregations.table import TABLE
 from headwater.jobs.materialize import materialize_view
 from headwater.monitoring import parity
-from headwater.monitoring.agreement import agree
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
-from headwater.state.record import alone, section
 from headwater.stores import keyspace
-from tests.figures import figure
 from tests.flow import (
     SCHEMA,
     Flow,
@@ -25,7 +20,6 @@ from tests.flow import (
     frame,
     home,  # noqa: F401
     micros,
-    project_of,
     store,  # noqa: F401
     streaming_view,
     view_of,
@@ -138,47 +132,6 @@ def test_a_record_of_a_key_that_no_event_names(kind, streamed, store, tmp_path):
     ]
 
 
-def test_keys_of_all_types_are_spelt_out(store, tmp_path):
-    keys = {
-        "word": ["é,=", "b"],
-        "flag": [True, False],
-        "day": pl.Series([at(0), at(HOUR)]).dt.date(),
-        "moment": [at(1), at(2)],
-        "whole": pl.Series([2**64 - 1, 3], dtype=pl.UInt64),
-        "small": pl.Series([-1, 2], dtype=pl.Int8),
-    }
-    events = pl.DataFrame(keys).with_columns(at=pl.lit(at(10)), amount=pl.lit(1.0))
-    view = view_of(
-        events,
-        freshness=hw.batch("1h"),
-        keys=list(keys),
-        source={"select": [*keys, "amount"]},
-        features=[hw.count()],
-    )
-    materialize_view(view, store, micros(HOUR))
-    emptied = view_of(
-        events.clear(),
-        freshness=hw.batch("1h"),
-        keys=list(keys),
-        source={"select": [*keys, "amount"]},
-        features=[hw.count()],
-    )
-    materialize_view(emptied, store, micros(HOUR))
-    moved = {
-        keyspace.records(emptied.record_group) + place[9:]: alone(
-            section(record, view.tiles_fingerprint), emptied.tiles_fingerprint
-        )
-        for place, record in store.scan(keyspace.records(view.record_group))
-    }
-    store.commit(moved, {})
-    orphaned_records = [
-        m.keys for m in check_view(emptied, store, tmp_path, at=micros(HOUR)).mismatches
-    ]
-    assert sorted(orphaned_records, key=lambda k: k["word"]) == sorted(
-        events.select(list(keys)).to_dicts(), key=lambda k: k["word"]
-    )
-
-
 def test_a_batch_view_is_compared_at_its_cut(store, tmp_path):
     path = tmp_path / "events.parquet"
     rows = frame([(1, 10, 1.5), (1, 20, 2.0), (1, HOUR + 1, 4.0)])
@@ -240,43 +193,6 @@ def test_rounding_is_no_mismatch_and_cents_beside_billions_are(kind, store, tmp_
     }
 
 
-def test_maps_lists_nulls_and_nan_compare_as_they_are(store, tmp_path, clock):
-    schema = {"key": int, "amount": float, "at": datetime, "word": str, "flag": bool}
-    features = [
-        hw.sum("amount").by("word", max_keys=2),
-        hw.last_n("word", k=3),
-        hw.collect_set("word", max_size=3),
-        hw.top_k("word", k=2),
-        hw.last("amount", "flag"),
-        hw.mean("amount"),
-    ]
-    view = streaming_view(features, schema=schema)
-    flow = Flow([view], store, tmp_path)
-    words = ["a", "b", None, "", "c"]
-    rows = [
-        {
-            "key": n % 2,
-            "at": n,
-            "amount": [0.1, None, 3e9][n % 3],
-            "word": words[n % 5],
-            "flag": [True, None][n % 2],
-        }
-        for n in range(20)
-    ]
-    flow.send(rows[:11], 50)
-    flow.send(rows[11:], 60)
-    made = check_view(view, store, tmp_path, at=micros(70))
-    assert made.mismatches == []
-    flow.ingestor.roll(least=1)
-    (path,) = (tmp_path / "archive").rglob("*.parquet")
-    table = pl.read_parquet(path)
-    table.with_columns(
-        pl.when(pl.col("word") == "c").then(pl.lit("d")).otherwise("word").alias("word")
-    ).write_parquet(path)
-    differing = {m.feature for m in check_view(view, store, tmp_path, at=micros(70)).mismatches}
-    assert differing == {"view__last_n_word_1h", "view__sum_amount_by_word_1h"}
-
-
 def test_nothing_differs_while_events_keep_coming(store, tmp_path, clock):
     clock(1000)
     view = streaming_view(windows=["3h", "300d"])
@@ -310,7 +226,6 @@ def test_nothing_differs_while_events_keep_coming(store, tmp_path, clock):
         stop.set()
         thread.join(30)
     assert not errors
-    figure(f"8 rounds of parity, {rounds} commits during each")
     assert sum(rounds) > 0
 
 
@@ -329,18 +244,6 @@ def test_what_is_committed_after_the_values_were_read_is_not_compared(
     assert found(view, store, tmp_path) == []
 
 
-def test_a_view_without_keys(store, tmp_path, clock):
-    view = streaming_view(keys=[])
-    flow = Flow([view], store, tmp_path)
-    flow.send(events_of([(1, 10, 1.0), (2, 20, 2.5)]), 100)
-    assert check_view(view, store, tmp_path, at=micros(110)).mismatches == []
-    place = keyspace.record(view.record_group, b"")
-    store.commit({place: raised(store.get([place])[0])}, {})
-    assert found(view, store, tmp_path) == [
-        ("view__sum_amount_1h", {}, 4.5, 3.5, "the value differs")
-    ]
-
-
 ADDING = {
     "sum": hw.sum("amount"),
     "mean": hw.mean("amount"),
@@ -350,12 +253,6 @@ ADDING = {
     "ratio": hw.ratio("amount", "other"),
     "decayed_sum": hw.decayed_sum("amount", half_life="10m"),
     "decayed_mean": hw.decayed_mean("amount", half_life="10m"),
-}
-LISTED = {
-    "count": hw.count("amount"),
-    "max": hw.max("amount"),
-    "last": hw.last("amount"),
-    "fraction": hw.fraction("large"),
 }
 
 
@@ -388,40 +285,3 @@ def test_floats_that_are_added_in_another_order_are_alike(function, store, tmp_p
         parity.OfflineRequests.at(keys, served, view),
     )
     assert not served.features[0].equals(offline.values.to_series())
-
-
-def test_only_functions_that_add_floats_may_differ():
-    """The one set of them is in the table of aggregations."""
-    assert {name for name, entry in TABLE.items() if entry.adds} == set(ADDING)
-    one, next_to_one = (pl.Series([value]) for value in (1.0, np.nextafter(1.0, 2.0)))
-    for feature in [*ADDING.values(), *LISTED.values()]:
-        (made,) = streaming_view(
-            [feature], schema={**SCHEMA, "other": float, "large": bool}
-        ).outputs
-        assert agree(made, one, next_to_one, lambda: np.array([1.0])).tolist() == [
-            feature.function in ADDING
-        ]
-
-
-def test_folders_may_be_texts(streamed, store, tmp_path):
-    view, _ = streamed
-    project = project_of(view)
-    assert [
-        p.mismatches for p in hw.parity(project, store=store, data_dir=str(tmp_path), at=at(110))
-    ] == [[]]
-    assert (
-        hw.operations.explain(
-            project, "view__count_1h", {"key": 1}, store=store, data_dir=str(tmp_path), at=at(110)
-        ).offline
-        == 2
-    )
-    assert hw.status(project, store=store, data_dir=str(tmp_path), at=at(110)) is not None
-
-
-def test_a_view_that_was_never_ingested_is_not_compared(store, tmp_path):
-    made = check_view(streaming_view(), store, tmp_path, at=micros(110))
-    assert (made.values, made.notes, made.mismatches) == (
-        0,
-        {"view that was never ingested; run `headwater ingest`": 1},
-        [],
-    )
