@@ -9,7 +9,6 @@ import itertools
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -90,34 +89,6 @@ def test_the_exposures_of_a_unit_go_and_the_others_stay(tmp_path, project):
     assert read_interleaved(tmp_path, "fresh").height == 0
 
 
-def test_a_dry_run_counts_and_changes_nothing(tmp_path, project):
-    _log(tmp_path)
-    assert _erase(project, tmp_path, dry_run=True, user="7").rows_in_files(EXPOSURES) == 2
-    assert read_exposures(tmp_path, "fresh").height == 101
-
-
-def test_a_key_that_is_no_unit_touches_nothing(tmp_path, project):
-    _log(tmp_path)
-    assert _erase(project, tmp_path, item="7").rows_in_files(EXPOSURES) == 0
-
-
-def test_an_experiment_that_the_project_lacks_is_named(tmp_path, project):
-    _log(tmp_path, "old_one")
-    journal = _erase(project, tmp_path, user="7")
-    assert [entry.place for entry in journal.receipt.not_searched] == ["exposures of old_one"]
-
-
-def test_the_exposures_of_a_running_service_go_too(tmp_path, project):
-    with ExposureLog(tmp_path) as log:
-        log.put("fresh", 1, [Exposure("7", "hourly", T), Exposure("8", "hourly", T)])
-        assert log.flush()
-        assert _erase(project, tmp_path, dry_run=True, user="7").rows_in_files(EXPOSURES) == 1
-        journal = _erase(project, tmp_path, user="7")
-        log.put("fresh", 1, [Exposure("9", "hourly", T)])
-    assert (journal.rows_in_files(EXPOSURES), journal.receipt.not_searched) == (1, [])
-    assert read_exposures(tmp_path, "fresh")["unit"].to_list() == ["8", "9"]
-
-
 # ---------------------------------------------------------------- posted ones
 
 
@@ -167,19 +138,6 @@ def test_what_a_killed_worker_was_posted_is_erased(url, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_service_that_starts_closes_what_a_killed_one_left(url, tmp_path):
-    started(tmp_path / "models")
-    with posting(url, tmp_path, "killed", KEY) as child:
-        child.wait()
-    left = set((tmp_path / "exposures").rglob("*.open"))
-    with posting(url, tmp_path, "killed", OTHER) as child:
-        child.wait()
-    assert left
-    assert not left & set((tmp_path / "exposures").rglob("*.open"))
-    assert set(read_exposures(tmp_path, "fresh")["unit"]) == {str(KEY), str(OTHER)}
-
-
-@pytest.mark.slow
 def test_a_worker_that_lives_goes_on_in_another_file(url, tmp_path):
     started(tmp_path / "models")
     with posting(url, tmp_path, "goes on", KEY, OTHER) as child:
@@ -189,35 +147,6 @@ def test_a_worker_that_lives_goes_on_in_another_file(url, tmp_path):
         child.communicate("\n")
     # what comes later counts as new
     assert sorted(read_exposures(tmp_path, "fresh")["unit"]) == [str(OTHER), str(OTHER), str(KEY)]
-
-
-@pytest.mark.slow
-def test_no_post_is_lost_while_files_are_closed(url, tmp_path):
-    """Services start all the time while two processes post, and would close files that are free."""
-    started(tmp_path / "models")
-    code = POSTS.replace("sys.stdin.readline()", "sys.exit()").replace(
-        'added = service.exposures("fresh", [{"unit": int(unit)} for unit in units])',
-        'added = [service.exposures("fresh", [{"unit": int(unit)}]) for unit in '
-        "range(int(units[0]), int(units[1]))][-1]",
-    )
-    command = [sys.executable, "-c", code, url, str(tmp_path), "ends"]
-    children = [
-        subprocess.Popen(
-            [*command, str(n * 300), str(n * 300 + 300)],
-            cwd=Path(__file__).parents[2],
-            stdout=subprocess.DEVNULL,
-        )
-        for n in range(2)
-    ]
-    services = 0
-    while any(child.poll() is None for child in children):
-        for _ in (tmp_path / "exposures").rglob("*.open"):
-            hw.operations.Service(EXPERIMENTED, url, models={}, data_dir=tmp_path).close()
-            services += 1
-            break
-        time.sleep(0.01)
-    assert services > 0
-    assert sorted(map(int, read_exposures(tmp_path, "fresh")["unit"])) == list(range(600))
 
 
 # ---------------------------------------------------------------- the receipt

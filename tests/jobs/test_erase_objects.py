@@ -1,26 +1,17 @@
 """Erasing a key from an archive on an object store (an S3 server)."""
 
-import signal
-import subprocess
-import sys
 from contextlib import closing
-from datetime import date
 from functools import partial
 
-import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.cli import main
-from headwater.errors import ConnectError
-from headwater.ingestion import archive as archive_objects
-from headwater.ingestion.archive import SEQUENCE, ArchiveObject, ObjectArchive, every_object
-from headwater.jobs.erasure_receipt import ErasureJournal, read_receipt
+from headwater.ingestion.archive import every_object
+from headwater.jobs.erasure_receipt import ErasureJournal
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.flow import home, store  # noqa: F401 (fixtures)
 from tests.ingestion.test_archive_objects import bucket  # noqa: F401 (a fixture)
 from tests.jobs.test_erase import (
-    KILLED,
     MARK,
     counted,
     fill,
@@ -32,6 +23,7 @@ from tests.jobs.test_erase import (
 )
 from tests.stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 
+pytestmark = pytest.mark.services
 KEPT = ("archive", "filtered", "dead_letters")
 
 
@@ -44,7 +36,7 @@ def stored_texts(url):
     ]
 
 
-@pytest.mark.parametrize("make_store", ["lmdb", "redis"], indirect=True)
+@pytest.mark.parametrize("make_store", ["lmdb"], indirect=True)
 def test_what_is_left_is_as_if_the_key_had_never_been(make_store, tmp_path, bucket, monkeypatch):
     views, users = views_of(str), [MARK, "zq", "b"]
     with (
@@ -84,25 +76,6 @@ def test_what_is_left_is_as_if_the_key_had_never_been(make_store, tmp_path, buck
         monkeypatch.delenv("HEADWATER_ARCHIVE_URL")
         fill(never, tmp_path / "other", views, users[1:])
         assert values(store, views, users, 103) == values(never, views, users, 103)
-
-
-def test_an_object_that_a_wider_one_hides_is_rewritten_too(shop, home, bucket):
-    archive = ObjectArchive(f"{bucket}/archive/events")
-    rows = pl.DataFrame(
-        {
-            "user": [MARK, "b"],
-            "amount": 1.0,
-            "id": ["x", "y"],
-            "at": pl.Series([0, 0]).cast(pl.Datetime("us", "UTC")),
-        }
-    )
-    rows = rows.with_columns(
-        pl.lit(1, pl.Int64).alias(SEQUENCE), pl.col("at").alias("headwater_known_at")
-    )
-    for last in (1, 4):
-        archive.append(rows, date(2024, 5, 1), 1, last)
-    assert main([*shop, "--yes"]) == 0
-    assert [part.read()["user"].to_list() for part in every_object(archive.url)] == [["b"], ["b"]]
 
 
 def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, bucket, monkeypatch):
@@ -145,45 +118,3 @@ def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, bucket,
         assert [
             text[:200] for text in stored_texts(f"{bucket}/stopped{stop}") if MARK in text
         ] == []
-
-
-def test_a_killed_process_is_gone_on_from(bucket, shop, home):
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, "4", *shop, "--yes"], capture_output=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert main([*shop, "--yes"]) == 0
-    (path,) = (home / "erasures").glob("*.json")
-    receipt = read_receipt(path)
-    assert (receipt.rows["archive"], receipt.finished_at is not None) == (5, True)
-    assert [text[:200] for text in stored_texts(bucket) if MARK in text] == []
-
-
-def test_a_store_that_goes_away_is_said_and_the_run_goes_on_later(
-    bucket, shop, home, monkeypatch, capsys
-):
-    def away(address, body):
-        raise ConnectError(f"{address}: the store does not answer")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("headwater.jobs.erasure_receipt.put", away)
-        assert main([*shop, "--yes"]) == 1
-    assert "the store does not answer" in capsys.readouterr().err
-    assert any(MARK in text for text in stored_texts(bucket))
-    assert main([*shop, "--yes"]) == 0
-    assert [text[:200] for text in stored_texts(bucket) if MARK in text] == []
-    (path,) = (home / "erasures").glob("*.json")
-    assert [file.rows for file in read_receipt(path).files] == [5]
-
-
-def test_bytes_of_an_object(bucket):
-    address = (
-        f"{bucket}/archive/events/headwater_date=2024-05-01/all-000000000001-000000000001.parquet"
-    )
-    assert archive_objects.content(address) is None
-    archive_objects.put(address, b"one")
-    assert archive_objects.content(address) == b"one"
-    assert (
-        ArchiveObject(f"{bucket}/archive/events", address.partition("/events/")[2]).address
-        == address
-    )

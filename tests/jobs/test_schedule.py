@@ -11,8 +11,7 @@ from prometheus_client import generate_latest
 
 import headwater as hw
 import headwater.jobs.schedule as schedule_module
-from headwater.cli import main
-from headwater.errors import DataError, ModelError, UsageError
+from headwater.errors import DataError
 from headwater.jobs.schedule import schedule
 from headwater.retries import Backoff
 from headwater.serving.metrics.ingest_metrics import JobMetrics
@@ -25,15 +24,6 @@ VISITS = pl.DataFrame({"user": [i % 5 for i in range(60)], "at": AT})
 LABELS = pl.DataFrame(
     {"user": [i % 5 for i in range(60)], "asked_at": AT, "gone": [i % 3 == 0 for i in range(60)]}
 )
-
-EMPTY = """
-import headwater as hw
-import polars as pl
-source = hw.Source("visits", history=pl.DataFrame({"user": [1], "at": [0]}), timestamp_field="at")
-view = hw.FeatureView("user", source=source, keys=["user"], windows=["2d"], features=[hw.count()], freshness=hw.batch("1h"))
-labels = hw.Labels("left", table=pl.DataFrame({"user": [1], "at": [0], "y": [1]}), timestamp_field="at", label="y", known_after="1m")
-project = hw.Project("shop", [hw.Model("m", task="binary", features=hw.FeatureService("s", [view]), labels=labels)])
-"""
 
 
 def project(history):
@@ -137,46 +127,3 @@ def test_no_error_of_a_job_ends_the_others(tmp_path, monkeypatch, error):
     assert 'headwater_job_failures_total{job="user"} 2.0' in text
     assert 'headwater_job_failures_total{job="order"} 0.0' in text
     assert 'headwater_job_last_success_timestamp_seconds{job="user"}' in text
-
-
-def test_predictions_wait_for_a_model(tmp_path, monkeypatch):
-    monkeypatch.setattr("headwater.jobs.schedule._BACKOFF", Backoff(0.05, 300))
-    shop = hw.Project("shop", [project(VISITS).model("churn")])
-    registry, stop, errors = hw.operations.ModelRegistry(tmp_path / "models"), threading.Event(), []
-    with temporary_store() as store:
-        for one in schedule(shop, store, models=registry.folder, stop=stop):
-            if one.error is not None:
-                errors.append(one.error)
-                hw.train(shop.model("churn"), as_of=datetime.now(UTC)).register(registry)
-            elif one.name.startswith("churn"):
-                stop.set()
-    assert isinstance(errors[0], DataError | ModelError)
-    assert "headwater train" in str(errors[0])
-
-
-def test_nothing_to_make_is_an_error():
-    source = hw.Source("visits", history=VISITS, timestamp_field="at")
-    view = hw.FeatureView(
-        "user",
-        source=source,
-        keys=["user"],
-        windows=["2d"],
-        freshness=hw.on_request(),
-        features=[hw.count()],
-    )
-    labels = hw.Labels(
-        "left", table=LABELS, timestamp_field="asked_at", label="gone", known_after="1m"
-    )
-    model = hw.Model(
-        "churn", task="binary", features=hw.FeatureService("churn_v1", [view]), labels=labels
-    )
-    with temporary_store() as store, pytest.raises(UsageError, match="nothing to schedule"):
-        next(iter(schedule(hw.Project("shop", [model]), store, stop=threading.Event())))
-
-
-@pytest.mark.parametrize("more", [["user"], ["--at=2024-05-01T00:00Z"], ["--keys-file=k.csv"], []])
-def test_all_goes_with_watch_alone(tmp_path, capsys, monkeypatch, more):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "features.py").write_text(EMPTY, encoding="utf-8")
-    assert main(["materialize", "--all", *(["--watch"] if more else []), *more]) == 2
-    assert "--all needs --watch" in " ".join(capsys.readouterr().err.split())

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import ConnectError, DataError, MissingExtraError, UsageError
+from headwater.errors import ConnectError
 from headwater.jobs import precompute, sinks
 from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import Fitted
@@ -164,85 +164,3 @@ def test_a_run_that_fails_halfway_leaves_the_table_as_it_was(url, store, monkeyp
     assert made.cut == made.before  # the store had it
     assert made.parts == (0, 1)  # and nothing was scored again
     assert rows_of(url, "SELECT count(*), max(score) FROM scores_pays") == [(KEYS, 2.0)]
-
-
-def test_a_table_holds_what_the_keys_are(url, store):
-    texts = pl.DataFrame(
-        {"user": ["a'b", 'c"d\\', "e\tf\n"], "amount": [1.0, 2.0, float("nan")], "at": [at(0)] * 3}
-    )
-    hw.operations.materialize_model(
-        variant_of(texts),
-        FITTED,
-        store=store,
-        at=at(1),
-        sinks=[hw.operations.PredictionTable(url, "public.of texts")],
-    )
-    found = rows_of(url, 'SELECT "user", score FROM "of texts" ORDER BY 1')
-    assert sorted(found) == [("a'b", 1.0), ('c"d\\', 2.0), ("e\tf\n", 0.0)]
-    times = pl.DataFrame({"user": [at(5), at(6)], "amount": [1.0, 2.0], "at": [at(0)] * 2})
-    hw.operations.materialize_model(
-        variant_of(times),
-        FITTED,
-        store=store,
-        at=at(1),
-        sinks=[hw.operations.PredictionTable(url, "of_times")],
-    )
-    assert rows_of(url, 'SELECT "user" FROM of_times ORDER BY 1') == [(at(5),), (at(6),)]
-
-
-def test_a_table_of_lists(url, store):
-    frame = pl.DataFrame({"user": [1], "items": [["a", 'b",{']], "scores": [[2.0, 1.0]]})
-    cut = precompute.PrecomputedCut(1, 0, 0, 0, "1", 1, [])
-    table = hw.operations.PredictionTable(url, "lists")
-    table.write(iter([frame]), cut)
-    assert rows_of(url, 'SELECT "user", items, scores, model_version FROM lists') == [
-        (1, ["a", 'b",{'], [2.0, 1.0], "1")
-    ]
-    assert table.holds(cut)
-    table.write(iter([]), cut)
-    assert rows_of(url, "SELECT * FROM lists") == []
-
-
-@pytest.mark.parametrize(
-    ("made", "error", "says"),
-    [
-        (
-            lambda url: hw.operations.PredictionTable("mysql://localhost/x", "t"),
-            UsageError,
-            "the database is 'mysql://localhost/x'; give PostgreSQL",
-        ),
-        (
-            lambda url: hw.operations.PredictionTable(
-                "postgresql://user:secret@127.0.0.1:9/x", "t"
-            ),
-            ConnectError,
-            r"t in postgresql://user:\*\*\*@127.0.0.1:9/x cannot",
-        ),
-        (
-            lambda url: hw.operations.PredictionTable(url, "others"),
-            DataError,
-            r"the table others in .* has the columns \['a'\], and scores need",
-        ),
-    ],
-)
-def test_a_table_that_cannot_be_written(made, error, says, url, store):
-    rows_of(url, "SELECT 1")
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE others (a integer)")
-    with pytest.raises(error, match=says) as raised:
-        hw.operations.materialize_model(
-            variant_of(hourly(3)), FITTED, store=store, at=at(1), sinks=[made(url)]
-        )
-    assert "secret" not in str(raised.value)
-
-
-def test_without_the_extra_its_name_is_told(url, store, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
-    with pytest.raises(MissingExtraError, match=r"headwater\[postgres\]"):
-        hw.operations.materialize_model(
-            variant_of(hourly(3)),
-            FITTED,
-            store=store,
-            at=at(1),
-            sinks=[hw.operations.PredictionTable(url, "t")],
-        )
