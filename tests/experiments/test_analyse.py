@@ -3,7 +3,6 @@ every kind, end to end from frames.
 """
 
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -12,9 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.errors import DataError, UsageError
-from headwater.experiments.analyse_experiment import analyse
-from headwater.models.experiment_store import ExperimentStore
 from tests.experiments.analysis_world import AT, DAY, START, World, exposures_of, micros
 
 HOUR = DAY // 24
@@ -153,16 +149,6 @@ def test_a_known_effect_is_decided(tmp_path, effect, decision):
     assert lift.lift.low < effect < lift.lift.high
 
 
-def test_lower_is_better_turns_the_verdict_round(tmp_path):
-    world = World(seed=3, users=3_000, effect=-0.4)
-    metric = hw.experiments.ExperimentMetric(
-        "orders", value=world.outcome(), higher_is_better=False
-    )
-    result = world.analyse(tmp_path, metric=metric).result
-    assert result.decision == "real-time"
-    assert result.axis[-1].lift.value > 0
-
-
 def test_a_gain_below_break_even_stays_batch(tmp_path):
     world = World(seed=3, users=3_000, effect=0.4)
     assert world.analyse(tmp_path, break_even=2.0).decision == "stay batch"
@@ -190,89 +176,6 @@ def test_a_tests_and_coverage_hold_through_the_whole_analysis(tmp_path):
     )
     assert covered >= 51  # of 60 at 95 %: fewer is a chance of 1 in 500
     assert sum(result.decision == "invalid" for result in [*found, *lifted]) <= 6
-
-
-@pytest.mark.slow
-def test_looks_come_with_matured_units_whenever_somebody_looks(tmp_path):
-    """Between two looks nothing changes, however often the analysis runs; the verdict is of the
-    newest look.
-    """
-    world = World(seed=4, users=1_000, days=10, units_needed=400, looks=4)
-    at = [START + timedelta(hours=hour) for hour in range(36, 14 * 24, 6)]
-    results = [world.analyse(tmp_path, at=time).result for time in at]
-    looks = [result.look for result in results]
-    assert looks == sorted(looks)
-    assert set(looks) == {0, 1, 2, 3, 4}
-    for before, after in pairwise(results):
-        if before.look == after.look and after.look < 4:
-            assert before.deciding[0].lift == after.deciding[0].lift or not before.look
-    assert results[-1].information[:3] == [0.25, 0.5, 0.75]
-
-
-def test_outcomes_that_mature_after_a_stop_are_included(tmp_path):
-    world = World(seed=4, users=1_000, units_needed=500)
-    stopped = START + timedelta(days=4)
-    exposed = world.exposures.filter(pl.col("at") < stopped)
-    results = [
-        world.analyse(
-            tmp_path,
-            stopped=stopped if not days else None,
-            at=stopped + timedelta(days=days),
-            exposures=exposed,
-        ).result
-        for days in (0, 3)
-    ]
-    matured = [sum(arm.matured for arm in result.arms) for result in results]
-    assert matured[0] < matured[1] == sum(arm.units for arm in results[1].arms)
-    assert results[1].deciding[0].units == matured[1]
-
-
-@pytest.mark.parametrize("better", [False, True])
-def test_of_several_winners_the_first_is_served_unless_a_later_one_is_shown_to_be_better(
-    tmp_path, better
-):
-    """Costs are not known: what a fresher arm gains over the first winner decides, not how lucky it
-    was against the control.
-    """
-    world = World(seed=6, users=3_000, effect=0.5, arms=("daily", "hourly", "streaming"))
-    first = (
-        world.exposures.filter(pl.col("arm") == "streaming")
-        .group_by("unit")
-        .agg(pl.col("at").min().alias("first"))
-    )
-    theirs = (
-        world.orders.join(first, left_on="user", right_on="unit")
-        .filter(pl.col("at") >= pl.col("first"))
-        .drop("first")
-    )
-    if better:  # each order of the streaming arm twice
-        again = theirs.with_columns(pl.col("at") + pl.duration(seconds=1))
-        world = World(
-            seed=6,
-            users=3_000,
-            effect=0.5,
-            arms=world.arms,
-            orders=pl.concat([world.orders, again]),
-        )
-    analysis = world.analyse(tmp_path)
-    lifts = {metric.arm: metric.lift for metric in analysis.result.deciding}
-    assert all(lift.low > 0 for lift in lifts.values())
-    assert analysis.result.arm == ("streaming" if better else "hourly")
-    assert analysis.result.first_line.startswith(f"Real-time: serve {analysis.result.arm}: ")
-    assert "the first in the list is served" in analysis.result.rule
-
-
-def test_several_arms_are_corrected_by_holm_and_the_one_that_earns_most_wins(tmp_path):
-    from headwater.experiments.experiment_money import ExperimentEvidence
-
-    world = World(seed=2, users=5_000, effect=0.5, arms=("daily", "hourly", "streaming"))
-    costs = {"daily": 0.0, "hourly": 10.0, "streaming": 90.0}
-    result = world.analyse(
-        tmp_path, break_even=ExperimentEvidence(worth=1_000.0, costs=costs, source="given")
-    ).result
-    assert (result.decision, result.arm) == ("real-time", "hourly")
-    assert [net.arm for net in result.money] == ["hourly", "streaming"]
-    assert result.break_even == pytest.approx(0.09)
 
 
 # ---------------------------------------------------------------- health
@@ -330,12 +233,6 @@ def test_every_planted_fault_blocks_the_verdict(tmp_path, fault):
     assert fault in result.first_line
 
 
-def test_late_outcomes_block_the_verdict(tmp_path):
-    result = World(seed=8, users=1_000, effect=0.5, late=0.3).analyse(tmp_path).result
-    assert result.decision == "invalid"
-    assert {line.check for line in result.health if line.status == "broken"} >= {"late outcomes"}
-
-
 def test_an_arm_that_decides_which_outcomes_are_seen_blocks_the_verdict(tmp_path):
     world = World(seed=8, users=2_000, never="unknown")
     treated = world.exposures.filter(pl.col("arm") == "streaming")["unit"].unique().sort().to_list()
@@ -349,47 +246,6 @@ def test_an_arm_that_decides_which_outcomes_are_seen_blocks_the_verdict(tmp_path
 # ---------------------------------------------------------------- off the golden path
 
 
-def test_an_experiment_without_exposures_keeps_running(tmp_path):
-    world = World(users=20)
-    result = world.analyse(
-        tmp_path, exposures=world.exposures.head(0), at=START + timedelta(days=9)
-    ).result
-    assert result.decision == "keep running"
-    assert "no unit was exposed yet" in result.first_line
-    assert result.to_dict()
-
-
-def test_an_arm_without_units_keeps_running_or_is_invalid(tmp_path):
-    world = World(users=30, days=10)
-    some = world.exposures.filter(pl.col("arm") == "daily").sort("at").head(3)
-    result = world.analyse(tmp_path, exposures=some, at=START + timedelta(days=8)).result
-    assert result.decision == "keep running"
-    assert "'streaming' has no unit" in result.first_line
-    many = World(users=3_000).exposures.filter(pl.col("arm") == "daily")
-    assert World(users=3_000).analyse(tmp_path / "many", exposures=many).decision == "invalid"
-
-
-def test_no_outcome_at_all_is_refused_as_a_relative_lift(tmp_path):
-    world = World(users=500)
-    result = (
-        World(users=500, orders=world.orders.filter(pl.col("at") < START)).analyse(tmp_path).result
-    )
-    assert result.decision == "invalid"
-    assert "positive means" in next(
-        line.evidence for line in result.health if line.check == "relative lift"
-    )
-
-
-def test_units_without_an_outcome_are_left_out_where_never_means_unknown(tmp_path):
-    zero, unknown = (
-        World(users=400, rate=0.3, never=never).analyse(tmp_path / never)
-        for never in ("zero", "unknown")
-    )
-    assert zero.outcomes.height == 400
-    assert unknown.outcomes.height == int((zero.outcomes["value"] > 0).sum()) < 400
-    assert unknown.result.deciding[0].unknown == 400 - unknown.outcomes.height
-
-
 def test_units_that_are_integers_find_their_outcomes(tmp_path):
     texts, numbers = (
         World(seed=6, users=300, ints=ints).analyse(tmp_path / str(ints)).outcomes
@@ -397,16 +253,6 @@ def test_units_that_are_integers_find_their_outcomes(tmp_path):
     )
     assert texts["value"].to_list() == numbers["value"].to_list()
     assert numbers["value"].sum() > 0
-
-
-def test_without_history_there_is_no_covariate_and_still_a_lift(tmp_path):
-    world = World(seed=6, users=2_000, effect=0.5)
-    result = (
-        World(seed=6, users=2_000, effect=0.5, orders=world.orders.filter(pl.col("at") >= START))
-        .analyse(tmp_path)
-        .result
-    )
-    assert result.deciding[0].lift.value == pytest.approx(0.5, abs=0.2)
 
 
 def test_what_a_tester_chose_and_what_is_flagged_is_left_out(tmp_path):
@@ -418,51 +264,6 @@ def test_what_a_tester_chose_and_what_is_flagged_is_left_out(tmp_path):
     left_out = world.analyse(tmp_path, exposures=flagged.drop("n")).result.left_out
     assert left_out["exposures that a tester chose"] == 10
     assert left_out["exposures flagged 'no room'"] == 10
-
-
-def test_a_quantile_guardrail_is_shown_to_be_worse(tmp_path):
-    world = World(seed=6, users=4_000, effect=0.0)
-    treated = (
-        world.exposures.filter(pl.col("arm") == "streaming")
-        .group_by(pl.col("unit").alias("user"))
-        .agg(pl.col("at").min().alias("first"))
-    )
-    slow = (
-        world.orders.join(treated, on="user").filter(pl.col("at") >= pl.col("first")).drop("first")
-    )
-    world.orders = pl.concat([world.orders, slow.with_columns(pl.col("amount") * 3)]).with_columns(
-        amount=pl.col("amount") * 1.0
-        + pl.Series(np.random.default_rng(1).random(world.orders.height + slow.height))
-    )
-    rail = hw.experiments.ExperimentMetric(
-        "slowest",
-        value=world.outcome(hw.max("amount")),
-        quantile=0.9,
-        margin=0.05,
-        higher_is_better=False,
-        never="unknown",
-    )
-    world.guardrails = (rail,)
-    result = world.analyse(tmp_path).result
-    (seen,) = result.of_metric("guardrail")
-    assert seen.state == "worse"
-    assert result.decision == "harm"
-    assert "slowest" in result.first_line
-
-
-def test_errors_name_what_is_wrong(tmp_path):
-    world = World(users=20)
-    with pytest.raises(UsageError, match=r"no experiment 'frsh'; .*'fresh'"):
-        analyse(world.project(), "frsh", models=tmp_path)
-    with pytest.raises(UsageError, match="was not started"):
-        analyse(world.project(), "fresh", models=tmp_path)
-    outcome = hw.outcome(world.source(), hw.count(), keys=["amount"], within="1d")
-    with pytest.raises(DataError, match="which an exposure does not carry"):
-        world.analyse(tmp_path, metric=hw.experiments.ExperimentMetric("orders", value=outcome))
-    store = ExperimentStore(tmp_path / "shadow")
-    store.start(world.plan(kind="shadow"), micros(START), "test")
-    with pytest.raises(UsageError, match="no lift to analyse"):
-        analyse(world.project(), "fresh", models=tmp_path / "shadow")
 
 
 # ---------------------------------------------------------------- other kinds, from frames of exposures
@@ -563,78 +364,3 @@ def test_carry_over_blocks_the_verdict(tmp_path):
     world.orders = pl.concat([world.orders, more, more])
     result = world.analyse(tmp_path).result
     assert "carry-over" in {line.check for line in result.health if line.status == "broken"}
-
-
-def test_an_interleaving_says_which_and_never_how_much(tmp_path):
-    random = np.random.default_rng(5)
-    lists, at = 600, micros(START)
-    rows = [
-        {
-            "list": f"l{number}",
-            "unit": f"u{number % 200}",
-            "at": at + number * HOUR // 3,
-            "position": place,
-            "item": f"i{place}",
-            "team": place % 2,
-        }
-        for number in range(lists)
-        for place in range(6)
-    ]
-    items = pl.DataFrame(rows).with_columns(pl.col("at").cast(AT))
-    clicked = pl.Series(random.random(items.height) < np.where(items["team"] == 1, 0.12, 0.06))
-    table = items.select(pl.col("unit").alias("user"), "item", "at").with_columns(
-        clicked=clicked.cast(pl.Float64), list=items["list"]
-    )
-    source = hw.Source(
-        "clicks", history=table, timestamp_field="at", select=["user", "item"], known_after="1m"
-    )
-    view = hw.FeatureView(
-        "items",
-        source=source,
-        keys=["item"],
-        features=[hw.count()],
-        windows=["1d"],
-        freshness=hw.on_request(),
-    )
-    labels = hw.Labels(
-        "clicked", table=table, timestamp_field="at", label="clicked", known_after="1h"
-    )
-    fields = [hw.RequestField("user", str), hw.RequestField("list", str)]
-    service = hw.FeatureService("ranked", [view, *fields])
-    model = hw.Model(
-        "feed",
-        task=hw.Ranking(group="list", item="item"),
-        features=service,
-        labels=labels,
-        outcomes="caused",
-    )
-    arms = [
-        hw.experiments.Arm("daily", model, hw.Level(hw.batch("1d"))),
-        hw.experiments.Arm("streaming", model),
-    ]
-    experiment = hw.Experiment("fresh", arms, unit="user", kind=hw.experiments.Interleaving())
-    project = hw.Project("shop", [model], experiments=[experiment])
-    world = World(users=20)
-    ExperimentStore(tmp_path).start(world.plan(kind="interleaving"), at, "test")
-    running = analyse(
-        project,
-        "fresh",
-        models=tmp_path,
-        data_dir=tmp_path,
-        at=START + timedelta(days=9, hours=12),
-        exposures=items,
-    )
-    assert running.decision == "keep running"
-    result = analyse(
-        project,
-        "fresh",
-        models=tmp_path,
-        data_dir=tmp_path,
-        at=START + timedelta(days=14),
-        exposures=items,
-    ).result
-    assert (result.decision, result.arm) == ("real-time", "streaming")
-    assert result.preference is not None
-    assert result.preference.share.low > 0.5
-    assert not result.metrics
-    assert "%" not in result.first_line

@@ -12,7 +12,6 @@ from headwater.experiments.cluster_lift import (
     check_clusters,
     cluster_lift,
     least_p,
-    randomisation_p,
     within_cluster_lift,
 )
 
@@ -64,7 +63,3 @@ def test_designs_that_can_never_decide_are_refused() -> None:
         check_clusters(6, 3)
     with pytest.raises(DataError, match="1 clusters"):
         cluster_lift(np.ones(4), np.ones(4), np.array([True, False, False, False]))
-
-
-def test_the_observed_assignment_is_one_of_the_drawn() -> None:
-    assert randomisation_p(5.0, np.zeros(199)) == pytest.approx(1 / 200)

@@ -15,8 +15,7 @@ import headwater as hw
 from headwater import clock
 from headwater.experiments.assignment import Assignment
 from headwater.experiments.experiment_planning import ExperimentPlaces
-from headwater.experiments.experiment_ramp import RAMP, RampLook, ramp, ramp_step
-from headwater.experiments.frozen_plan import assignment_of
+from headwater.experiments.experiment_ramp import RampLook, ramp, ramp_step
 from headwater.journal.exposure_log import ExposureLog
 from headwater.journal.exposure_rows import Exposure
 from headwater.models.experiment_store import (
@@ -73,39 +72,6 @@ def test_the_decision(
     step = ramp_step(started, look, BEGIN + hours * HOUR)
     assert step.action == action
     assert words in step.reason
-
-
-def test_it_rises_stage_by_stage_and_moves_no_unit(
-    started: StartedExperiment, tmp_path: Path
-) -> None:
-    places = ExperimentPlaces(models=tmp_path / "models", data_dir=tmp_path)
-    units = [f"u{n}" for n in range(2000)]
-    arms = {unit: assignment_of(started, BEGIN).arm(unit) for unit in units}
-    shares = []
-    for hour in range(0, 24 * 5, 6):
-        step = ramp(
-            project(requests()),
-            "fresher",
-            places=places,
-            at=BEGIN + hour * HOUR,
-            look=lambda _: RampLook(),
-        )
-        now = assignment_of(
-            ExperimentStore(tmp_path / "models").one("fresher"), BEGIN + hour * HOUR
-        )
-        assert {
-            unit for unit in units if arms[unit] is not None and now.arm(unit) != arms[unit]
-        } == set()
-        arms = {unit: now.arm(unit) for unit in units}
-        shares.append(step.enrolled)
-    assert sorted(set(shares)) == list(STAGES)
-    assert shares == sorted(shares)
-    changes = ExperimentStore(tmp_path / "models").one("fresher").changes
-    assert [(change.change, change.by, (change.at - BEGIN) // HOUR) for change in changes] == [
-        ("started", "ann", 0),
-        ("enrolled", RAMP, 24),
-        ("enrolled", RAMP, 48),
-    ]
 
 
 def requests() -> pl.DataFrame:

@@ -3,19 +3,13 @@ that; then they go together.
 """
 
 import os
-import time
 
 import pytest
 
-from headwater import clock
-from headwater.errors import DefinitionError
-from headwater.experiments.exposure_retention import expire_exposures, exposures_kept
-from headwater.experiments.frozen_plan import freeze
+from headwater.experiments.exposure_retention import expire_exposures
 from headwater.journal.exposure_log import EXPOSURES, ExposureLog, read_exposures
 from headwater.journal.exposure_rows import Exposure
-from headwater.models.registry import ModelRegistry
-from tests.experiments.shop_history import project, requests
-from tests.serving.experiment_world import DAY, plan, started
+from tests.serving.experiment_world import DAY, started
 
 BEGIN = 1_714_521_600_000_000
 ENDED, STOPPED = "after its planned end", "stopped on its third day"
@@ -60,61 +54,9 @@ def test_they_are_kept_until_outcomes_are_final_and_for_a_time_after_that(
         assert expire_exposures(tmp_path, store, "30d", BEGIN + kept * DAY + 1) == []
 
 
-def test_each_version_and_experiment_has_its_own_time(tmp_path):
-    store = started(tmp_path / "models", start=BEGIN, matures=0)
-    store.stop("fresh", BEGIN + DAY, "test", "enough")
-    again = plan(start=BEGIN + 60 * DAY, version=2, matures=0)
-    store.start(again, again.start, "test")
-    log(tmp_path, 1, 2, 3)  # of the third one the store knows nothing
-    assert expire_exposures(tmp_path, store, "10d", BEGIN + 70 * DAY) == ["fresh, version 1"]
-    assert [read_exposures(tmp_path, "fresh", version).height for version in (1, 2, 3)] == [0, 1, 1]
-
-
 def test_what_was_written_lately_stays(tmp_path):
     """As a replay or another system that reports later does."""
     store = started(tmp_path / "models", start=BEGIN, matures=0)
     log(tmp_path, 1, written=BEGIN + 100 * DAY)
     assert expire_exposures(tmp_path, store, "10d", BEGIN + 109 * DAY) == []
     assert expire_exposures(tmp_path, store, "10d", BEGIN + 111 * DAY) == ["fresh, version 1"]
-
-
-def test_a_file_that_was_removed_is_begun_again(tmp_path):
-    store, posted = started(tmp_path / "models", start=BEGIN, matures=0), ExposureLog(tmp_path)
-    posted.add("fresh", 1, [ROW])
-    assert expire_exposures(tmp_path, store, "0s", clock.now_micros() + DAY) == ["fresh, version 1"]
-    posted.add("fresh", 1, [ROW._replace(unit="u2")])
-    posted.close()
-    assert read_exposures(tmp_path, "fresh")["unit"].to_list() == ["u2"]
-
-
-def test_a_server_expires_them_by_itself(tmp_path):
-    store = started(tmp_path / "models", start=BEGIN, matures=0)
-    log(tmp_path, 1)
-    with exposures_kept(tmp_path, store, "1d", every=0.05):
-        until = time.monotonic() + 10
-        while read_exposures(tmp_path, "fresh").height:
-            assert time.monotonic() < until
-            time.sleep(0.02)
-    with (
-        pytest.raises(DefinitionError, match="exposures: keep"),
-        exposures_kept(tmp_path, store, "soon"),
-    ):
-        pass
-
-
-def test_a_plan_has_when_its_outcomes_are_known(tmp_path):
-    import headwater as hw
-
-    shop = project(requests(60))
-    experiment, registry = shop.experiment("fresher"), ModelRegistry(tmp_path)
-    for level in (None, hw.Level(hw.batch("1d"))):
-        trained = hw.train(
-            shop.models[0],
-            level=level,
-            level_name="fresher-daily" if level else None,
-            resources=hw.Resources(threads=1),
-        )
-        trained.register(registry)
-    frozen = freeze(shop, experiment, registry, BEGIN)
-    assert frozen.matures == 3_600_000_000  # labels are known after an hour
-    assert plan(matures=1).digest == plan().digest  # which follows from the metrics

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from headwater.errors import DataError, StoreError, UsageError
+from headwater.errors import DataError
 from headwater.experiments.exposed_units import exposed_units
 from headwater.experiments.external_exposures import ExternalColumns, log_external_exposures
 from headwater.experiments.health import unit_checks
@@ -19,17 +19,9 @@ from headwater.journal.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, StartedExperiment
 from tests.experiments.frozen_plans import frozen_plan
 
-DAY = 86_400_000_000
 START = datetime(2026, 3, 1, tzinfo=UTC)
 GROWTHBOOK = ExternalColumns(
     "user_id", "variation_id", "timestamp", arms={"0": "daily", "1": "streaming"}
-)
-STATSIG = ExternalColumns(
-    "userID",
-    "groupName",
-    "exposure_time",
-    arms={"Control": "daily", "Test": "streaming"},
-    request="exposure_id",
 )
 
 
@@ -75,66 +67,6 @@ def test_rows_of_growthbook(tmp_path):
     assert not any(check.blocks for check in unit_checks(units, {"daily": 0.5, "streaming": 0.5}))
 
 
-def test_rows_of_statsig(tmp_path):
-    """Strings with an offset, several rows of a unit, one of them logged twice; units may be
-    numbers.
-    """
-    frame = pl.DataFrame(
-        {
-            "userID": [7, 7, 7, 8],
-            "groupName": ["Test", "Test", "Test", "Control"],
-            "exposure_time": [
-                "2026-03-01T09:00:00+01:00",
-                "2026-03-01T10:00:00+01:00",
-                "2026-03-01T10:00:00+01:00",
-                "2026-03-02T00:00:00Z",
-            ],
-            "exposure_id": [1, 2, 2, 3],
-        }
-    )
-    assert (
-        log_external_exposures(
-            frame, started(tmp_path), STATSIG, source="statsig", data_dir=tmp_path
-        )
-        == 4
-    )
-    units = exposed_units(read_exposures(tmp_path, "checkout"))
-    assert units.frame.select("unit", "arm", "exposures").rows() == [
-        ("7", "streaming", 2),
-        ("8", "daily", 1),
-    ]
-    assert units.frame["at"][0] == datetime(2026, 3, 1, 8, tzinfo=UTC)
-    assert units.copies == 1
-
-
-def test_clusters_buckets_and_propensities(tmp_path):
-    own = started(
-        tmp_path,
-        kind="switchback",
-        columns={"region": "city"},
-        settings={"length": DAY, "washout": 0, "random_bounds": False},
-    )
-    frame = growthbook(4).with_columns(
-        city=pl.lit("oslo"), slot=pl.int_range(pl.len()), p=pl.lit(0.25)
-    )
-    with pytest.raises(UsageError, match="assigns by region; name its column"):
-        log_external_exposures(frame, own, GROWTHBOOK, source="growthbook", data_dir=tmp_path)
-    columns = ExternalColumns(
-        "user_id",
-        "variation_id",
-        "timestamp",
-        arms=GROWTHBOOK.arms,
-        cluster="city",
-        bucket="slot",
-        propensity="p",
-    )
-    log_external_exposures(frame, own, columns, source="growthbook", data_dir=tmp_path)
-    logged = read_exposures(tmp_path, "checkout")
-    assert logged.select("cluster", "bucket", "propensity").rows() == [
-        ("oslo", slot, 0.25) for slot in range(4)
-    ]
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -160,42 +92,3 @@ def test_rows_that_cannot_be_are_refused_and_nothing_is_written(tmp_path, change
             data_dir=tmp_path,
         )
     assert read_exposures(tmp_path, "checkout").is_empty()
-
-
-@pytest.mark.parametrize(
-    ("columns", "source", "words"),
-    [
-        (
-            ExternalColumns("user", "variation_id", "timestamp"),
-            "g",
-            "no column 'user' \\(unit\\); did you mean 'user_id'",
-        ),
-        (
-            ExternalColumns("user_id", "variation_id", "timestamp", arms={"0": "dayly"}),
-            "g",
-            "no arm 'dayly'; did you mean 'daily'",
-        ),
-        (GROWTHBOOK, "", "give the name of the system"),
-        (GROWTHBOOK, "served", "give the name of the system"),
-    ],
-)
-def test_what_is_asked_wrongly_is_refused(tmp_path, columns, source, words):
-    with pytest.raises(UsageError, match=words):
-        log_external_exposures(
-            growthbook(3), started(tmp_path), columns, source=source, data_dir=tmp_path
-        )
-
-
-def test_no_rows_and_a_folder_that_cannot_be_written(tmp_path):
-    own = started(tmp_path)
-    assert (
-        log_external_exposures(
-            growthbook(0), own, GROWTHBOOK, source="growthbook", data_dir=tmp_path
-        )
-        == 0
-    )
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises((StoreError, DataError)):
-        log_external_exposures(
-            growthbook(3), own, GROWTHBOOK, source="growthbook", data_dir=tmp_path / "file"
-        )

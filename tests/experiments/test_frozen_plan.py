@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-from headwater.definitions.checks import DAY, HOUR
-from headwater.errors import DataError, DefinitionError, HeadwaterWarning, UsageError
-from headwater.experiments.frozen_plan import assignment_of, freeze
-from headwater.models.experiment_store import ExperimentStore
+from headwater.definitions.checks import DAY
+from headwater.errors import DataError, HeadwaterWarning
+from headwater.experiments.frozen_plan import freeze
 from headwater.models.hot_reload import Reloading
 from headwater.models.registry import ModelRegistry
 from headwater.serving.model_loader import in_folder
@@ -77,54 +76,6 @@ def test_the_plan_holds_arms_versions_and_columns(registry: ModelRegistry) -> No
     assert again.digest != plan.digest  # break_even differs
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "columns", "settings"),
-    [
-        (
-            hw.experiments.Switchback("user", length="7h", washout="3h"),
-            "switchback",
-            {"region": "user"},
-            {"length": 7 * HOUR, "washout": 3 * HOUR, "random_bounds": False},
-        ),
-        (
-            hw.experiments.ClusterTest("user", burn_in="2d"),
-            "cluster",
-            {"cluster": "user"},
-            {"burn_in": 2 * DAY},
-        ),
-        (hw.experiments.Shadow(), "shadow", {}, {}),
-    ],
-)
-def test_each_kind_has_its_settings(
-    registry: ModelRegistry, kind: object, name: str, columns: object, settings: object
-) -> None:
-    project = _project(kind=kind)
-    plan = freeze(project, project.experiment("fresher"), registry, AT)
-    assert (plan.kind, plan.columns, plan.settings) == (name, columns, settings)
-
-
-def test_it_starts_when_the_plan_says(registry: ModelRegistry, tmp_path: Path) -> None:
-    project = _project(plan=hw.experiments.ExperimentPlan(start="2027-02-01T00:00Z"))
-    plan = freeze(project, project.experiment("fresher"), registry, AT)
-    assert plan.start == 1_801_440_000_000_000
-    # no start in the past
-    assert (
-        freeze(project, project.experiment("fresher"), registry, plan.start + 1).start
-        == plan.start + 1
-    )
-    started = ExperimentStore(tmp_path).start(plan, AT, "ann")
-    early, running, late = (
-        assignment_of(started, at) for at in (plan.start - 1, plan.start, plan.end)
-    )
-    assert (early.enrolled, running.enrolled, late.enrolled) == (0.0, 1.0, 0.0)
-    assert (running.salt, running.weights, running.holdout) == (
-        "fresher/1",
-        {"daily": 0.5, "live": 0.5},
-        0.05,
-    )
-    assert {early.arm(str(unit)) for unit in range(50)} == {None}
-
-
 def test_what_cannot_be_frozen_is_named_at_once(tmp_path: Path) -> None:
     project = _project(churn(freshness=hw.streaming("2s")))
     with pytest.raises(DataError) as refusal:
@@ -178,17 +129,3 @@ def test_a_version_of_its_own_level_that_is_fresher_is_refused(tmp_path: Path) -
     project = _project()
     with pytest.raises(DataError, match=r"arm .daily.: .* would be served staler features"):
         freeze(project, project.experiment("fresher"), registry, AT)
-
-
-def test_names_and_holdouts() -> None:
-    project = _project()
-    with pytest.raises(UsageError, match="has no experiment 'fresh'; did you mean 'fresher'"):
-        project.experiment("fresh")
-    with pytest.raises(UsageError, match="defines no experiment"):
-        hw.Project("shop", [MODEL]).experiment("fresh")
-    with pytest.raises(DefinitionError, match=r"holdout is 1\.0"):
-        hw.Project("shop", [MODEL], holdout=1.0)
-    assert (
-        hw.Project("shop", [MODEL], holdout=0.0).fingerprint
-        == hw.Project("shop", [MODEL]).fingerprint
-    )

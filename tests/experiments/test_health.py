@@ -11,7 +11,6 @@ import pytest
 from headwater.errors import DataError
 from headwater.experiments.exposed_units import exposed_units
 from headwater.experiments.health import HealthCheck, _difference_p, unit_checks
-from tests.effort import FULL
 from tests.experiments.exposure_world import exposures
 
 WEIGHTS = {"daily": 0.5, "streaming": 0.5}
@@ -44,7 +43,7 @@ def _checks(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_problems_are_seen(name: str) -> None:
-    runs = 20 if FULL else 5
+    runs = 5
     seen = sum(_checks(seed, **PLANTED[name])[name].blocks for seed in range(runs))
     assert seen >= 0.95 * runs
 

@@ -51,12 +51,6 @@ def test_the_window_that_begins_with_the_decay_decides():
     assert decayed(windows(lift[:40]), 0.005) is None
 
 
-def test_a_lift_that_never_varies_has_no_width():
-    window = decayed(windows(np.zeros(30)), 0.001)
-    assert (window.days, window.lift.low, window.lift.high) == (28, 0.0, 0.0)
-    assert decayed(windows(np.zeros(30)), 0.0) is None, "at break-even is not below it"
-
-
 def test_days_count_by_the_requests_that_they_stand_for():
     lift, rows = np.array([0.0] * 10 + [1.0] * 4), np.array([1.0] * 10 + [10.0] * 4)
     assert windows(lift, rows=rows)[-1].lift.value == pytest.approx(40 / 50)
@@ -69,12 +63,6 @@ def test_dependent_days_widen_the_interval():
         for rho in (0.0, 0.5)
     }
     assert widths[0.5] > 1.3 * widths[0.0]
-
-
-def test_a_gap_of_days_is_no_pair():
-    rng = np.random.default_rng(2)
-    lift = autoregression(rng, 60, 0.9)
-    assert windows(lift, day=2 * np.arange(60))[-1].error < windows(lift)[-1].error
 
 
 @pytest.mark.slow

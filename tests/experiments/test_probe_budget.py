@@ -4,37 +4,16 @@ from datetime import timedelta
 
 import pytest
 
-import headwater as hw
 from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_ramp import ramp
-from headwater.experiments.frozen_plan import freeze
-from headwater.experiments.probe_budget import CAPTION, LOSS_BUDGET, budget_spent, probe_loss
+from headwater.experiments.probe_budget import CAPTION, LOSS_BUDGET, probe_loss
 from headwater.journal.exposure_log import ExposureLog
 from headwater.journal.exposure_rows import Exposure
 from headwater.models.experiment_store import ExperimentStore
-from headwater.models.registry import ModelRegistry
 from headwater.training.from_log import FromLog, logged
 from tests.backtesting.test_delivery import written
 from tests.experiments.analysis_world import START, World, micros
-from tests.experiments.replayed_world import AFTER, bank
 from tests.journal.conftest import about, at, model, one
-
-
-def test_the_plan_keeps_the_budget(tmp_path):
-    known, _ = bank(tmp_path)
-    risk = known.models[0]
-    fresh = hw.experiments.probe(
-        "nightly", risk, known.named_levels["daily"], unit="user", share=0.05, loss_budget=2.5
-    )
-    project = hw.Project("bank", [risk], levels=known.levels, experiments=[fresh])
-    registry = ModelRegistry(tmp_path / "models")
-    hw.train(risk, as_of=AFTER).register(registry)
-    hw.train(risk, as_of=AFTER, level=known.named_levels["daily"], level_name="daily").register(
-        registry
-    )
-    plan = freeze(project, fresh, registry, micros(START))
-    assert (plan.kind, plan.settings[LOSS_BUDGET]) == ("ab", 2_500_000)
-    assert [arm.weight for arm in plan.arms] == [0.95, 0.05]
 
 
 def probing(folder, effect, budget, *, ints=False):
@@ -77,19 +56,6 @@ def test_a_loss_beyond_the_budget_stops_it(tmp_path, ints):
     assert step.action == "stop"
     assert "and its budget is 100" in step.reason
     assert ExperimentStore(tmp_path).one("fresh").stopped_at is not None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("effect", "budget"), [(-0.5, 1e6), (0.5, 1)], ids=["within its budget", "a gain"]
-)
-def test_a_probe_within_its_budget_goes_on(tmp_path, effect, budget):
-    world = probing(tmp_path, effect, budget)
-    found = world.analyse(tmp_path).result
-    assert (probe_loss(found) < 0) == (effect > 0)
-    assert budget_spent(world.plan(), found) == []
-    plain = World(seed=3, effect=-0.5, users=200)
-    assert budget_spent(plain.plan(), found) == []
 
 
 def test_training_leaves_out_what_a_probe_served(tmp_path):

@@ -3,20 +3,16 @@ definitions say.
 """
 
 import datetime as dt
-import json
-import shutil
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DataError, UsageError
 from headwater.models.registry import ModelRegistry
 from tests.backtesting.delivery_world import LIVE
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
-from tests.experiments.replayed_world import AFTER, DAY, bank
+from tests.experiments.replayed_world import AFTER, DAY
 from tests.experiments.replayed_world import served as played
 
 
@@ -92,180 +88,3 @@ def test_what_fails_stays_as_it_was_at_midnight(served, name):
     assert found.replayed.age_p95 > 15 * 3600
     assert found.gap.metric.other < found.gap.metric.served
     assert f"with {name} failing" in found.first_line
-
-
-def test_a_view_that_refuses_stale_values_gives_no_answer(served, tmp_path):
-    folder, known = served
-    model = known.models[0]
-    machine = model.features.view("machine")
-    strict = hw.FeatureView(
-        "machine", source=machine.source, keys=["machine"], features=[hw.last("state")], windows=["6h"], freshness=machine.freshness,
-        on_stale="refuse",
-    )  # fmt: skip
-    service = hw.FeatureService(
-        "payments_v1", [strict, model.features.view("user"), hw.RequestField("amount", float)]
-    )
-    other = hw.Project(
-        "bank",
-        [
-            hw.Model(
-                "risk", features=service, labels=model.labels, task="binary", outcomes="independent"
-            )
-        ],
-    )
-    found = hw.experiments.replay_day(other, DAY, fail=["machine"], options=options(folder)).result
-    assert found.replayed.how == {"none": 80}
-    assert found.replayed.errors == 80
-    assert found.gap.metric is None
-    assert "80 requests have no answer" in found.gap.notes[0]
-    with_default = hw.Project(
-        "bank",
-        [
-            hw.Model(
-                "risk",
-                features=service,
-                labels=model.labels,
-                task="binary",
-                outcomes="independent",
-                default=0.2,
-            )
-        ],
-    )
-    assert hw.experiments.replay_day(
-        with_default, DAY, fail=["machine"], options=options(folder)
-    ).result.replayed.how == {"default": 80}
-
-
-@pytest.mark.parametrize(
-    ("given", "error", "match"),
-    [
-        (
-            {"day": "2020-01-01"},
-            DataError,
-            "no request of model 'risk' was logged .*the log holds 2024-04-15 to 2024-04-18",
-        ),
-        ({"day": "yesterday"}, UsageError, "give a date"),
-        ({"level": "dayly"}, UsageError, "did you mean 'daily'"),
-        ({"fail": ["machin"]}, UsageError, "did you mean 'machine'"),
-        ({"model": "rsk"}, UsageError, "did you mean 'risk'"),
-        ({"level": "live"}, DataError, "holds no version of risk at 'live'"),
-    ],
-)
-def test_errors_say_what_to_do(served, given, error, match):
-    with pytest.raises(error, match=match):
-        replayed(served, **given)
-
-
-def test_without_a_log_or_an_unknown_timezone(served, tmp_path):
-    folder, known = served
-    with pytest.raises(DataError, match=r"no request of model 'risk' was logged .*no serving log"):
-        hw.experiments.replay_day(
-            known,
-            DAY,
-            options=hw.experiments.ReplayOptions(data_dir=tmp_path, models=folder / "models"),
-        )
-    with pytest.raises(UsageError, match="timezone 'Mars' is not known"):
-        hw.experiments.replay_day(known, DAY, options=hw.experiments.ReplayOptions(timezone="Mars"))
-
-
-def test_a_day_has_a_timezone(served):
-    folder, known = served
-    there = hw.experiments.replay_day(
-        known, DAY, options=options(folder, timezone="Asia/Tokyo")
-    ).result
-    assert (there.requests, there.timezone) == (80, "Asia/Tokyo")
-    assert there.gap.changed == 0
-
-
-def test_a_version_that_is_gone_is_named(served, tmp_path):
-    folder, known = served
-    shutil.copytree(folder / "models", tmp_path / "models")
-    registry = ModelRegistry(tmp_path / "models")
-    hw.train(known.models[0], as_of=AFTER, seed=5).register(registry)
-    shutil.rmtree(registry.version(1, "risk").folder)
-    found = hw.experiments.replay_day(
-        known, DAY, options=options(folder, models=tmp_path / "models")
-    )
-    assert found.result.replayed.version == "2"
-    assert any(
-        "version 1 of that time is gone from the registry; version 2 is used" in note
-        for note in found.result.notes
-    )
-    assert any("its figures are too good" in note for note in found.result.notes)
-
-
-def test_undeclared_outcomes_compare_decisions_and_no_metric(served):
-    folder, _ = served
-    undeclared, _ = bank(folder, outcomes=None)
-    found = hw.experiments.replay_day(
-        undeclared, DAY, level="daily", options=options(folder)
-    ).result
-    assert found.gap.metric is None
-    assert found.gap.flips.flipped > 0
-    assert any("does not declare what its outcomes depend on" in note for note in found.notes)
-
-
-def test_outcomes_that_are_not_known_yet(served):
-    folder, known = served
-    early = hw.experiments.replay_day(
-        known,
-        DAY,
-        level="daily",
-        options=options(folder, at=LIVE + dt.timedelta(days=1, hours=9, minutes=30)),
-    ).result
-    assert (early.requests, early.with_outcome) == (40, 20)
-    with pytest.raises(UsageError, match="is before the day"):
-        hw.experiments.replay_day(known, DAY, options=options(folder, at=LIVE))
-
-
-def test_pages_and_the_command(served, run, tmp_path):
-    folder, known = served
-    found = hw.experiments.replay_day(
-        known, DAY, level="daily", fail=["machine"], options=options(folder)
-    )
-    line = found.result.first_line
-    assert line.startswith(f"On {DAY}, risk at daily with machine failing: ")
-    assert line in " ".join(repr(found).split())
-    assert line.split(":")[0] in found.write_html(tmp_path / "page.html").read_text()
-    assert "Decisions: the 10 % with the highest scores" in found._repr_html_()
-    assert found.to_markdown().startswith("# On ")
-    assert type(found.result).from_dict(json.loads(json.dumps(found.to_dict()))).first_line == line
-    (folder / "features.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})\nfrom "
-        "pathlib import Path\nfrom tests.experiments.replayed_world import bank\nproject, _ = "
-        "bank(Path(__file__).parent)\n"
-    )
-    where = [
-        "--project",
-        folder / "features.py",
-        "--models",
-        folder / "models",
-        "--data-dir",
-        folder,
-    ]
-    where += [
-        "--store",
-        f"lmdb:{folder / 'online'}?size=1GB",
-        "--at",
-        AFTER,
-        "--output",
-        tmp_path / "cli.html",
-    ]
-    done = run(
-        "replay",
-        str(DAY),
-        *where,
-        "--level",
-        "daily",
-        "--fail",
-        "machine",
-        "--json",
-        "--markdown",
-        tmp_path / "cli.md",
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["first_line"] == line
-    assert (tmp_path / "cli.md").read_text().startswith("# On ")
-    wrong = run("replay", "2020-01-01", *where)
-    assert wrong.returncode != 0
-    assert "the log holds 2024-04-15 to 2024-04-18" in " ".join(wrong.stderr.split())

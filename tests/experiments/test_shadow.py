@@ -1,16 +1,11 @@
 """A shadow: challengers scored on the champion's requests from the serving log, never served."""
 
-import json
 import shutil
 
 import pytest
 
 import headwater as hw
-from headwater.errors import DataError, UsageError
 from headwater.journal.serving_log_files import served as log_of
-from headwater.models.experiment_store import ExperimentStore
-from headwater.models.registry import ModelRegistry
-from tests.backtesting.delivery_world import LIVE
 from tests.experiments.replayed_world import AFTER, DAY, bank
 from tests.experiments.replayed_world import served as played
 
@@ -63,13 +58,6 @@ def test_challengers_are_scored_and_never_served(served):
     )
 
 
-def test_a_challenger_that_cannot_be_scored_says_why(served):
-    untrained = analysed(served).result.arms[1]
-    assert untrained.gap is None
-    assert untrained.answered.errors == 320
-    assert "holds no version of risk" in untrained.error
-
-
 def test_outcomes_that_the_champion_hides_are_unknown(served):
     """Where the champion acts and no unit is held out, flips count unknown outcomes and no metric
     is compared.
@@ -94,55 +82,3 @@ def test_outcomes_that_the_champion_hides_are_unknown(served):
         )
         assert arm.gap.metric is None
         assert any(match in note for note in arm.notes)
-
-
-def test_renderings(served, tmp_path):
-    found = analysed(served)
-    line = found.result.first_line
-    assert line.startswith("Scored in shadow next to now, never served. nightly: ")
-    assert "untrained cannot be scored" in line
-    assert line in " ".join(repr(found).split())
-    assert "No lift: its answers changed nothing" in " ".join(found.to_markdown().split())
-    assert "Not scored" in found.write_html(tmp_path / "page.html").read_text()
-    assert "only the other level acts" in found._repr_html_()
-    assert type(found.result).from_dict(json.loads(json.dumps(found.to_dict()))).first_line == line
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "match"),
-    [
-        ("besid", UsageError, "did you mean 'beside'"),
-        ("halves", UsageError, "with kind=hw.experiments.Shadow"),
-        ("new", UsageError, "was not started"),
-    ],
-)
-def test_errors_say_what_to_do(served, name, error, match):
-    folder, known = served
-    model = known.models[0]
-    arms = [
-        hw.experiments.Arm("a", model),
-        hw.experiments.Arm("b", model, known.named_levels["daily"]),
-    ]
-    spans = {"halves": (0.0, 0.3), "new": (0.3, 0.6), "beside": (0.6, 1.0)}
-    kinds = {
-        "halves": hw.experiments.ABTest(),
-        "new": hw.experiments.Shadow(),
-        "beside": hw.experiments.Shadow(),
-    }
-    more = [
-        hw.Experiment(n, arms, unit="user", kind=kinds[n], layer="one", span=span)
-        for n, span in spans.items()
-    ]
-    project = hw.Project("bank", [model], levels=known.levels, experiments=more)
-    with pytest.raises(error, match=match):
-        hw.experiments.shadow(project, name, data_dir=folder, models=folder / "models", at=AFTER)
-
-
-def test_no_request_since_the_start(served, tmp_path):
-    folder, known = served
-    assert known.experiments[0].name == "beside"
-    with pytest.raises(DataError, match="no request of model 'risk' was logged"):
-        analysed(served, data_dir=tmp_path)
-    store = ExperimentStore(folder / "models")
-    assert store.one("beside").plan.start == round(LIVE.timestamp() * 1e6)
-    assert ModelRegistry(folder / "models").versions("risk")

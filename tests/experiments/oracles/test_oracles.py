@@ -22,8 +22,6 @@ from headwater.experiments.off_policy import LoggedActions, policy_value
 from headwater.experiments.sample_ratio import sequential_sample_ratio_p
 from headwater.experiments.switchback_lift import SwitchbackBuckets, switchback_lift
 
-pytestmark = pytest.mark.slow
-
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 INPUTS = 100
@@ -82,6 +80,7 @@ def _arms(kind: str, random: np.random.Generator) -> list[tuple[np.ndarray, np.n
     return arms
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("kind", ["proportion", "mean", "ratio", "cuped"])
 def test_gbstats(kind: str) -> None:
     random = np.random.default_rng(len(kind))
@@ -127,6 +126,7 @@ def test_gbstats(kind: str) -> None:
         assert se * sequence_multiplier(units) == pytest.approx(theirs["half_width"], rel=1e-9)
 
 
+@pytest.mark.services
 def test_a_negative_base_is_refused_where_gbstats_turns_the_sign() -> None:
     random = np.random.default_rng(1)
     control, treated = random.normal(-10, 1, 500), random.normal(-8, 1, 500)
@@ -136,6 +136,7 @@ def test_a_negative_base_is_refused_where_gbstats_turns_the_sign() -> None:
         unit_lift(arm_moments(control), arm_moments(treated))
 
 
+@pytest.mark.services
 def test_savvi() -> None:
     random = np.random.default_rng(2)
     inputs = []
@@ -166,6 +167,7 @@ def _switchback(random: np.random.Generator, *, washout: bool) -> SwitchbackBuck
     return SwitchbackBuckets(value, base, treated, kept if washout else None)
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("washout", [False, True])
 def test_the_two_way_regression_of_statsmodels(washout: bool) -> None:
     random = np.random.default_rng(3)
@@ -200,6 +202,7 @@ def _clusters(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return random.normal(100, 3, count) * (1 + 0.02 * treated), treated
 
 
+@pytest.mark.services
 def test_welchs_test_of_statsmodels() -> None:
     """Ours is of the logarithm, so equal up to the next power of the lift."""
     random = np.random.default_rng(4)
@@ -215,6 +218,7 @@ def test_welchs_test_of_statsmodels() -> None:
         assert found.p_value == pytest.approx(theirs["p"], abs=0.01)
 
 
+@pytest.mark.services
 def test_clusters_of_cluster_experiments() -> None:
     random = np.random.default_rng(5)
     inputs = [_clusters(random) for _ in range(20)]
@@ -235,6 +239,7 @@ def test_clusters_of_cluster_experiments() -> None:
         )
 
 
+@pytest.mark.services
 def test_the_two_way_regression_of_cluster_experiments() -> None:
     random = np.random.default_rng(6)
     rows = [_switchback(random, washout=False) for _ in range(10)]

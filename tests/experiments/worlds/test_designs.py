@@ -62,44 +62,6 @@ def test_shared_supply() -> None:
         assert _covers(judged("", right, true))
 
 
-@pytest.mark.slow
-def test_adaptive_fraud() -> None:
-    world = AdaptiveFraud()
-    true = truth(world, 20, 7)
-    assert true == pytest.approx(-0.483, abs=0.005)
-    assert judged("", by_backtest(world, 20, 1), true).mean == pytest.approx(-0.673, abs=0.01)
-    assert judged("", by_unit(world, 20, 1), true).mean == pytest.approx(-0.867, abs=0.01)
-    assert judged("", by_cluster(world, 20, 1, slice(0, 5)), true).covered == 0
-    assert _covers(judged("", by_cluster(world, RUNS, 1), true))
-
-
-@pytest.mark.slow
-def test_recommender_loop() -> None:
-    world = RecommenderLoop()
-    true = truth(world, 30, 7)
-    assert true == pytest.approx(0.12, abs=0.015)
-    backtest = judged("", by_backtest(world, 20, 1), true)
-    assert backtest.mean == pytest.approx(-0.162, abs=0.015)
-    assert backtest.below == 1
-    shared, split = (
-        judged("", by_unit(RecommenderLoop(split_logs=split), RUNS, 1), true)
-        for split in (False, True)
-    )
-    assert shared.covered < 0.75
-    assert split.covered >= 0.90 - 0.13
-
-
-@pytest.mark.slow
-def test_buckets_that_divide_the_day_never_see_half_of_the_clock() -> None:
-    world = HourlyEffect()
-    true = truth(world, 60, 7)
-    blind = judged("", by_switchback(world, 20, 1, 6, 3), true)
-    assert blind.covered == 0
-    assert blind.mean < 0 < true
-    assert _covers(judged("", by_switchback(world, RUNS, 1, 7, 3), true))
-    assert _covers(judged("", by_switchback(world, RUNS, 1, 7, 3, random_bounds=True), true))
-
-
 def test_drawn_buckets_are_of_half_to_one_and_a_half_of_the_length() -> None:
     starts = bucket_starts(1000, 8, np.random.default_rng(1))
     lengths = np.diff(starts)
