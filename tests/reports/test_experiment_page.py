@@ -13,7 +13,6 @@ import headwater as hw
 from headwater.cli import main
 from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.results.estimate import Estimate
-from headwater.results.experiment_result import ExperimentResult
 from tests.experiments.analysis_world import World
 from tests.experiments.test_analyse import regions
 
@@ -51,26 +50,6 @@ def test_the_page_is_self_contained_and_begins_with_the_verdict(analysis, tmp_pa
     assert "break-even" in page
 
 
-def test_a_broken_check_comes_before_the_gains(tmp_path):
-    world = World(seed=3, users=2_000, effect=0.4, late=0.3)
-    page = world.analyse(tmp_path).write_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    headings = re.findall(r"<h[12][^>]*>([^<]+)</h[12]>", page)
-    assert headings[0].startswith("Invalid: ")
-    assert headings[1:3] == ["Can it be believed?", "What does it gain?"]
-
-
-def test_every_rendering_says_the_same(analysis):
-    first = analysis.result.first_line
-    assert first in repr(analysis)
-    assert first in analysis.to_markdown().replace("\\", "")
-    assert first in analysis._repr_html_()
-    assert "<script" not in analysis._repr_html_()
-    assert (
-        ExperimentResult.from_dict(json.loads(json.dumps(analysis.to_dict()))).to_dict()
-        == analysis.to_dict()
-    )
-
-
 def test_net_value_is_the_interval_times_the_worth_less_the_cost(analysis):
     (net,) = analysis.result.money
     lift = analysis.result.deciding[0].lift
@@ -101,19 +80,6 @@ def test_the_exported_query_repeats_the_main_figure(tmp_path, kind):
         json.loads((folder / "plan.json").read_text(encoding="utf-8"))["digest"]
         == analysis.result.digest
     )
-
-
-def test_an_arm_that_serves_staler_than_it_was_trained_is_named(tmp_path):
-    import msgspec
-
-    world = World(seed=3, users=500)
-    arms = [
-        msgspec.structs.replace(arm, allow_staler=arm.name == "daily", trained_level="streaming")
-        for arm in world.plan().arms
-    ]
-    world.changes = {"arms": tuple(arms)}
-    page = world.analyse(tmp_path).write_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "allow_staler: daily serves a model that was trained at a fresher level" in page
 
 
 @pytest.mark.parametrize(("effect", "code"), [(0.4, 0), (-0.6, 1)])

@@ -5,10 +5,7 @@ known.
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 
-import pytest
 from msgspec import structs
 
 from headwater.reports import wording
@@ -20,9 +17,6 @@ from headwater.results.estimate import Estimate
 from tests.backtesting.sample_result import METRICS, flights
 from tests.reports.test_reports import HOSTILE, changed, every_shape, every_task
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 WORTH = Value(
     1_000,
     0.1,
@@ -96,48 +90,6 @@ def test_the_summary_says_what_to_do_what_it_changes_and_what_it_earns():
     assert summary.about.endswith("2026-11-27")
 
 
-def test_the_most_that_a_fresher_level_adds_is_the_end_of_its_interval():
-    assert (
-        points(flights())["Fresher than that"]
-        == "Instant features add at most 1 to each 100 flights that you flag: do not build it."
-    )
-    delays = points(flights("regression"))
-    assert (
-        delays["Fresher than that"]
-        == "With instant features a prediction is at most 0.01 less off: do not build it."
-    )
-    assert delays["How sure we are"].startswith("The error falls by 1.90 to 2.66")
-
-
-def test_a_figure_that_is_not_judged_does_not_contradict_the_first_line():
-    """Minute features gain 0.0265 of precision over hourly ones: more than 0.01, so the count is
-    left out; AUC decided.
-    """
-    assert (
-        points(hourly())["Fresher than that"]
-        == "Minute and instant features add less than is worth building."
-    )
-
-
-@pytest.mark.parametrize(
-    ("rows", "weeks"), [(2.5, "three weeks"), (1.2, "six weeks"), (0.2, "two weeks or longer")]
-)
-def test_the_next_step_has_the_weeks_that_find_the_gain(rows, weeks):
-    """35 and 63 of 100: (2.8 / 0.2823)^2 x (0.35 x 0.65 + 0.63 x 0.37) = 45 flagged rows of each
-    arm, of a tenth of the rows a day.
-    """
-    result = hourly()
-    split = structs.replace(
-        result.split, split="2026-01-01", test_end="2026-01-11", test_rows=round(rows * 20 * 10)
-    )
-    wanted = (
-        f"for {weeks};"
-        if rows > 1
-        else f"for {weeks}; `headwater experiment plan` computes how long"
-    )
-    assert wanted in points(structs.replace(result, split=split))["Next"]
-
-
 def test_a_count_that_is_less_sure_than_the_verdict_says_so():
     """AUC is shown to gain, and the interval of precision includes 0."""
     result = hourly()
@@ -149,44 +101,6 @@ def test_a_count_that_is_less_sure_than_the_verdict_says_so():
     ]
     sure = points(structs.replace(result, comparisons=steps))["How sure we are"]
     assert sure.startswith("That it is better is shown; by how many is less sure: −6 to 33 of 100")
-
-
-def test_what_is_not_known_is_said():
-    assert points(hourly())["Money"].startswith("Not known")
-    assert (
-        "What it costs is not known"
-        in points(hourly(value=structs.replace(WORTH, costs={})))["Money"]
-    )
-    undecided = points(
-        changed(
-            lambda result: structs.replace(
-                result, levels=result.levels[1:2], comparisons=[], slices=[]
-            )
-        )
-    )
-    assert undecided["Money"] == "Not computed: no decision was made yet."
-    assert undecided["How sure we are"].startswith("Not sure enough")
-
-
-def test_a_ranking_without_counts_says_so():
-    result = flights()
-    levels = [
-        structs.replace(level, metrics={"ndcg@10": level.metrics["auc"]}) for level in result.levels
-    ]
-    steps = [
-        structs.replace(step, metric="ndcg@10")
-        for step in result.comparisons
-        if step.metric == "auc"
-    ]
-    ranked = structs.replace(
-        result, task="ranking", headline="ndcg@10", higher_is_better={"ndcg@10": True}, min_lift={"ndcg@10": 0.005}, levels=levels, comparisons=steps, slices=[]
-    )  # fmt: skip
-    summary = of_backtest(with_recommendation(ranked))
-    assert summary.practice.startswith(
-        "What that changes for those who act on the predictions was not counted"
-    )
-    assert "ndcg" not in to_text(summary).lower()
-    assert summary.bars == []
 
 
 def test_harm_is_not_called_a_gain():
@@ -207,28 +121,3 @@ def test_harm_is_not_called_a_gain():
     assert (
         dict(of_backtest(harmed).points)["Fresher than that"] == "Instant features make it worse."
     )
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, to print")
-@pytest.mark.services
-@pytest.mark.parametrize("paper", ["A4", "letter"])
-def test_the_summary_is_one_printed_page(tmp_path, paper):
-    longest = max(
-        (of_backtest(hourly(value=WORTH)), of_backtest(flights("regression"))),
-        key=lambda summary: len(to_text(summary)),
-    )
-    page = to_html(longest).replace(
-        "@page { margin: 14mm; }", f"@page {{ margin: 14mm; size: {paper}; }}"
-    )
-    file, printed = tmp_path / "summary.html", tmp_path / "summary.pdf"
-    file.write_text(page, encoding="utf-8")
-    command = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={tmp_path}",
-        f"--print-to-pdf={printed}",
-    ]
-    subprocess.run([*command, file.as_uri()], check=True, capture_output=True, timeout=60)
-    assert len(re.findall(rb"/Type /Page\b", printed.read_bytes())) == 1

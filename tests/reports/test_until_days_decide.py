@@ -5,7 +5,6 @@ that timestamps cannot tell apart.
 import datetime as dt
 import math
 import re
-from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -14,140 +13,8 @@ from msgspec import structs
 from scipy.special import expit
 
 import headwater as hw
-from headwater.reports import to_html, to_notebook
 from tests.backtesting import world as w
 from tests.reports.test_one_recommendation import result_of
-
-LADDER = {**w.LEVELS, "instant": hw.Level(hw.on_request())}
-
-
-# ---- timestamps that cannot tell levels apart
-
-
-@pytest.fixture(scope="module")
-def made():
-    return w.world(days=40, per_day=60)
-
-
-def of_days(made, every="1d", known_after="1d"):
-    """A model of a view whose timestamps are rounded down."""
-    coarse = made.events.with_columns(pl.col("at").dt.truncate(every))
-    source = hw.Source(
-        "readings",
-        history=coarse,
-        timestamp_field="at",
-        select=["machine", "state"],
-        known_after=known_after,
-    )
-    features = [hw.last("state"), hw.mean("state", windows=["2d"])]
-    view = hw.FeatureView(
-        "machine", source=source, keys=["machine"], features=features, freshness=hw.batch("1d")
-    )
-    return w.model(made, members=[view, hw.RequestField("amount", float)])
-
-
-def judged(of, levels=LADDER, **how):
-    return hw.backtest(of, levels, hw.Evaluation(metrics=["auc"], resamples=200, **how))
-
-
-BLIND = (
-    "Whether hourly or instant features would help cannot be measured: the timestamps 'at' of "
-    "source 'readings' have a resolution of one day."
-)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("baseline", ["daily", "request only", None])
-def test_whole_days_recommend_nothing_for_or_against_fresher_levels(made, baseline):
-    found = judged(of_days(made), baseline=baseline, min_lift=0.2)
-    sentence = found.result.recommendation.sentence
-    assert sentence.endswith(BLIND)
-    before = sentence.removesuffix(BLIND)
-    assert not re.search("hourly|stream|request time|history|fresher", before)
-    for text in (
-        found.summary().replace("\n", " "),
-        to_html(found.result),
-        to_notebook(found.result),
-    ):
-        assert not re.search(
-            "do not build (an hourly|a stream|them)|(hourly|instant) features add|with "
-            "(hourly|instant)",
-            text,
-        )
-    assert "would help cannot be measured" not in " ".join(found.result.recommendation.limits)
-
-
-def test_of_levels_that_can_be_measured_one_is_recommended(made):
-    assert judged(of_days(made), min_lift=0.2).result.verdict.startswith(
-        "Stay with the request alone; do not build daily features."
-    )
-
-
-def test_a_word_that_a_measured_and_an_unmeasured_level_share_is_not_used(made):
-    """Whole hours tell daily from hourly, and not hourly from fresher levels."""
-    ladder = {name: level for name, level in LADDER.items() if name != "request only"}
-    found = judged(of_days(made, "1h", "1h"), levels=ladder, baseline="daily", min_lift=0.9).result
-    assert found.verdict.startswith(
-        "Stay with daily features; do not build an hourly job. Whether instant features would "
-        "help cannot be"
-    )
-    ladder = {
-        "daily": LADDER["daily"],
-        "now": hw.Level(hw.streaming("2s")),
-        "instant": LADDER["instant"],
-    }
-    found = judged(of_days(made, "1h", "1h"), levels=ladder, baseline="daily", min_lift=0.9).result
-    assert found.verdict.startswith(
-        "Stay with daily features; do not build now features. Whether instant features would help "
-        "cannot be"
-    )
-
-
-def test_a_baseline_that_cannot_be_measured_is_not_left(made):
-    found = judged(of_days(made), baseline="hourly", min_lift=0.2).result.recommendation
-    assert (found.answer, found.level) == ("cannot decide", "")
-    assert found.sentence == (
-        "Cannot decide: hourly serves today, and cannot be told from daily, since the timestamps "
-        "'at' of source 'readings' have a resolution of one day."
-    )
-
-
-def test_where_no_level_can_be_told_from_the_stalest_the_reason_is_given(made):
-    found = judged(
-        of_days(made), levels={name: LADDER[name] for name in ("daily", "hourly", "instant")}
-    ).result
-    assert found.verdict == (
-        "Cannot decide: hourly and instant cannot be told from daily, since the timestamps 'at' "
-        "of source 'readings' have a resolution of one day."
-    )
-
-
-def test_requests_of_whole_days_measure_no_fresher_level(made):
-    rows = made.rows.with_columns(pl.col("asked").dt.truncate("1d"))
-    found = judged(w.model(w.World(made.events, rows)), min_lift=0.9).result
-    assert found.verdict.startswith(
-        "Stay with the request alone; do not build daily features. Whether hourly or instant "
-        "features would help"
-    )
-    assert (
-        "the request times 'asked' of labels 'outcomes' have a resolution of one day"
-        in found.verdict
-    )
-
-
-def test_fine_timestamps_are_spoken_of_as_before(made):
-    jitter = made.events.with_columns(
-        pl.col("at") + pl.duration(milliseconds=pl.int_range(pl.len()) % 59_999)
-    )
-    ladder = {name: level for name, level in LADDER.items() if name != "request only"}
-    found = judged(
-        w.model(w.World(jitter, made.rows)), levels=ladder, baseline="daily", min_lift=0.9
-    ).result
-    assert (
-        found.recommendation.sentence
-        == "Stay with daily features; do not build an hourly job or a stream."
-    )
-
 
 # ---- what to run until then
 
@@ -250,23 +117,6 @@ def test_money_keeps_the_baseline_where_a_lift_is_worth_less_than_it_costs():
     assert costly.sentence.endswith("Until then stay with daily.")
 
 
-def test_a_difference_without_an_interval_still_names_a_level_that_is_better():
-    result = result_of({"daily": 0.66, "hourly": 0.76, "minute": 0.77}, 0.01, baseline="daily")
-    lost = [
-        structs.replace(step, low=math.nan, high=math.nan, sentence="5 days are too few")
-        if (step.from_, step.to) == ("hourly", "minute")
-        else step
-        for step in result.comparisons
-    ]
-    from headwater.reports.recommending import recommend
-
-    found = recommend(structs.replace(result, comparisons=lost))
-    assert found.sentence == (
-        "Cannot decide: 5 days are too few. Until then run hourly, which is shown to be "
-        "better than daily."
-    )
-
-
 # ---- what would decide
 
 
@@ -304,21 +154,6 @@ def test_days_are_a_range():
     assert "at least about" in far.sentence
 
 
-def test_refits_are_named_only_where_there_are_any_and_they_could_decide():
-    undecided = result_of({"daily": 0.66, "hourly": 0.68}, 0.03, baseline="daily")
-    assert "refits" not in undecided.verdict
-    scores = hw.backtest(
-        scores=close_levels(0),
-        evaluation=hw.Evaluation(metrics=["auc"], min_lift=0.03, resamples=300),
-    ).result
-    assert scores.recommendation.answer == "cannot decide"
-    assert "refits" not in scores.verdict
-    wide = result_of({"daily": 0.66, "hourly": 0.68}, 0.018, baseline="daily")
-    # the fitted models decide
-    assert "would, and more refits may." in recommended(with_fixed_models(wide, 0.0135)).sentence
-    assert "refits" not in recommended(with_fixed_models(undecided, 0.029)).sentence  # they do not
-
-
 def test_what_training_adds_is_not_narrowed_by_days_of_test():
     undecided = result_of({"daily": 0.66, "hourly": 0.68}, 0.03, baseline="daily")
     plain, refitted = undecided.recommendation, recommended(with_fixed_models(undecided, 0.028))
@@ -332,25 +167,6 @@ def test_what_training_adds_is_not_narrowed_by_days_of_test():
     assert "ten years" not in found.sentence
 
 
-def test_ten_years_are_named_only_where_they_would_not_decide():
-    """At break-even itself no number of days decides; and the two levels that are close to it are
-    named.
-    """
-    found = result_of({"daily": 0.60, "hourly": 0.750, "minute": 0.755}, 0.02)
-    assert (
-        "the difference between hourly and minute is close to break-even, and even ten years of "
-        "test would not."
-    ) in found.verdict
-    for gain in np.linspace(0.006, 0.05, 12):
-        values = {"daily": 0.66, "hourly": 0.66 + float(gain)}
-        result = result_of(values, 0.05, baseline="daily")
-        ten_years = result_of(
-            values, 0.05 * math.sqrt(122.04 / (122.04 + 3650)), baseline="daily"
-        ).recommendation.answer
-        if result.recommendation.answer == "cannot decide":
-            assert ("ten years" in result.verdict) == (ten_years == "cannot decide")
-
-
 def test_every_page_gives_the_same_days():
     """One sentence of the page said about 110 and another about 108."""
     from headwater.reports.summary_words import of_backtest
@@ -360,13 +176,3 @@ def test_every_page_gives_the_same_days():
         dict(of_backtest(result).points)["Next"]
         == "Collect about 370 to 880 more days, then test again."
     )
-
-
-def test_pairs_of_levels_that_were_not_compared_are_named():
-    result = result_of({"daily": 0.66, "hourly": 0.68, "minute": 0.69}, 0.03, baseline="daily")
-    for pair in combinations(["daily", "hourly", "minute"], 2):
-        fewer = [step for step in result.comparisons if (step.from_, step.to) != pair]
-        assert (
-            f"{pair[0]} and {pair[1]} were not compared"
-            in recommended(structs.replace(result, comparisons=fewer)).sentence
-        )
