@@ -7,16 +7,12 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
-from msgspec import structs
 
 import headwater as hw
 from headwater.assessing import formulas, prices
-from headwater.assessing.cost import cost, costed, swings_of, way
+from headwater.assessing.cost import cost, costed
 from headwater.assessing.cost_inputs import Inputs, inputs
 from headwater.errors import UsageError
-from headwater.reports.page import render
-from headwater.reports.readiness_and_cost import cost_section
-from headwater.results.cost_result import LevelCost
 from headwater.results.measurement import Missing, Number
 from tests.assessing.conftest import ago, payments, project, source, view
 from tests.journal.conftest import about, one
@@ -118,13 +114,6 @@ def of(values):
     )
 
 
-def test_a_way_that_lacks_a_number_says_which():
-    lacking = way("streaming", given({k: v for k, v in C.items() if k not in ("S", "K")}))
-    assert isinstance(lacking.total, Missing)
-    assert set(lacking.lacks) == {"K", "S"}
-    assert not lacking.parts
-
-
 def test_parts_add_up_and_break_even_and_sentence():
     found = of(A | C)
     for one_way in found.ways:
@@ -136,14 +125,6 @@ def test_parts_add_up_and_break_even_and_sentence():
     assert "98.0% are never requested" in found.sentence
 
 
-def test_the_swing_of_an_input_is_the_cost_with_it_alone_changed():
-    swings = {s.input: s for s in swings_of("on request", A)}
-    assert swings["R"].cost_high == pytest.approx(formulas.on_request(A | {"R": 2 * A["R"]}))
-    assert swings["h"].high == 1.0, "a share ends at 1"
-    widths = [abs(s.cost_high - s.cost_low) for s in swings_of("on request", A)]
-    assert widths == sorted(widths, reverse=True)
-
-
 def test_how_often_a_job_runs_has_a_price():
     """1,000,000 events a day of 50,000 keys, one view. Daily: 50 s of CPU and 50,000 rows; hourly:
     24 runs of 41,667 events each.
@@ -153,25 +134,6 @@ def test_how_often_a_job_runs_has_a_price():
     assert formulas.job(x, 24) == pytest.approx(50 * 1e-5 + 1_000_000 * 1e-6)
     timed = {**x, "s_run": 30.0}  # as a run was timed: each costs 30 s, however few events it has
     assert formulas.job(timed, 24) == pytest.approx(24 * 30 * 1e-5 + 1_000_000 * 1e-6)
-
-
-def test_the_page_has_every_number_and_where_it_is_from():
-    section = cost_section(
-        structs.replace(
-            of(A | C),
-            levels=[LevelCost("<b>", 24.0, Number(1.5, "USD/day", "computed", "x"), "24 runs")],
-        )
-    )
-    html = render("page.html.j2", title="<b>", style="", scripts=[], sections=[section])
-    assert "<b>" not in html
-    assert "data-plot" in html
-    assert html.count("given") >= len(set(A) | set(C))
-    plot = json.loads(
-        html.split('type="application/json" data-plot="plot-cost-on-request">')[1].split(
-            "</script>"
-        )[0]
-    )
-    assert plot["data"][0]["y"], "a bar for each input that matters"
 
 
 # ---------------------------------------------------------------- measurements
@@ -231,27 +193,6 @@ def test_events_keys_and_tiles_of_the_history():
     assert 0 < found["c_e"].value < 0.01
 
 
-@pytest.mark.slow
-def test_a_model_and_its_features_are_timed():
-    features = view(source(payments(2000, cards=20)), freshness=hw.batch("1h"))
-    asked = payments(400, cards=20, every=60.0, last=7200).select(
-        "card", "at", fraud=pl.col("amount") > 3
-    )
-    made = project(features, labels=asked)
-    before = inputs(made, made.models[0], hw.operations.Locations()).readings
-    assert before["c_o"].origin == "default", "no model is trained yet"
-    hw.materialize(made)
-    trained = hw.train(made.models[0])
-    hw.operations.ModelRegistry().add("fraud", trained.save)
-    found = inputs(made, made.models[0], hw.operations.Locations()).readings
-    assert found["c_b"].origin == found["c_o"].origin == "measured"
-    assert found["c_o"].value > found["c_b"].value > 0, (
-        "alone, and with its features, a row takes more than one of many"
-    )
-    assert found["b"].origin == found["S"].origin == "measured"
-    assert hw.operations.ModelRegistry().versions("fraud")
-
-
 # ---------------------------------------------------------------- prices
 
 
@@ -291,14 +232,3 @@ def test_a_price_file_that_is_none(tmp_path, text, said):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=said):
         prices.given(path)
-
-
-def test_the_default_file_can_be_written_once_and_read(tmp_path):
-    prices.write(tmp_path / "p.toml")
-    assert {n: v.value for n, v in prices.given(tmp_path / "p.toml").items()} == {
-        n: v.value for n, v in prices.defaults().items()
-    }
-    with pytest.raises(UsageError, match="already"):
-        prices.write(tmp_path / "p.toml")
-    with pytest.raises(UsageError, match="--write-prices"):
-        prices.given(tmp_path / "none.toml")

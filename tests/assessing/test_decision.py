@@ -3,7 +3,6 @@ them.
 """
 
 import math
-from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -15,15 +14,12 @@ from headwater.assessing.decision import decide, judged_by_money
 from headwater.assessing.decision_words import changes
 from headwater.assessing.lift import lift_of
 from headwater.assessing.stages import staged
-from headwater.backtesting.break_even import recommended
 from headwater.backtesting.verdicts import verdict_of
 from headwater.reports.recommending import with_recommendation
-from headwater.results.attribution_result import AttributionResult, PathStep, UnitLift
 from headwater.results.audit_result import AuditFinding, AuditResult
 from headwater.results.backtest_result import LevelResult, Value
-from headwater.results.decision_result import Barred, Evidence, alike
+from headwater.results.decision_result import Evidence
 from headwater.results.estimate import Comparison, Estimate
-from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number
 from headwater.results.readiness_result import (
     LEARNING,
@@ -46,21 +42,7 @@ LEVELS = {
     "minute": ("real-time", 60.0),
     "instant": ("real-time", 0.0),
 }
-BOUNDS = {
-    "LIFT": (0.01, 0.03),
-    "harm": (-0.03, -0.01),
-    "inconclusive": (-0.01, 0.02),
-    "negligible": (-0.002, 0.003),
-}
 LEAST = 0.005
-
-
-def step(from_, to, verdict, metric="auc", delta=None):
-    low, high = BOUNDS[verdict]
-    delta = (low + high) / 2 if delta is None else delta
-    return Comparison(
-        from_, to, metric, delta, low, high, 0.02, verdict, f"{verdict}: {delta:+.3f}"
-    )
 
 
 def said(
@@ -124,48 +106,6 @@ def said(
             value=value,
             min_lift={metric: LEAST},
         )
-    )
-
-
-def attributed(chosen, stay):
-    """An attribution that makes some views fresh, in this order."""
-    gain, nothing = step("daily", "minute", "LIFT"), Estimate(math.nan, math.nan, math.nan)
-    return AttributionResult(
-        model="fraud",
-        metric="auc",
-        higher_is_better=True,
-        stale="daily",
-        fresh="minute",
-        describes={},
-        values={},
-        min_lift=0.005,
-        share_wanted=0.95,
-        units=[
-            UnitLift(name, [name], [], step("daily", "minute", "LIFT"), gain)
-            for name in [*chosen, *stay]
-        ],
-        path=[
-            PathStep(name, [name], gain, step("daily", "minute", "LIFT"), nothing)
-            for name in chosen
-        ],
-        chosen=chosen,
-        stay=stay,
-        worth=True,
-        whole=gain,
-        lift=gain,
-        rest=gain,
-        share=nothing,
-        slices=[],
-        efficient=[],
-        cost=None,
-        cost_of_all=None,
-        plan="a plan",
-        notes=[],
-        audit=AuditResult(),
-        choosing_days=9,
-        reporting_days=9,
-        sets=1,
-        seconds=1.0,
     )
 
 
@@ -323,25 +263,6 @@ def test_break_even_is_where_the_gain_pays_for_the_level():
     assert decide(by_money(late)).level == "daily"
 
 
-def test_a_backtest_with_the_costs_of_its_levels_is_judged_by_them():
-    """1,000 a day is worth 1 of precision: 50 more for the minute needs 0.05, and 0.04 +-0.003 is
-    not worth it. No word says LIFT.
-    """
-    lift = said(
-        {"daily": 0.60, "minute": 0.64},
-        value=Value(1_000, 0.1, 8, 2, costs={"daily": 0, "minute": 50}),
-    )
-    found = recommended(lift)
-    assert found.recommendation.first_line.startswith("Stay with daily features")
-    assert [step.verdict for step in Lift(found).steps] == ["negligible"]
-    partly = recommended(
-        said({"daily": 0.60, "minute": 0.64}, value=Value(1_000, 0.1, 8, 2, costs={"minute": 50}))
-    )
-    assert partly.recommendation.level == "minute", (
-        "a level whose cost is not known leaves the least lift worth having"
-    )
-
-
 def test_the_costs_of_errors_are_money_where_nobody_said_what_a_decision_is_worth():
     lift = said({"daily": 0.60, "minute": 0.64}, money=2.0)
     made = decide(evidence(lift, cost=spent(R=1e6)))
@@ -354,47 +275,7 @@ def test_the_costs_of_errors_are_money_where_nobody_said_what_a_decision_is_wort
     )
 
 
-def test_money_that_is_not_known_is_said_and_decides_nothing():
-    made = decide(by_money(streamed(1)))
-    assert made.action == "stream these views"
-    assert "The cost is not known: not looked at." in made.sentence
-
-
 # ---------------------------------------------------------------- views, readiness, plan
-
-
-def test_the_attribution_chooses_the_views_and_their_order():
-    lift = said({"daily": 0.60, "minute": 0.64}, attribution=attributed(["shop", "card"], ["user"]))
-    found = evidence(
-        lift, views=("card", "shop", "user"), readiness=ready(card=None, shop=None, user="red")
-    )
-    made = decide(found)
-    assert list(made.views) == ["shop", "card"]
-    assert made.attributed
-    assert made.barred == []  # user is barred, and need not be fresh
-    plan = staged(found, made)
-    assert [stage.name for stage in plan.stages] == ["on request, batch features", "shop", "card"]
-    assert [stage.transition for stage in plan.stages] == [1, 2, 2]
-    assert plan.stay == ["user"]
-
-
-def test_without_a_verdict_no_view_is_said_to_stay():
-    found = evidence(said({"daily": 0.60, "minute": 0.64}, half=0.2), views=("card", "shop"))
-    plan = staged(found, decide(found))
-    assert decide(found).action == "not decided"
-    assert (list(plan.stages), list(plan.stay), plan.note) == (
-        [],
-        [],
-        "No stage is planned without a verdict.",
-    )
-
-
-def test_without_an_attribution_all_views_are_named_and_that_is_said():
-    found = evidence(said({"daily": 0.60, "minute": 0.64}), views=("card", "shop"))
-    made = decide(found)
-    assert list(made.views) == ["card", "shop"]
-    assert "which of them earn is not known" in made.sentence
-    assert any(change.input == "which views earn" for change in changes(found, made))
 
 
 @pytest.mark.parametrize(
@@ -409,49 +290,3 @@ def test_what_is_in_the_way_is_named_and_what_can_be_done_until_then(state, lead
     assert made.until == "go hourly"  # which is a LIFT of its own
     assert staged(found, made).stages[1].state == stage
     assert any(change.input == "E3 of card" for change in changes(found, made))
-
-
-def test_nothing_in_the_way():
-    found = evidence(STREAMED, readiness=ready(card=None))
-    made = decide(found)
-    assert "No blocker was found." in made.sentence
-    assert made.until == made.action
-    assert staged(found, made).stages[1].state == "ready"
-
-
-def test_what_would_change_it():
-    found = evidence(said({"daily": 0.60, "hourly": 0.64, "minute": 0.6405}, 0.003), cost=spent())
-    tips = {change.input: change for change in changes(found, decide(found))}
-    assert tips["lift of daily to hourly"].then == "stay with daily"
-    unsure = evidence(said({"daily": 0.60, "hourly": 0.62}, 0.03))
-    tips = {change.input: change for change in changes(unsure, decide(unsure))}
-    assert tips["days of test"].threshold.startswith("about ")
-    assert tips["lift of daily to hourly"].then == "go hourly"
-    value = Value(1_000, 0.1, 8, 2, costs={"daily": 5, "minute": 25})
-    dear = by_money(said({"daily": 0.60, "minute": 0.64}, value=value), cost=spent())
-    tips = {change.input: change for change in changes(dear, decide(dear))}
-    assert tips["what minute costs more"].threshold == "above 40"
-
-
-def test_views_that_the_same_thing_bars_are_named_together():
-    blocked = [
-        Blocker("hourly", "unknown", "E3", f"view {name}: lag: no one looked", "look")
-        for name in ("a", "b")
-    ]
-    one, two, three = (
-        Barred(b.what[5], "daily", b)
-        for b in (*blocked, structs.replace(blocked[0], what="view c: lag: 3 h", state="red"))
-    )
-    assert [(names, b.certain) for names, b in alike([one, three, two])] == [
-        (["a", "b"], False),
-        (["c"], True),
-    ]
-
-
-def test_views_that_were_made_fresh_together_are_one_stage():
-    found = evidence(STREAMED, views=("a", "b", "c"))
-    made = attributed(["b and a", "c"], [])
-    both, other = made.units
-    made = structs.replace(made, units=[structs.replace(both, views=["a", "b"]), other])
-    found = replace(found, lift=Lift(found.lift.backtest, made))
-    assert [stage.name for stage in staged(found, decide(found)).stages][1:] == ["a, b", "c"]

@@ -3,11 +3,9 @@
 import shutil
 from types import SimpleNamespace
 
-import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.assessing import doctor as module
 from headwater.assessing.doctor import doctor
 from headwater.testing.examples import churn, temporary_store, visiting
 
@@ -76,49 +74,9 @@ def test_a_table_without_a_column_is_broken(tmp_path, monkeypatch):
     assert any("labels.parquet" in evidence for evidence in broken)
 
 
-def test_a_broker_that_does_not_answer_is_broken(tmp_path, monkeypatch):
-    pytest.importorskip("confluent_kafka", reason="needs the extra kafka")
-    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
-    monkeypatch.setattr("headwater.ingestion.sources.kafka_inspect.PATIENCE", 1.0)
-    events = hw.Source(
-        "events",
-        timestamp_field="at",
-        stream=hw.kafka("visits", servers="127.0.0.1:9", schema={"user": int, "at": str}),
-    )
-    view = hw.FeatureView(
-        "user",
-        source=events,
-        keys=["user"],
-        windows=["1d"],
-        features=[hw.count()],
-        freshness=hw.streaming("2s"),
-    )
-    labels = hw.Labels(
-        "gone",
-        table=pl.DataFrame({"user": [1], "at": [AT], "y": [1]}),
-        timestamp_field="at",
-        label="y",
-        known_after="1d",
-    )
-    project = hw.Project(
-        "p", [hw.Model("m", task="binary", features=hw.FeatureService("s", [view]), labels=labels)]
-    )
-    found = [check for check in doctor(project).checks if check.part == "streams"]
-    assert [check.health for check in found] == ["broken"]
-
-
 @pytest.mark.parametrize(
     ("free", "health"), [(10 << 30, "ok"), (1 << 30, "warning"), (1 << 20, "broken")]
 )
 def test_room_on_the_disk(tmp_path, monkeypatch, free, health):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert _by_name(doctor(data_dir=tmp_path / "not" / "there"))["disk"].health == health
-
-
-def test_few_open_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(module.resource, "getrlimit", lambda _: (1024, 4096))
-    check = _by_name(doctor(data_dir=tmp_path))["open files"]
-    assert (check.health, check.remedy) == (
-        "warning",
-        "raise it for `headwater serve`: ulimit -n 4096",
-    )

@@ -4,16 +4,10 @@ import dataclasses
 
 import polars as pl
 import pytest
-from msgspec import structs
 
-import headwater as hw
-from headwater.assessing.late_share import late_share, with_measured_late
+from headwater.assessing.late_share import late_share
 from headwater.journal.serving_log_rows import LATENCY, PREDICTION, PREDICTION_HOW, REQUEST
-from headwater.results.backtest_result import Value
-from headwater.results.lift_result import Lift
-from headwater.results.measurement import Missing, measured
 from headwater.testing.examples import churn
-from tests.backtesting.sample_result import flights
 
 MODEL = dataclasses.replace(churn(), latency_budget="50ms")
 
@@ -63,20 +57,3 @@ def test_the_share(log, share):
 )
 def test_what_cannot_be_measured_is_missing_with_its_reason(model, log, why):
     assert why in late_share(model, log).reason
-
-
-def test_a_given_share_takes_precedence():
-    late = measured(0.1, "share", "the log")
-    value = Value(10_000, 0.01, 100, 20)
-    worth = [
-        structs.replace(flights(), value=each)
-        for each in (value, structs.replace(value, late=0.3), None)
-    ]
-    found = [with_measured_late(Lift(each), late).backtest.value for each in worth]
-    assert [each and each.late for each in found] == [0.1, 0.3, None]
-    nothing = Missing("none")
-    assert with_measured_late(nothing, late) is nothing
-    assert with_measured_late(Lift(worth[0]), nothing).backtest.value.late == 0
-    assert hw.DecisionValue(10_000, 0.01, 100, 20, late=0.1).of_gain(0.1) == pytest.approx(
-        0.9 * 1200
-    )

@@ -8,14 +8,11 @@ from contextlib import closing
 from datetime import timedelta
 
 import polars as pl
-import psycopg
 import pytest
 
 import headwater as hw
-from headwater.assessing.checks import TABLE
-from headwater.assessing.questions import Answers, read_answers, write_questions
+from headwater.assessing.questions import Answers
 from headwater.assessing.readiness import readiness
-from headwater.errors import UsageError
 from headwater.reports.readiness_and_cost import readiness_section
 from tests.assessing.conftest import NOW, ago, of, payments, source, view
 from tests.journal.conftest import about, micros, one
@@ -58,43 +55,6 @@ def labels(frame, **given):
         label="fraud",
         **({"known_at_field": "known"} | given),
     )
-
-
-# ---------------------------------------------------------------- the scorecard
-
-
-def test_the_table_is_the_scorecard(shared):
-    card = {
-        c["id"]: c for c in json.loads((shared / "research/scorecard.json").read_text())["checks"]
-    }
-    assert {c.id: c.gate for c in TABLE} == {name: c["gate"] for name, c in card.items()}
-    limits = {"F": 60.0, "W": 3600.0, "B": 0.1, "T": 30 * DAY, "L": DAY}
-    said = {
-        c.id: (c.rules[0].green.threshold(limits), c.rules[0].red.threshold(limits)) for c in TABLE
-    }
-    numbers = {
-        "E1": (0.999, 0.99),
-        "E2": (0.999, 0.99),
-        "E5": (1e-4, 1e-3),
-        "E9": (1e-3, 1e-2),
-        "E10": (0.01, 0.10),
-        "D3": (0.05, 0.30),
-    }
-    numbers |= {
-        "S3": (1.2, 2),
-        "S4": (0.005, 0.02),
-        "E3": (20, 60),
-        "E4": (20, 60),
-        "E6": (7200, 3600),
-        "S1": (0.1 / 3, 0.1),
-        "S2": (0.08, 0.1),
-    }
-    numbers |= {"E7": (30 * DAY + 3600 + DAY, 3600 + DAY), "L1": (7 * DAY, 60 * DAY)}
-    assert {name: said[name] for name in numbers} == {
-        name: pytest.approx(pair) for name, pair in numbers.items()
-    }
-    asks = {name for name, c in card.items() if "ask" in c["src"]}
-    assert asks <= {c.id for c in TABLE if c.question is not None}
 
 
 # ---------------------------------------------------------------- histories
@@ -196,17 +156,6 @@ def test_a_naive_time_is_not_measured_and_bars_even_daily_values():
     assert only.reachable == only.possible == "none"
 
 
-def test_events_that_are_known_after_the_hour_bar_hourly():
-    found = readiness(
-        project(view(source(payments(100), known_after="2h"), windows=("1d",))), None, Answers(GOOD)
-    )
-    (only,) = found.views
-    assert (only.reachable, only.possible) == ("daily", "daily")
-    assert "known within the hour" in next(
-        b.what for b in only.blockers if b.level == "hourly" and b.check == "D1"
-    )
-
-
 # ---------------------------------------------------------------- labels and logs
 
 
@@ -264,29 +213,6 @@ def test_served_age_against_what_training_assumes(home, age, state):
     found = of(readiness(made), "S3")
     assert found.state == state, found.said
     assert found.reading.value == pytest.approx(age / 60)
-
-
-@pytest.mark.parametrize(("seconds", "state"), [(0.05, "green"), (0.2, "red")])
-def test_a_latency_that_is_too_long_already_is_red_and_a_short_one_says_nothing_of_twice_the_peak(
-    home, seconds, state
-):
-    with hw.operations.ServedLog(home) as log:
-        for n in range(50):
-            log.put(
-                one(
-                    about(model="fraud", request=("card",)),
-                    n,
-                    (1,),
-                    request={"card": "c0"},
-                    seconds=seconds,
-                )
-            )
-    found = of(readiness(project(view(source(payments(200))))), "S2")
-    assert found.state == ("red" if state == "red" else "unknown")
-    assert found.further["latency"].value == pytest.approx(seconds) if state != "red" else True
-    assert of(
-        readiness(project(view(source(payments(200)))), None, Answers({"S2": 0.09})), "S2"
-    ).state == ("red" if state == "red" else "amber")
 
 
 @pytest.mark.parametrize(("new", "state"), [(0, "green"), (30, "amber"), (100, "red")])
@@ -351,48 +277,6 @@ def _held(url):
 # ---------------------------------------------------------------- PostgreSQL
 
 
-@pytest.mark.parametrize(
-    ("kind", "D1", "D2"),
-    [
-        ("history", "green", "green"),
-        ("appended", "amber", "amber"),
-        ("overwritten", "red", "red"),
-        ("published", "amber", "green"),
-    ],
-)
-def test_a_table_of_postgres(postgres_server, kind, D1, D2):
-    frame = payments(200).with_columns(known=pl.col("at"))
-    made = project(view(source(frame, known_at_field="known" if kind == "history" else None)))
-    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as db:
-        name = f"payments_{kind}"
-        db.execute(
-            f"CREATE TABLE {name} (card text, at timestamptz, known timestamptz, amount float8)"
-        )
-        for n in range(20):
-            db.execute(
-                f"INSERT INTO {name} VALUES (%s, %s, %s, 1)",
-                (f"c{n % 10 if kind == 'history' else n}", ago(n), ago(n - 5)),
-            )
-        if kind == "overwritten":
-            db.execute(f"UPDATE {name} SET amount = 2")
-        if kind == "published":
-            db.execute(f"CREATE PUBLICATION p_{kind} FOR TABLE {name}")
-        db.execute("SELECT pg_stat_force_next_flush()")
-        db.execute("SELECT 1")
-        before = db.execute(f"SELECT xmin, ctid, * FROM {name} ORDER BY ctid").fetchall()
-        found = readiness(
-            made,
-            hw.operations.Locations(
-                database=f"{postgres_server}/postgres", tables={"payments": name}
-            ),
-        )
-        assert (of(found, "D1").state, of(found, "D2").state) == (D1, D2), (
-            of(found, "D1").said,
-            of(found, "D2").said,
-        )
-        assert db.execute(f"SELECT xmin, ctid, * FROM {name} ORDER BY ctid").fetchall() == before
-
-
 def test_what_reads_postgres_cannot_write(postgres_server):
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
@@ -404,68 +288,6 @@ def test_what_reads_postgres_cannot_write(postgres_server):
         read_only(f"{postgres_server}/postgres", 5).begin() as connection,
     ):
         connection.execute(text("CREATE TABLE made (n int)"))
-
-
-def test_no_database_is_not_measured():
-    made = project(view(source(payments(200))))
-    found = readiness(
-        made,
-        hw.operations.Locations(
-            database="postgresql://nobody@127.0.0.1:1/none", tables={"payments": "t"}
-        ),
-    )
-    assert of(found, "D2").state == "unknown"
-    with pytest.raises(UsageError, match="payments"):
-        readiness(
-            made,
-            hw.operations.Locations(
-                database="postgresql://nobody@127.0.0.1:1/none", tables={"payment": "t"}
-            ),
-        )
-
-
-# ---------------------------------------------------------------- answers
-
-
-def test_an_answer_that_nobody_gave_is_never_green():
-    found = readiness(project(view(source(payments(200)))))
-    assert {of(found, c.id).state for c in TABLE if c.question is not None and c.id != "D1"} == {
-        "unknown"
-    }
-
-
-@pytest.mark.parametrize(
-    "check", [c for c in TABLE if c.question is not None and c.id != "S2"], ids=lambda c: c.id
-)
-def test_each_answer_has_its_state(check):
-    made = project(view(source(payments(200))))
-    words = {
-        "green": check.question.green,
-        "amber": check.question.amber,
-        "red": check.question.red,
-    }
-    states = {
-        state: of(readiness(made, None, Answers({check.id: word})), check.id).state
-        for state, word in words.items()
-    }
-    assert states == {state: state for state in words}
-
-
-def test_questions_are_written_answered_and_read(tmp_path):
-    path = tmp_path / "questions.toml"
-    write_questions(path)
-    assert set(read_answers(path).by_id.values()) == {""}
-    with pytest.raises(UsageError, match="already"):
-        write_questions(path)
-    text = path.read_text()
-    path.write_text(text.replace('answer = ""', 'answer = "testd"'))
-    with pytest.raises(UsageError, match="give"):
-        read_answers(path)
-    path.write_text('[S5]\nanswer = "tested"\n[S2]\nanswer = 0.07\n')
-    assert read_answers(path).by_id == {"S5": "tested", "S2": 0.07}
-    path.write_text("[S9]\nanswer = 1\n")
-    with pytest.raises(UsageError, match="S9"):
-        read_answers(path)
 
 
 # ---------------------------------------------------------------- levels

@@ -2,12 +2,6 @@
 and nothing of the broker changes.
 """
 
-import http.server
-import json
-import threading
-import time
-from datetime import UTC, datetime, timedelta
-
 import polars as pl
 import pytest
 
@@ -42,13 +36,6 @@ def test_a_share_of_records_without_a_key(broker, bad, state):
 
 
 @pytest.mark.slow
-def test_what_does_not_parse_has_no_key(broker):
-    topic = broker.topic()
-    broker.produce(topic, [*records(payments(98)), b"{", b'{"card": 7}'])
-    assert of(over(broker, topic), "E1").reading.value == pytest.approx(0.98)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("bad", "state"), [(0, "green"), (10, "amber"), (100, "red")])
 @pytest.mark.parametrize("kind", ["future", "older than retention", "naive"])
 def test_event_times_that_are_none(broker, bad, state, kind):
@@ -62,82 +49,6 @@ def test_event_times_that_are_none(broker, bad, state, kind):
     ]
     broker.produce(topic, lines, timestamp=int(NOW.timestamp() * 1000))
     assert of(over(broker, topic), "E2").state == state
-
-
-@pytest.mark.parametrize(("late", "state"), [(5, "green"), (40, "amber"), (90, "red")])
-def test_lag_by_append_time(broker, late, state):
-    topic = broker.topic(**{"message.timestamp.type": "LogAppendTime"})
-    broker.produce(topic, records(_now(50, late)))
-    found = of(over(broker, topic), "E3")
-    assert found.state == state
-    assert found.reading.value == pytest.approx(late, abs=4)
-
-
-@pytest.mark.slow
-def test_lag_of_what_comes_while_the_topic_is_watched(broker):
-    topic = broker.topic()
-    broker.produce(topic, records(payments(20)))
-    assert "watch longer" in of(over(broker, topic), "E3").said
-
-    stop = threading.Event()
-
-    def produce():
-        while not stop.is_set():
-            broker.produce(topic, records(_now(1, 40)))
-            time.sleep(0.05)
-
-    thread = threading.Thread(target=produce)
-    thread.start()
-    try:
-        found = of(over(broker, topic, places=hw.operations.Locations(watch=2.0)), "E3")
-    finally:
-        stop.set()
-        thread.join()
-    assert found.state == "amber"
-    assert found.reading.value == pytest.approx(40, abs=5)
-
-
-@pytest.mark.parametrize(("behind", "state"), [(10, "green"), (40, "amber"), (90, "red")])
-def test_out_of_order_by_key(broker, behind, state):
-    topic = broker.topic()
-    frame = payments(COUNT, cards=1, every=1.0)
-    late = pl.int_range(COUNT) % 100 == 50
-    broker.produce(
-        topic,
-        records(
-            frame.with_columns(
-                pl.when(late)
-                .then(pl.col("at") - timedelta(seconds=behind))
-                .otherwise("at")
-                .alias("at")
-            )
-        ),
-    )
-    found = of(over(broker, topic), "E4")
-    assert found.state == state
-    assert found.reading.value == pytest.approx(behind, abs=2)
-
-
-def test_other_keys_do_not_make_a_key_late(broker):
-    topic = broker.topic()
-    both = pl.concat(
-        [
-            payments(500, cards=1),
-            payments(500, cards=1).with_columns(card=pl.lit("other"), id="o" + pl.col("id")),
-        ]
-    )
-    broker.produce(topic, records(both))  # one key wholly after the other
-    assert of(over(broker, topic), "E4").reading.value == 0
-
-
-@pytest.mark.parametrize(("copied", "state"), [(0, "green"), (1, "amber"), (20, "red")])
-def test_copies(broker, copied, state):
-    topic = broker.topic()
-    frame = payments(COUNT)
-    broker.produce(topic, records(pl.concat([frame, frame.tail(copied)])))
-    found = over(broker, topic)
-    assert of(found, "E5").state == state
-    assert of(found, "E11").state == state, "the client cannot list producers, so copies say it"
 
 
 @pytest.mark.parametrize(
@@ -159,16 +70,6 @@ def test_retention_against_the_longest_window(broker, hours, policy, state):
     assert found.state == state
 
 
-@pytest.mark.parametrize(("hot", "state"), [(0, "green"), (100, "amber"), (400, "red")])
-def test_the_busiest_key(broker, hot, state):
-    topic = broker.topic()
-    frame = payments(COUNT).with_columns(
-        pl.when(pl.int_range(COUNT) < hot).then(pl.lit("robot")).otherwise("card").alias("card")
-    )
-    broker.produce(topic, records(frame))
-    assert of(over(broker, topic), "E10").state == state
-
-
 @pytest.mark.parametrize(("lost", "state"), [(0, "green"), (3, "amber"), (60, "red")])
 def test_stream_and_archive_by_key_hour(broker, lost, state):
     topic = broker.topic()
@@ -184,57 +85,6 @@ def test_stream_and_archive_by_key_hour(broker, lost, state):
     assert found.state == state, found.said
 
 
-def test_a_tail_and_an_archive_that_share_no_hour_are_not_measured(broker):
-    topic = broker.topic()
-    broker.produce(topic, records(payments(100)))
-    assert "share no whole hour" in of(over(broker, topic, payments(100, last=90_000)), "E9").said
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("level", "state"),
-    [("BACKWARD", "green"), ("FULL_TRANSITIVE", "green"), ("NONE", "amber"), (None, "red")],
-)
-def test_a_registry(broker, level, state):
-    class Answers(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            known = (
-                {
-                    f"/subjects/{topic}-value/versions/latest": {"id": 1},
-                    f"/config/{topic}-value": {"compatibilityLevel": level},
-                }
-                if level
-                else {}
-            )
-            path = self.path.partition("?")[0]
-            self.send_response(200 if path in known else 404)
-            self.end_headers()
-            self.wfile.write(
-                json.dumps(known.get(path, {"error_code": 404, "message": "no"})).encode()
-            )
-
-        def log_message(self, *_):
-            pass
-
-    topic = broker.topic()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        stream = hw.kafka(
-            topic,
-            servers=broker.servers,
-            format="avro",
-            schema=SCHEMA,
-            registry=f"http://127.0.0.1:{server.server_port}",
-        )
-        found = of(over(broker, topic, stream=stream), "E8")
-        server.shutdown()
-    assert found.state == state
-
-
-def test_a_schema_of_the_readers_own_is_amber(broker):
-    assert of(over(broker, broker.topic()), "E8").state == "amber"
-
-
 def test_nothing_of_the_broker_changes(broker):
     """Groups, their offsets, topics, their settings and ends are what they were."""
     topic = broker.topic(2)
@@ -247,20 +97,6 @@ def test_nothing_of_the_broker_changes(broker):
     missing = over(broker, "no-such-topic")
     assert "does not exist" in of(missing, "E1").said or "no topic" in of(missing, "E6").said
     assert _all_of(broker, topic, feed_group) == before
-
-
-@pytest.mark.slow
-def test_no_broker_is_not_measured():
-    stream = hw.kafka("payments", servers="127.0.0.1:1", schema=SCHEMA)
-    found = readiness(project(view(source(payments(10), stream=stream))), QUIET)
-    assert of(found, "E6").state == "unknown"
-    assert "no broker" in of(found, "E6").said
-
-
-def _now(count, late):
-    """Payments of this very moment, so many seconds late."""
-    frame = payments(count)
-    return frame.with_columns(at=pl.lit(datetime.now(UTC) - timedelta(seconds=late)))
 
 
 def _read_to_the_end(broker, topic):

@@ -8,7 +8,6 @@ import pytest
 
 import headwater as hw
 from headwater.assessing.scratch import SURVIVORS
-from headwater.errors import HeadwaterError
 
 FRAUD = {
     "deadline": "200ms",
@@ -104,21 +103,6 @@ def test_what_to_log_and_when_a_backtest_is_possible():
     assert SURVIVORS in found.cautions
 
 
-def test_the_experiment_is_that_of_the_network_effects():
-    assert hw.operations.assess_scratch(
-        **FRAUD, effects={"adversaries": True}
-    ).network.experiment.startswith("cluster experiment")
-    assert len(hw.operations.assess_scratch(**FRAUD).network.unanswered) == 3
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"events": []}, {"events": "logins"}, {"deadline": "soon"}, {"known_before": "-1d"}]
-)
-def test_an_answer_that_cannot_be(wrong):
-    with pytest.raises(HeadwaterError):
-        hw.operations.assess_scratch(**FRAUD | wrong)
-
-
 def test_every_rendering_begins_with_the_first_line(tmp_path):
     found = hw.operations.assess_scratch(**FRAUD | {"events": ["<b>logins"]})
     page = found.write_html(tmp_path / "page.html").read_text(encoding="utf-8")
@@ -133,6 +117,7 @@ def test_every_rendering_begins_with_the_first_line(tmp_path):
     assert found.to_dict()["first_line"] == found.first_line
 
 
+@pytest.mark.slow
 def test_the_command_asks_nothing_where_all_is_given(tmp_path, run):
     found = run(
         "assess",
@@ -152,10 +137,3 @@ def test_the_command_asks_nothing_where_all_is_given(tmp_path, run):
     assert told["network"]["experiment"].startswith("user-level A/B")
     shown = run("assess", "--scratch", *FLAGS)
     assert shown.stdout.startswith("Predict on request, within 200ms")
-
-
-def test_without_a_terminal_all_missing_options_are_named_at_once(run):
-    found = run("assess", "--scratch", "--deadline", "1s")
-    assert found.returncode != 0
-    assert "give --known-before, --listable, --outcome-after, --event-names" in found.stderr
-    assert "answer yes or no" in run("assess", "--scratch", *FLAGS, "--listable", "perhaps").stderr
