@@ -13,13 +13,11 @@ from headwater.testing import split_store
 from headwater.testing.split_store import open_split
 from tests.stores.servers import BINARIES
 
+_SERVERS = ["redis", "cluster", "postgres", *(["valkey"] if "valkey-server" in BINARIES else [])]
 STORES = [
     "lmdb",
-    "redis",
-    "cluster",
-    "postgres",
     "split",
-    *(["valkey"] if "valkey-server" in BINARIES else []),
+    *(pytest.param(server, marks=pytest.mark.services) for server in _SERVERS),
 ]
 _NUMBERS = itertools.count()
 
@@ -43,7 +41,7 @@ def make_store(request, tmp_path):
     )
 
 
-@pytest.fixture(params=["cluster", "split"])
+@pytest.fixture(params=["split", pytest.param("cluster", marks=pytest.mark.services)])
 def opening(request, tmp_path):
     """Opens stores: the same one again and again, or another one by its name."""
     prefix, places = f"half{next(_NUMBERS)}", {}

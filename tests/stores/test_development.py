@@ -8,8 +8,6 @@ import hashlib
 import itertools
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -18,17 +16,14 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater import settings
 from headwater.catalog.plan import plan
 from headwater.errors import StoreError, UsageError
-from headwater.ingestion import source_ingestor
 from headwater.ingestion.ingest import ingest
 from headwater.jobs.compact_views import compact_store
 from headwater.stores import keyspace
 from headwater.stores.keyspace import environment, opened_for, scoped
-from tests.flow import Flow, at, clock, home, project_of
+from tests.flow import Flow, at, clock, home, project_of  # noqa: F401 (fixtures)
 
-FIXTURES = clock, home
 ROOT = Path(__file__).resolve().parents[2]
 HISTORY = pl.DataFrame({"user": ["ä", "b"], "amount": [1.0, 2.0], "at": [at(-3000), at(-2000)]})
 EVENTS = hw.Source(
@@ -39,7 +34,6 @@ EVENTS = hw.Source(
     stream=hw.push(schema={"user": str, "amount": float, "at": datetime}, at_least_once=True),
 )
 NUMBERS = itertools.count()
-NOBODY = 65_534
 
 
 def view(name, *features, freshness=None):
@@ -61,7 +55,12 @@ ROW = [{"user": "ä"}]
 NAMES = ["live__count_1h", "hourly__sum_amount_1h", "changed__max_amount_1h"]
 
 
-@pytest.fixture(params=["lmdb", "redis", "postgres"])
+@pytest.fixture(
+    params=[
+        "lmdb",
+        *(pytest.param(kind, marks=pytest.mark.services) for kind in ("redis", "postgres")),
+    ]
+)
 def urls(request, tmp_path):
     """A production store, filled, that this process may only read; and where one's own is."""
     if request.param == "lmdb":
@@ -172,27 +171,6 @@ def test_it_writes_nothing_to_production(production, developing):
     assert everything(production) == before
 
 
-def compared(rows):
-    return {row.view: (row.rows, len(row.mismatches), dict(row.notes)) for row in rows}
-
-
-def test_parity_leaves_streams_of_production_to_production(production, developing, tmp_path):
-    """Their archive is there, in part in its store: no matter which part is in the data directory,
-    no value is said to differ.
-    """
-    elsewhere = {"the view is read from production, and its archive is there; compare it there": 1}
-    with opened_for("project", None, write=True) as mine:
-        Flow([OURS], mine, tmp_path / "data").send([{"user": "ä", "amount": 7.0, "at": 1}], 2)
-    expected = {"live": (0, 0, elsewhere), "hourly": (3, 0, {}), "changed": (3, 0, {})}
-    assert compared(hw.parity(DEVELOPMENT, data_dir=tmp_path / "data", at=at(3))) == expected
-    # half of its archive comes to lie there
-    with contextlib.closing(hw.operations.open_store(production)) as store:
-        flow = Flow([LIVE, CHANGED], scoped(store, "project", write=True), tmp_path / "data")
-        flow.ingestor.roll(least=1)
-        flow.send([{"user": "b", "amount": 1.0, "at": 2}], 3)
-    assert compared(hw.parity(DEVELOPMENT, data_dir=tmp_path / "data", at=at(4))) == expected
-
-
 RIGHTS = (ROOT / "docs" / "howto_versions.md").read_text(encoding="utf-8")
 """The page that says what a user needs who may only read production."""
 
@@ -221,6 +199,7 @@ def psycopg_connection(url):
     return pytest.importorskip("psycopg").connect(url.partition("?")[0], autocommit=True)
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("urls", ["redis", "postgres"], indirect=True)
 def test_a_user_with_the_documented_rights_reads_production(
     urls, production, developing, monkeypatch
@@ -272,71 +251,6 @@ def test_compaction_and_erasure_leave_production_as_it_is(production, developing
 
 
 @pytest.mark.parametrize("urls", ["lmdb"], indirect=True)
-def test_streams_are_read_beside_production(urls, production, developing, monkeypatch):
-    """By another consumer group, so that production keeps its partitions."""
-    monkeypatch.setattr(source_ingestor, "open_feed", lambda source, *_: source.stream)
-    schema = {"user": str, "amount": float, "at": datetime}
-    given = hw.kafka("events", servers="a:9", schema=schema, group="ours")
-    changed = dataclasses.replace(OURS, source=dataclasses.replace(EVENTS, stream=given))
-    with opened_for("project", None, write=True) as mine:
-        read, name = Flow([changed], mine, None).ingestor.open(), environment(mine)
-    assert read.group.startswith("ours-")
-    assert name in read.group
-
-
-READS = """
-import contextlib, os, sys
-import headwater as hw
-from headwater.stores.keyspace import opened_for
-from tests.flow import micros, project_of
-from tests.stores.test_development import DAILY, LIVE, NAMES, NOBODY, ROW
-hw.clock.now_micros = lambda: micros(3)
-folder, own = sys.argv[1:]
-
-def read(name):
-    with opened_for("project", f"lmdb:{own}/{name}?size=1GB", write=True) as mine:
-        return hw.get_online_features(project_of(LIVE, DAILY).models[0].features, ROW, store=mine, details=True).select(NAMES[:2]).row(0)
-
-read("first")  # compiles, with root's rights
-if os.getuid() == 0:
-    os.setuid(NOBODY)  # root may write in any mode
-with contextlib.suppress(PermissionError):
-    open(f"{folder}/data.mdb", "r+b")
-    sys.exit("the file may be written")
-print(read("second"))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("urls", ["lmdb"], indirect=True)
-def test_a_store_whose_files_may_not_be_written_is_read(urls, production, monkeypatch):
-    folder = Path(urls[0].removeprefix("lmdb:").partition("?")[0])
-    own = Path(tempfile.mkdtemp(prefix="own-"))
-    for path, mode in (
-        (folder.parent, 0o755),
-        (folder, 0o555),
-        (folder / "data.mdb", 0o444),
-        (folder / "lock.mdb", 0o666),
-        (own, 0o777),
-    ):
-        path.chmod(mode)
-    monkeypatch.setenv("HEADWATER_READS", urls[0])
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", READS, str(folder), str(own)],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=120,
-        )
-        assert (done.returncode, done.stdout) == (0, "(2, 1.0)\n"), done.stderr
-    finally:
-        folder.chmod(0o755)
-        shutil.rmtree(own)
-
-
-@pytest.mark.parametrize("urls", ["lmdb"], indirect=True)
 def test_both_environments_need_a_store_of_their_own(urls, production, monkeypatch, tmp_path):
     monkeypatch.setenv("HEADWATER_READS", urls[0])
     monkeypatch.setenv("HEADWATER_STORE", urls[0])
@@ -368,10 +282,3 @@ def test_a_store_that_a_project_has_written_to_is_not_one_s_own(urls, production
     ):
         hw.status(DEVELOPMENT, store=production)
     assert everything(production) == before
-
-
-def test_without_a_production_store_it_is_no_development_environment(tmp_path, clock):
-    assert settings.reads() is None
-    clock(0)
-    with opened_for("project", f"lmdb:{tmp_path}/own?size=1GB", write=True) as mine:
-        assert environment(mine) is None

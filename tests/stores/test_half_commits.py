@@ -67,7 +67,10 @@ def view_of(schema, source):
 SENT = {"then": [120], "in pieces": [85, 99, 120], "with nothing between": [80, 80, 120]}
 
 
-KINDS = [(kind, case) for kind in ("cluster", "split") for case in CASES]
+KINDS = [
+    *(pytest.param("cluster", case, marks=pytest.mark.services) for case in CASES),
+    *(("split", case) for case in CASES),
+]
 
 
 @pytest.mark.slow
@@ -190,6 +193,7 @@ def test_half_of_a_commit_is_finished_once_and_for_all(opening):
     assert records_of(other) == {record(3)}
 
 
+@pytest.mark.slow
 def test_who_was_slow_writes_no_half_of_a_commit_later(opening):
     """It was stopped before each of its steps, while another took its partition."""
     for stop_at in range(1, 5):
@@ -222,26 +226,6 @@ def test_who_was_slow_writes_no_half_of_a_commit_later(opening):
         with pytest.raises(FencedError):
             commit(other, 4, 3)
         commit(slow, 4, 3)
-
-
-def test_a_commit_of_no_writer_is_compared_shard_by_shard(opening):
-    """As compaction commits: while the partition's writer goes on."""
-    store = opening()
-    store.mend(OWN)
-    commit(store, 1, None)
-    keys = [key + b"\0p" for key in SOME]
-    compact = {key: record(1, b"less") for key in keys}
-    commit(store, 2, 1)
-    with pytest.raises(FencedError):
-        store.commit(compact, dict.fromkeys(keys, record(1)))
-    assert records_of(store) == {record(2)}
-    store.commit(
-        dict.fromkeys(keys[:10]) | dict.fromkeys(keys[10:], record(2, b"less")),
-        dict.fromkeys(keys, record(2)),
-    )
-    assert records_of(store) == {record(2, b"less")}
-    commit(store, 3, 2)
-    assert (records_of(store), len(list(store.scan(RECORD))), store.outrun) == ({record(3)}, 50, 0)
 
 
 def test_a_backup_has_no_half_of_a_commit(opening, tmp_path):

@@ -9,7 +9,6 @@ import pytest
 import headwater as hw
 from headwater.errors import LostError
 from headwater.jobs.compact_views import compact_store
-from headwater.jobs.drop_view import forget_view
 from headwater.jobs.materialize import materialize_view
 from headwater.stores.keyspace import RECORD
 from tests.flow import Flow, frame, micros, project_of, streaming_view, view_of
@@ -69,6 +68,7 @@ def job_killed_at(die_at, opening):
     return died
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_while_its_records_are_written_is_gone_on_from(opening):
     store = opening("counted")
     make(store, 1)
@@ -83,6 +83,7 @@ def test_a_job_killed_between_every_two_steps(opening):
     assert next(n for n in itertools.count() if not job_killed_at(n, opening)) > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [1, 2])
 def test_a_job_refuses_a_state_that_has_lost_its_cuts_until_it_is_repaired(hours, opening):
     """Records in both slots may be of later cuts: added to again, they would count events twice or
@@ -103,24 +104,6 @@ def test_a_job_refuses_a_state_that_has_lost_its_cuts_until_it_is_repaired(hours
     make(store, 5)
     assert read(hourly(), store, 18601)[0] == [111.0] * KEYS
     assert store.outrun == 0
-
-
-def test_what_a_killed_job_has_decided_does_not_come_back_after_its_view_is_removed(opening):
-    store = opening()
-    make(store, 1)
-    steps = Steps(store)
-
-    def dead(*_):
-        raise Dead
-
-    store.table.upsert = dead
-    assert killed(steps, make, store, 2)
-    store = opening()
-    forget_view(hourly(), store)
-    assert not list(store.scan(RECORD))
-    make(store, 1)
-    assert len(list(store.scan(RECORD))) == KEYS
-    assert read(hourly(), store, 4201)[0] == [1.0] * KEYS
 
 
 def compaction_killed_at(die_at, opening, tmp_path):

@@ -5,7 +5,6 @@ that is done.
 import contextlib
 import functools
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -104,25 +103,6 @@ def test_a_full_disk(tmp_path):
             assert as_number(again.get([KEY])[0]) > made
 
 
-def fill_up_to(pipe, folder, most):
-    """Where files may not grow beyond so many bytes."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    store = hw.operations.open_store(f"lmdb:{folder}")
-    _, before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before))
-    first = fill(store)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (before, before))
-    pipe.send((first, as_number(store.get([KEY])[0]), fill(store, 40)))
-    store.close()
-
-
-def test_a_file_that_may_not_grow(tmp_path):
-    (made, said), held, after = Process(fill_up_to, tmp_path / "s", 3_000_000).answer()
-    assert 1 <= made == held
-    assert "Nothing was written. Make room on the disk" in said
-    assert after == (39, "")
-
-
 def as_nobody(pipe, folder, readonly):
     # modules are imported while the process may still read them
     hw.operations.open_store(f"lmdb:{folder}-first").close()
@@ -177,14 +157,6 @@ def test_a_store_is_opened_once_in_a_process(tmp_path):
     store.close()
 
 
-def test_a_reader_cannot_write(tmp_path):
-    hw.operations.open_store(f"lmdb:{tmp_path}/s").close()
-    reader = hw.operations.open_store(f"lmdb:{tmp_path}/s", readonly=True)
-    with pytest.raises(StoreError, match="cannot be written"):
-        reader.commit({b"o": b""}, {})
-    reader.close()
-
-
 def test_a_second_writer_waits_for_the_lease(tmp_path):
     store = hw.operations.open_store(f"lmdb:{tmp_path}/s")
     order = []
@@ -233,25 +205,6 @@ def test_a_backup_while_commits_are_made(tmp_path):
         stop.set()
         writer.join()
         store.close()
-
-
-def test_a_scan_that_is_read_slowly_does_not_make_the_file_grow(tmp_path):
-    """Commits replace pages; an open read transaction would keep each of them, for the life of the
-    file.
-    """
-    with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
-        for part in range(4):
-            store.commit({b"o%d%04d" % (part, n): bytes(1000) for n in range(1000)}, {})
-        store.commit({}, {})
-        before = store.size()
-        scan = store.scan(b"o")
-        next(scan)
-        for step in range(30):
-            store.commit(
-                {b"o%d%04d" % (step % 4, n): bytes([step]) * 1000 for n in range(1000)}, {}
-            )
-        assert store.size() < 3 * before
-        assert sum(1 for _ in scan) == 3_999
 
 
 DIES_IN_A_COMMIT = """

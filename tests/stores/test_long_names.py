@@ -15,9 +15,7 @@ from headwater.testing.stores import RECORD
 
 KINDS = [
     "lmdb",
-    "redis",
-    "postgres",
-    pytest.param("cluster", marks=pytest.mark.long),
+    *(pytest.param(kind, marks=pytest.mark.services) for kind in ("redis", "postgres", "cluster")),
 ]
 LETTERS = [("é", 200), ("日", 133), ("日", 700), ("🙂", 2000), ("x", 399), ("x", 400), ("x", 2000)]
 USERS = ["", *(letter * count + end for letter, count in LETTERS for end in ("", "1", "2"))]

@@ -18,7 +18,7 @@ ALICE, BOB = 3, 2
 """How many events each sends first."""
 
 
-@pytest.fixture(params=["lmdb", "redis"])
+@pytest.fixture(params=["lmdb", pytest.param("redis", marks=pytest.mark.services)])
 def url(request, tmp_path):
     if request.param == "lmdb":
         return f"lmdb:{tmp_path}/shared?size=1GB"
@@ -144,7 +144,14 @@ def test_two_projects_share_nothing(store, tmp_path, clock, alike, ids):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "call", ["status", "parity", "forget", "compact", "explain", "erase", "serve"]
+    "call",
+    [
+        "status",
+        "forget",
+        "compact",
+        "erase",
+        "serve",
+    ],
 )
 def test_every_command_refuses_the_store_of_another_project(store, url, tmp_path, clock, call):
     clock(100)

@@ -11,7 +11,7 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError, UsageError
 from headwater.testing.stores import OFFSET, RECORD, number, record
-from tests.stores.servers import BINARIES, SentinelServer, TlsServer, clustered, free_port
+from tests.stores.servers import BINARIES, SentinelServer, TlsServer, free_port
 
 KEY = OFFSET + b"p"
 
@@ -157,34 +157,6 @@ def test_passwords_and_certificates_of_clients(kind, for_requests, shop, certifi
         ),
         (
             "server",
-            {"files": (), "scheme": "redis"},
-            "does not answer.*If it uses TLS, give rediss:// in place of redis://",
-        ),
-        (
-            "server",
-            {"password": "wrong"},
-            "refuses the user or the password: invalid username-password pair",
-        ),
-        (
-            "sentinel",
-            {"files": ()},
-            "none of these Sentinels .*certificate verify failed.*give.*ssl_ca_certs=",
-        ),
-        (
-            "sentinel",
-            {"files": ("ca",)},
-            (
-                "none of these Sentinels .*It may want a certificate of its clients: give "
-                "ssl_certfile="
-            ),
-        ),
-        (
-            "sentinel",
-            {"files": (), "scheme": "redis"},
-            r"none of these Sentinels .*If it uses TLS, give rediss\+sentinel:// in place of",
-        ),
-        (
-            "sentinel",
             {"password": "wrong"},
             "refuses the user or the password: invalid username-password pair",
         ),
@@ -195,19 +167,6 @@ def test_passwords_and_certificates_of_clients(kind, for_requests, shop, certifi
                 "none of these Sentinels .*invalid username-password pair.*password of its own: "
                 "give sentinel_password="
             ),
-        ),
-        (
-            "sentinel",
-            {"sentinel": ""},
-            (
-                "none of these Sentinels .*Authentication required.*password of its own: give "
-                "sentinel_password="
-            ),
-        ),
-        (
-            "sentinel",
-            {"name": "shp"},
-            r"/shp/0: none of these Sentinels can be reached and has a primary of this name \(did you mean 'shop'\?\)$",
         ),
     ],
 )
@@ -228,26 +187,3 @@ def test_options_of_tls_without_tls_and_files_that_are_not_there_are_refused_at_
         UsageError, match=r"ssl_keyfile=no.key of rediss://h/0: there is no such file"
     ):
         hw.operations.open_store("rediss://h/0?ssl_keyfile=no.key")
-
-
-@pytest.mark.services
-@pytest.mark.slow
-def test_a_cluster_with_tls(secure, certificates, tmp_path):
-    files = f"ssl_ca_certs={certificates}/ca.pem&ssl_certfile={certificates}/client.pem&ssl_keyfile={certificates}/client.key"
-    with clustered(tmp_path / "cluster", kind=secure) as servers:
-        url = f"rediss+cluster://127.0.0.1:{free_port()},127.0.0.1:{servers[1].tls_port}?{files}"
-        for for_requests in (False, True):
-            with contextlib.closing(
-                hw.operations.open_store(f"{url}&read_timeout=20s", for_requests=for_requests)
-            ) as store:
-                store.mend(KEY)
-                before, n = store.get([KEY])[0], int(for_requests) + 1
-                store.commit(
-                    {KEY: number(n)} | {RECORD + b"%d\0p" % key: record(n) for key in range(50)},
-                    {KEY: before},
-                )
-                assert {value for _, value in store.scan(RECORD)} == {record(n)}
-        with pytest.raises(StoreError, match="It may want a certificate of its clients"):
-            hw.operations.open_store(
-                f"rediss+cluster://127.0.0.1:{servers[1].tls_port}?ssl_ca_certs={certificates}/ca.pem&timeout=1s"
-            )

@@ -7,14 +7,20 @@ import pytest
 import headwater as hw
 from headwater.errors import NoStoreError
 from headwater.testing.stores import RECORD, record
-from tests.stores.commands import headwater, restore
+from tests.stores.commands import restore
 
 HELD = {b"o1": b"1", RECORD + b"k": record(1)}
 
 
 @pytest.mark.parametrize(
     "make_store",
-    ["lmdb", "redis", "cluster", "postgres"],
+    [
+        "lmdb",
+        *(
+            pytest.param(kind, marks=pytest.mark.services)
+            for kind in ("redis", "cluster", "postgres")
+        ),
+    ],
     indirect=True,
 )
 def test_a_backup_is_restored_where_no_store_is_yet(make_store, tmp_path):
@@ -31,18 +37,3 @@ def test_a_backup_is_restored_where_no_store_is_yet(make_store, tmp_path):
     code, said = restore(tmp_path / "backup", url)
     assert code == 1
     assert "is not empty" in said
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (["backup"], "Missing argument 'FOLDER'"),
-        (["compact", "it"], "does not take 'it' here"),
-        (["restore", "nowhere"], "there is no online store in nowhere"),
-    ],
-)
-def test_what_is_said_of_a_wrong_call(call, words):
-    code, said = headwater("store", *call)
-    assert code in (1, 2)
-    assert words in said

@@ -17,7 +17,6 @@ from headwater.errors import FencedError
 from headwater.stores import lmdb as sorted_runs
 from headwater.testing.processes import Process
 from headwater.testing.stores import OFFSET, RECORD, as_number, number
-from tests.effort import tries
 
 OFFSET_KEY = OFFSET + b"p"
 SMALL = {
@@ -60,7 +59,7 @@ def keyed(n):
     return RECORD + b"%06d" % n
 
 
-@settings(max_examples=tries(60), suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=10, suppress_health_check=list(HealthCheck), deadline=None)
 @given(source=st.randoms(use_true_random=False))
 def test_it_is_a_map(small, tmp_path_factory, source):
     """Commits of any size, deletions, long values, compared records, scans from anywhere, and the
@@ -162,31 +161,3 @@ def test_a_writer_that_is_killed_loses_nothing(small, tmp_path):
 def runs_of_url(url):
     with contextlib.closing(open_small(url)) as store:
         return runs_of(store)
-
-
-def test_readers_see_one_moment_while_runs_are_merged(small, tmp_path):
-    """A reader in another process, with a transaction that stays open as well: records are as the
-    offset that is read with them says.
-    """
-    url = f"lmdb:{tmp_path}/s"
-    hw.operations.open_store(url).close()
-    process = Process(commit_steps, url)
-    for _ in range(10):
-        process.wait()
-    seen = []
-    with contextlib.closing(open_small(url, readonly=True)) as store:
-        old = store._env.begin()  # holds the pages of its moment
-        held = store._runs.get(old, [OFFSET_KEY, *map(keyed, range(1_000))])
-        until = time.monotonic() + 0.7
-        while time.monotonic() < until:
-            offset, *values = store.get([OFFSET_KEY, *map(keyed, range(0, 1_000, 7))])
-            expected = after(as_number(offset))
-            assert values == [expected.get(keyed(n)) for n in range(0, 1_000, 7)]
-            seen.append(as_number(offset))
-        # older than what was read meanwhile: `get` begins another transaction
-        assert store._runs.get(old, [OFFSET_KEY]) is None
-        old.abort()
-        assert held[0] == number(min(seen)) or as_number(held[0]) <= min(seen)
-    process.kill()
-    assert seen == sorted(seen)
-    assert seen[-1] > seen[0]

@@ -14,7 +14,7 @@ from tests.flow import Flow, at, micros, streaming_view
 NUMBERS = itertools.count()
 
 
-@pytest.mark.slow
+@pytest.mark.services
 @pytest.mark.parametrize("kind", ["redis", "cluster"])
 def test_an_event_that_is_held_is_released_by_its_owner_alone(kind, request):
     held_event_is_released_once(
