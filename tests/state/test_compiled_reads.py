@@ -2,10 +2,8 @@
 every kind, several records of a key.
 """
 
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from random import Random
 
 import numpy as np
 import polars as pl
@@ -14,39 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.aggregations.reads import OPEN_COUNT
-from headwater.aggregations.table import TABLE
 from headwater.events.columns import STATUSES
 from headwater.events.read_events import IDENT, TIME
 from headwater.online.compiled_reader import CompiledReader
 from headwater.online.key_encoder import KeyColumn, KeyEncoder
 from headwater.online.read_layout import ViewPart
 from headwater.online.read_versions import ReadVersion
-from headwater.state import read_plan
 from headwater.state.record import KeyRecords, section
 from headwater.state.view_state import ViewTiles
 from headwater.stores import keyspace
-from headwater.testing.cases import SCHEMA, aggregations, case
+from headwater.testing.cases import SCHEMA
 from headwater.testing.online import KeptState
-from tests.effort import tries
-
-# windows shorter than delays are meant
-pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
 
 BEGIN = datetime(2024, 3, 10, 6, tzinfo=UTC)
 IDS = {
     "none": None,
     "integers": lambda ids: ids,
     "strings": lambda ids: pl.Series([f"{'éa'[i % 2]}{i:05}" for i in ids]),
-}
-
-_BY_FUNCTION = {
-    (a.function, a.secondary is None): [
-        b
-        for b in aggregations()
-        if (b.function, b.secondary is None) == (a.function, a.secondary is None)
-    ]
-    for a in aggregations()
 }
 
 
@@ -156,89 +138,8 @@ def events_of(rows, ids):
     )
 
 
-@pytest.mark.parametrize(
-    "aggregation", aggregations(), ids=lambda a: f"{a.function}-{'-'.join(a.columns)}"
-)
-def test_every_function_of_the_table_is_compiled(aggregation):
-    view = case(Random(1), [aggregation], late=False).view
-    tiles = ViewTiles(view, events_of([], None).schema)
-    assert all(read_plan.compiled(tiles, feature) is not None for feature in view.outputs)
-
-
-def test_the_cases_have_every_function():
-    assert {a.function for a in aggregations()} == set(TABLE)
-
-
-@settings(max_examples=tries(100), deadline=None)
-@given(random=st.randoms(use_true_random=False))
-def test_loops_read_what_frames_do(random):
-    groups = random.sample(sorted(_BY_FUNCTION), random.randint(1, 4))
-    drawn = case(
-        random, [random.choice(_BY_FUNCTION[group]) for group in groups], late=False, changes=False
-    )
-    ids = random.choice(list(IDS.values()))
-    source = replace(
-        drawn.view.source, id_field=None if ids is None else "id", window_on="timestamp"
-    )
-    view = replace(
-        drawn.view, source=source, freshness=random.choice([hw.streaming("2s"), hw.batch("1h")])
-    )
-    events = events_of(drawn.events, ids)
-    partitions = 1 if view.freshness.scheduled else random.choice([1, 2, 3])
-    tiles, store, T, places = stored(view, events, random.choice([1, 2, 4]), partitions, random)
-    ends = [end for end in events["moment"].dt.epoch("us").drop_nulls().to_list() if end >= T]
-    T = random.choice([T, T + random.choice([1, 10**7, 6 * 10**8]), *ends[:2]])
-    keys = [random.choice([1, 2, 3, None]) for _ in range(random.randint(1, 4))]
-    assert agrees(
-        view, tiles, store, T, T + random.choice([0, 1, -(10**7), 10**7]), places, keys
-    ) == len(view.outputs)
-
-
-def history(count, seed):
-    """Many events of three keys: many values, categories and strings; times and values that
-    repeat.
-    """
-    random = np.random.default_rng(seed)
-    at = np.sort(random.integers(0, 3_000, count)) * 1_000_000
-    of = [BEGIN + timedelta(microseconds=int(t)) for t in at]
-    return [
-        {
-            "key": int(random.integers(1, 4)), "at": t, "id": n, "real": float(random.integers(-900, 900)) / 7, "whole": int(random.integers(0, 900)),
-            "flag": bool(random.integers(0, 2)), "word": f"{'é' * int(random.integers(0, 30))}{random.integers(0, 300)}",
-            "moment": None if random.random() < 0.1 else t + timedelta(seconds=int(random.integers(-9, 900))),
-        }
-        for n, t in enumerate(of)
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("partitions", [1, 3])
 @pytest.mark.parametrize("ids", IDS)
-def test_long_histories(ids, partitions):
-    features = [
-        hw.count_distinct("whole", "word"), hw.approx_percentile("real", q=0.37), hw.mode("whole", "word"), hw.top_k("word", k=5),
-        hw.top_k("real", k=40, name="many"), hw.collect_set("whole", "word", max_size=100), hw.last_n("word", "real", k=20),
-        hw.last_n("whole", k=20, distinct=True, name="last_different"), hw.first_n("word", k=20, distinct=True),
-        hw.sum("real").by("word", max_keys=10), hw.last("word").by("whole", max_keys=200), hw.std("real").by("flag"),
-        hw.decayed_sum("real", half_life="10m").by("word", max_keys=1_000), hw.open_count(until="moment"), hw.open_age(until="moment"),
-        hw.max("word"), hw.min_by("word", by="real"), hw.latest("word", "whole"),
-    ]  # fmt: skip
-    source = hw.Source("events", timestamp_field="at", id_field=None if ids == "none" else "id")
-    view = hw.FeatureView(
-        "view",
-        source=source,
-        keys=["key"],
-        features=features,
-        windows=["10m", "1h"],
-        freshness=hw.streaming("2s"),
-    )
-    tiles, store, T, ends = stored(
-        view, events_of(history(3_000, 4), IDS[ids]), 2, partitions, Random(3)
-    )
-    assert agrees(view, tiles, store, T, T, ends, [1, 2, None, 3, 9]) == len(view.outputs)
-
-
-@pytest.mark.parametrize("ids", IDS)
-@settings(max_examples=tries(100), deadline=None)
+@settings(deadline=None)
 @given(random=st.randoms(use_true_random=False))
 def test_ties_and_edges(ids, random):
     """Times, values, ends and counts that collide, in several records; with every family of a view
@@ -277,31 +178,3 @@ def test_ties_and_edges(ids, random):
     assert agrees(view, tiles, store, T, T + random.choice([0, 1, 2]), places, [1, None]) == len(
         view.outputs
     )
-
-
-def test_other_features_of_a_view_stay_compiled_beside_a_function_without_a_read(monkeypatch):
-    monkeypatch.setattr(read_plan, "TABLE", {**TABLE, "mode": replace(TABLE["mode"], read=None)})
-    source = hw.Source("events", timestamp_field="at", id_field="id")
-    features = [hw.count(), hw.mode("word"), hw.last_n("word", k=3)]
-    view = hw.FeatureView(
-        "view",
-        source=source,
-        keys=["key"],
-        features=features,
-        windows=["1h"],
-        freshness=hw.streaming("2s"),
-    )
-    tiles, store, T, ends = stored(view, events_of(history(60, 5), IDS["strings"]), 1, 2, Random(3))
-    assert agrees(view, tiles, store, T, T, ends, [1, 2]) == 2
-
-
-def test_what_is_read_by_entries():
-    """The functions whose states have entries, which the kernels of this folder read one family
-    each.
-    """
-    kinds = Counter()
-    for aggregation in aggregations():
-        view = case(Random(1), [aggregation], late=False).view
-        feature = read_plan.compiled(ViewTiles(view, events_of([], None).schema), view.outputs[0])
-        kinds[feature.instruction[0] >= OPEN_COUNT] += 1
-    assert min(kinds.values()) > 20
