@@ -343,6 +343,7 @@ def test_few_clusters_warn_or_refuse(tmp_path, cities, status):
     assert (result.decision == "invalid") == (status == "broken")
 
 
+@pytest.mark.slow
 def test_carry_over_blocks_the_verdict(tmp_path):
     """Orders by the arm of the bucket before as much as by its own."""
     world = regions(

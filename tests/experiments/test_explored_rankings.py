@@ -1,6 +1,4 @@
-"""What another order would have earned, from lists in random order: unbiased on generated lists,
-and over a served ranking.
-"""
+"""What another order would have earned, from lists in random order: unbiased, and its interval holds the truth."""
 
 import math
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-from headwater.definitions.checks import DAY
 from headwater.errors import DataError, HeadwaterWarning
 from headwater.experiments.frozen_plan import freeze
 from headwater.models.hot_reload import Reloading
@@ -37,43 +36,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
     hw.train(MODEL, resources=one).register(registry)
     hw.train(MODEL, level=DAILY, level_name="fresher-daily", resources=one).register(registry)
     return registry
-
-
-def test_the_plan_holds_arms_versions_and_columns(registry: ModelRegistry) -> None:
-    project = _project(plan=hw.experiments.ExperimentPlan(enrolled=(0.02, 1.0), stage="2d"))
-    plan = freeze(
-        project, project.experiment("fresher"), registry, AT, units_needed=70, break_even=0.002
-    )
-    assert [
-        (arm.name, arm.level, arm.version, arm.trained_level, arm.allow_staler) for arm in plan.arms
-    ] == [
-        ("daily", "fresher-daily", 1, "fresher-daily", False),
-        ("live", "as defined", 1, "as defined", False),
-    ]
-    assert (plan.kind, plan.unit, plan.columns, plan.settings, plan.holdout) == (
-        "ab",
-        "user",
-        {},
-        {},
-        0.05,
-    )
-    assert (plan.start, plan.stage, plan.enrolled, plan.units_needed, plan.break_even) == (
-        AT,
-        2 * DAY,
-        (0.02, 1.0),
-        70,
-        0.002,
-    )
-    assert plan.fingerprint == project.experiment("fresher").fingerprint
-    again = freeze(
-        _project(plan=hw.experiments.ExperimentPlan(enrolled=(0.02, 1.0), stage="2d")),
-        project.experiments[0],
-        registry,
-        AT,
-        units_needed=70,
-    )
-    assert again.seed == plan.seed
-    assert again.digest != plan.digest  # break_even differs
 
 
 def test_what_cannot_be_frozen_is_named_at_once(tmp_path: Path) -> None:

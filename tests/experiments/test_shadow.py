@@ -6,7 +6,7 @@ import pytest
 
 import headwater as hw
 from headwater.journal.serving_log_files import served as log_of
-from tests.experiments.replayed_world import AFTER, DAY, bank
+from tests.experiments.replayed_world import AFTER, DAY
 from tests.experiments.replayed_world import served as played
 
 
@@ -56,29 +56,3 @@ def test_challengers_are_scored_and_never_served(served):
     assert day.result.gap.changed == pytest.approx(nightly.gap.changed, abs=0.3), (
         "the same features as a replay"
     )
-
-
-def test_outcomes_that_the_champion_hides_are_unknown(served):
-    """Where the champion acts and no unit is held out, flips count unknown outcomes and no metric
-    is compared.
-    """
-    folder, _ = served
-    for rule, match in (
-        ("caused", "only logged action propensities"),
-        (hw.censored(above=0.5), "approve-anyway holdout"),
-    ):
-        hidden, _ = bank(folder, outcomes=rule)
-        found = hw.experiments.shadow(
-            hidden,
-            "beside",
-            data_dir=folder,
-            models=folder / "models",
-            store=f"lmdb:{folder / 'online'}?size=1GB",
-            at=AFTER,
-        ).result
-        arm = found.arms[0]
-        assert arm.gap is not None or "other features" in arm.error or "fingerprint" in arm.error, (
-            arm.error
-        )
-        assert arm.gap.metric is None
-        assert any(match in note for note in arm.notes)
