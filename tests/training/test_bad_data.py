@@ -1,6 +1,4 @@
-"""What only data can tell: each message names the source or labels, the column, the allowed values,
-and the remedy.
-"""
+"""What only data can tell: zones of naive times, NaN, and labels that leak."""
 
 import math
 from datetime import UTC, date, datetime, timedelta

@@ -31,6 +31,7 @@ def post(folder, *rows, of=None, keys=("user",)):
     posted.close()
 
 
+@pytest.mark.slow
 def test_a_log_that_is_still_written_is_trained_on(tmp_path):
     with hw.operations.ServedLog(tmp_path) as log:
         log.write([one(of_model(), n) for n in range(4)])
