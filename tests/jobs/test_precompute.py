@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import StaleError, StoreError
+from headwater.errors import StaleError
 from headwater.jobs import precompute
 from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import Fitted
@@ -254,14 +254,3 @@ def test_a_killed_run_of_other_keys_leaves_no_score(store, monkeypatch):
         keys=pl.DataFrame({"key": [1]}),
     )
     assert looked_up(variant, store, 2 * H + 600, 1, 2) == {1: 22.0, 2: None}
-
-
-def test_one_run_at_a_time(store):
-    variant = variant_of(EVENTS)
-    job = precompute.PrecomputeJob(variant, fitted_of(variant), "1", store)
-    with (
-        store.lease(f"score-{job.fingerprint}", wait=0),
-        pytest.raises(StoreError, match="another process holds the lease"),
-    ):
-        job.run(micros(2 * H), wait=0.1)
-    assert job.run(micros(2 * H), wait=0.1).cut.keys == 1
