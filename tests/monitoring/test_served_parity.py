@@ -9,11 +9,8 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DataError
 from headwater.jobs.materialize import materialize_view
-from headwater.journal.fetching import fetch
 from headwater.journal.serving_log_rows import EntryContext, RowEntry
-from headwater.monitoring.explain import explain_feature
 from headwater.stores import keyspace
 from tests.flow import Flow, frame, micros, streaming_view, view_of
 from tests.journal.conftest import home, run, serve  # noqa: F401 (fixtures)
@@ -101,39 +98,6 @@ def test_each_row_is_compared_at_the_commit_it_was_read_at(streamed):
         {},
     )
     assert made.events == 24
-
-
-@pytest.mark.slow
-def test_a_log_that_was_fetched_is_compared_with_the_archive_of_another_machine(streamed, tmp_path):
-    """Machine A ingests, B serves and ships its log, C has fetched that: the archive is linked
-    there, or it is said to be missing.
-    """
-    together = tmp_path / "together"
-    with hw.operations.ServedLog(tmp_path / "b", ship_to=f"file://{tmp_path}/shipped") as log:
-        for n in range(4):
-            streamed.flow.send(events_of([(1, 10 * n, 0.5 * n)]), 10 * n + 2)
-            serve(log, streamed.features, streamed.of, n, {"key": 1}, 10 * n + 3)
-    streamed.flow.ingestor.roll(least=1)
-    assert fetch(together, f"file://{tmp_path}/shipped").rows == 4
-    with pytest.raises(
-        DataError,
-        match=r"4 events of source 'events' are archived, and no archive of it is in .*together/archive",
-    ):
-        hw.operations.served_parity(streamed.project, store=streamed.store, data_dir=together)
-    missing = {f"events of every key, whose archive is not in {together}/archive": 4}
-    assert (
-        explain_feature(
-            streamed.view, "count_1h", {"key": 1}, streamed.store, together, at=micros(40)
-        ).notes
-        == missing
-    )
-    (together / "archive").symlink_to(tmp_path / "archive")
-    (made,) = hw.operations.served_parity(streamed.project, store=streamed.store, data_dir=together)
-    assert (made.rows, made.values, made.mismatches) == (4, 12, [])
-    explained = explain_feature(
-        streamed.view, "count_1h", {"key": 1}, streamed.store, together, at=micros(40)
-    )
-    assert (explained.notes, explained.offline) == ({}, 4)
 
 
 def test_a_value_that_was_served_wrong(streamed):
