@@ -9,10 +9,9 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.assessing import formulas, prices
+from headwater.assessing import formulas
 from headwater.assessing.cost import cost, costed
 from headwater.assessing.cost_inputs import Inputs, inputs
-from headwater.errors import UsageError
 from headwater.results.measurement import Missing, Number
 from tests.assessing.conftest import ago, payments, project, source, view
 from tests.journal.conftest import about, one
@@ -214,21 +213,3 @@ def test_defaults_say_so_and_a_file_goes_before_them_and_before_what_is_measured
     assert found.inputs["w"].origin == "default"
     assert "November 2024" in found.inputs["w"].source
     json.dumps(found.to_dict(), allow_nan=False)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[pcpu]\nvalue = 1", "did you mean|p_cpu"),
-        ("[g]\nvalue = -1", "at least 0"),
-        ("[h]\nvalue = 2", "share"),
-        ("[rho]\nvalue = 0", "above 0"),
-        ("[", "TOML"),
-        ("g = true", "number"),
-    ],
-)
-def test_a_price_file_that_is_none(tmp_path, text, said):
-    path = tmp_path / "prices.toml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(UsageError, match=said):
-        prices.given(path)

@@ -21,14 +21,6 @@ from headwater.results.backtest_result import LevelResult, Value
 from headwater.results.decision_result import Evidence
 from headwater.results.estimate import Comparison, Estimate
 from headwater.results.measurement import Missing, Number
-from headwater.results.readiness_result import (
-    LEARNING,
-    ONLINE,
-    Blocker,
-    Ladder,
-    Readiness,
-    ViewReadiness,
-)
 from tests.assessing.conftest import project, source, view
 from tests.assessing.test_cost import A, C
 from tests.backtesting.sample_result import flights
@@ -107,29 +99,6 @@ def said(
             min_lift={metric: LEAST},
         )
     )
-
-
-def ready(**blockers):
-    """Views with the state of what bars them from streaming, None for nothing."""
-    views = []
-    for name, state in blockers.items():
-        barred = (
-            []
-            if state is None
-            else [Blocker("streaming", state, "E3", f"view {name}: ingest lag: 9 s", "shorten it")]
-        )
-        views.append(
-            ViewReadiness(
-                name,
-                "1m",
-                "hourly" if barred else "at request time",
-                "at request time",
-                (barred or [None])[0],
-                barred,
-            )
-        )
-    ladders = Ladder("online", ONLINE, 1, 3, []), Ladder("learning", LEARNING, 0, 3, [])
-    return Readiness("shop", "now", views, [], *ladders, {})
 
 
 def spent(lift=None, **given):
@@ -273,20 +242,3 @@ def test_the_costs_of_errors_are_money_where_nobody_said_what_a_decision_is_wort
         ]
         is None
     )
-
-
-# ---------------------------------------------------------------- views, readiness, plan
-
-
-@pytest.mark.parametrize(
-    ("state", "lead", "stage"),
-    [("red", "Blocked: card", "blocked"), ("unknown", "Not possible yet: card", "not known")],
-)
-def test_what_is_in_the_way_is_named_and_what_can_be_done_until_then(state, lead, stage):
-    found = evidence(STREAMED, readiness=ready(card=state))
-    made = decide(found)
-    assert made.action == "stream these views"
-    assert lead in made.sentence
-    assert made.until == "go hourly"  # which is a LIFT of its own
-    assert staged(found, made).stages[1].state == stage
-    assert any(change.input == "E3 of card" for change in changes(found, made))

@@ -7,9 +7,7 @@ import pytest
 
 import headwater as hw
 from headwater.assessing.doctor import doctor
-from headwater.testing.examples import churn, temporary_store, visiting
-
-AT = "2024-05-01T12:00Z"
+from headwater.testing.examples import churn
 
 
 def _by_name(found):
@@ -33,17 +31,6 @@ def test_what_was_never_made_is_said_with_the_command_that_makes_it(tmp_path, mo
     assert found["churn"].remedy == "run `headwater train --model churn`"
     hw.apply(project)
     assert _by_name(doctor(project))["catalog"].health == "ok"
-
-
-def test_a_view_that_is_served_as_promised_and_one_that_is_not(tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
-    project = visiting(hw.batch("1h"))
-    with temporary_store() as store:
-        hw.materialize(project, store=store, at=AT)
-        found = _by_name(doctor(project, store=store))
-        assert found["connection"].health == "ok"
-        assert found["view user"].health == "warning"  # its cut is of 2024
-        assert "older than promised" in found["view user"].evidence
 
 
 def test_a_table_without_a_column_is_broken(tmp_path, monkeypatch):

@@ -43,17 +43,3 @@ def served(n=2000, slow=0, defaults=0, precomputed=0, rows=1):
 )
 def test_the_share(log, share):
     assert late_share(MODEL, log).value == pytest.approx(share)
-
-
-@pytest.mark.parametrize(
-    ("model", "log", "why"),
-    [
-        (churn(), served(), "has no latency_budget"),
-        (MODEL, None, "no serving log"),
-        (MODEL, served().drop(LATENCY), "no serving log of predictions"),
-        (MODEL, served(999), "has 999 predictions on request"),
-        (MODEL, served(2000, precomputed=1500), "has 500 predictions on request"),
-    ],
-)
-def test_what_cannot_be_measured_is_missing_with_its_reason(model, log, why):
-    assert why in late_share(model, log).reason

@@ -7,7 +7,6 @@ import re
 import pytest
 
 import headwater as hw
-from headwater.assessing.scratch import SURVIVORS
 
 FRAUD = {
     "deadline": "200ms",
@@ -80,27 +79,6 @@ def test_what_a_decision_is_worth():
     assert "brings 250 a day" in told
     assert "from 20 right of 100 on" in told
     assert "Not known" in hw.operations.assess_scratch(**FRAUD).worth[0]
-
-
-def test_what_to_log_and_when_a_backtest_is_possible():
-    found = hw.operations.assess_scratch(**FRAUD)
-    assert [entry.name for entry in found.log] == [
-        "requests",
-        "outcomes",
-        "actions",
-        "logins",
-        "payments",
-    ]
-    assert all(
-        "known_at" in entry.columns
-        for entry in found.log
-        if entry.name not in ("requests", "actions")
-    )
-    assert all(
-        "card_id" in entry.columns for entry in found.log if entry.name in ("requests", "logins")
-    )
-    assert found.first_backtest_days == 24 + 8 + 30
-    assert SURVIVORS in found.cautions
 
 
 def test_every_rendering_begins_with_the_first_line(tmp_path):

@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 
 import headwater as hw
 from headwater.backtesting import experiment_rows, freshness_subsets
-from headwater.backtesting.attribution import _Attributing
 from headwater.backtesting.view_groups import find_units
 from headwater.errors import LeakError
 from headwater.testing.planted_effects import Planted, Shape, planted
@@ -98,10 +97,6 @@ def test_noise_is_kept_stale():
     assert set(quiet.stay) == {"heat", "oil"}
 
 
-def test_views_that_tell_something_only_together_are_found(model):
-    assert path_of({"a": 0, "b": 0, "c": 0}, together={"a", "b"}) == ["a", "b"]
-
-
 def test_few_days_give_no_plan():
     few = attribute(
         planted(1, SIGNALS[:2], shape=Shape(days=30), estimator=logistic()), split=str(day(18))
@@ -177,23 +172,6 @@ def test_what_is_reported_is_of_the_days_that_did_not_choose(model, found):
     )
     assert found.lift.delta == pytest.approx(plan - stale, abs=1e-12)
     assert found.path[-1].lift.delta == found.lift.delta
-
-
-class Valued:
-    """Mixtures whose values are made up."""
-
-    def __init__(self, names, value):
-        self.units = [type("Unit", (), {"name": name}) for name in names]
-        self.all, self.value = frozenset(names), value
-
-    def train(self, sets):
-        list(sets)
-
-
-def path_of(names, value=None, together=frozenset()):
-    value = value or (lambda chosen: float(bool(together) and together <= chosen))
-    sets = _Attributing(Valued(names, value), None, 0.95)._path()
-    return [next(iter(now - was)) for was, now in zip([frozenset(), *sets], sets, strict=False)]
 
 
 def mixture(model, split=SPLIT):

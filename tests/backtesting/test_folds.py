@@ -7,10 +7,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.backtesting.levels import outcomes_known
 from headwater.backtesting.split import split_rows
-from headwater.errors import DefinitionError
-from headwater.training.label_rows import read_labels
 from headwater.training.requests import Requests
 from tests.backtesting.world import day, judge, model, world
 
@@ -91,31 +88,3 @@ def test_a_fold_is_trained_anew_on_what_was_known_and_judged_with_the_others(mad
     assert sum(fold.test_rows for fold in result.folds) == result.split.test_rows
     assert 0.2 < result.levels[0].metrics["auc"].value < 0.8
     assert judge(of, **given, split=day(20)).folds == []
-
-
-# ---- feedback delay
-
-
-def test_an_outcome_of_a_source_is_known_by_it(made):
-    flips = hw.Source(
-        "flips", history=made.events, timestamp_field="at", select=["machine", "state"]
-    )
-    seen = hw.outcome(flips, hw.max("state"), keys=["machine"], within="1h")
-    asked = hw.Labels(
-        "seen",
-        table=made.rows.select("machine", "amount", "asked"),
-        timestamp_field="asked",
-        label=seen,
-    )
-    of = hw.Model(
-        "m",
-        task="binary",
-        features=hw.FeatureService("s", [hw.RequestField("amount", float)]),
-        labels=asked,
-    )
-    requests = read_labels(asked)
-    for known, hours in (({}, 1), ({flips: "2h"}, 3), ({asked: "5h"}, 5)):
-        found = outcomes_known(of, hw.Level(hw.never(), known_after=known), requests)
-        assert (found - requests.t == hours * 3600 * 10**6).all()
-    with pytest.raises(DefinitionError, match="its outcome is only settled 1h after the request"):
-        hw.Level(known_after={asked: "59m"})

@@ -9,7 +9,7 @@ import pytest
 
 import headwater as hw
 from headwater.cli import main
-from tests.backtesting.world import STALE_AND_FRESH, day, model, step, world
+from tests.backtesting.world import step
 
 START = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 
@@ -30,32 +30,6 @@ def scored(n=600, days=20, seed=0):
             "user": rng.integers(0, 30, n),
         }
     ).with_columns(pl.col("time").dt.convert_time_zone("UTC"))
-
-
-def test_predictions_have_the_request_the_label_and_a_score_of_each_level():
-    made = world()
-    found = hw.backtest(
-        model(made),
-        STALE_AND_FRESH,
-        hw.Evaluation(split=day(18), metrics=["auc"], resamples=200, refits=0),
-    )
-    frame = found.predictions
-    assert frame.height == found.result.split.test_rows
-    assert frame.schema["daily"] == frame.schema["hourly"] == pl.Float64
-    assert {"row", "machine", "user", "asked", "bad"} <= set(frame.columns)
-    asked = made.rows.filter(pl.col("asked") >= day(18))
-    assert frame.sort("asked")["user"].to_list() == asked.sort("asked")["user"].to_list()
-    again = hw.backtest(
-        scores=hw.evaluation.Scores(
-            frame, id="row", time="asked", label="bad", levels=["daily", "hourly"]
-        ),
-        evaluation=hw.Evaluation(metrics=["auc"], resamples=200),
-    ).result
-    for name in ("delta", "low", "high", "verdict"):
-        assert getattr(step(again, "daily", "hourly"), name) == getattr(
-            step(found.result, "daily", "hourly"), name
-        )
-    assert again.blocks == found.result.blocks
 
 
 def test_a_frame_of_scores_is_judged_without_definitions(tmp_path):

@@ -165,33 +165,6 @@ STATUS_QUO = {
 }
 
 
-def _known(buys, rows, delay="4h"):
-    """Whether each request's user had bought before the last midnight that was published by
-    then.
-    """
-    first = buys.group_by("user").agg(pl.col("at").min().alias("first"))
-    cut = pl.col("asked").dt.offset_by(f"-{delay}").dt.truncate("1d")
-    found = rows.with_columns(cut=cut).join(first, on="user", how="left", maintain_order="left")
-    return found.select((pl.col("first") < pl.col("cut")).fill_null(value=False)).to_series()
-
-
-def test_coverage_is_the_share_of_known_keys(shop):
-    buys, rows = shop
-    result = backtest.backtest(
-        _shop_model(buys, rows),
-        levels=STATUS_QUO,
-        evaluation=hw.Evaluation(split=day(18), resamples=20),
-    ).result
-    known = _known(buys, rows).filter(rows["asked"] >= day(18))
-    assert 0.3 < known.mean() < 0.9
-    assert level(result, "status quo").coverage == known.mean()
-    assert level(result, "on request").coverage == 1.0
-    assert level(result, "status quo").kind == "batch"
-    note = level(result, "status quo").note
-    assert "precomputed without 1 of 4 features: amount" in note
-    assert f"{(~known).sum()} requests are not answered; the mean of the training rows, " in note
-
-
 def test_nothing_after_the_cut_changes_a_score(shop):
     buys, rows = shop
     late = pl.col("at") >= day(28)

@@ -25,18 +25,6 @@ def model(outcomes):
 RULE = hw.censored(above=0.8, holdout=0.1, unit="user")
 
 
-def rows(n, as_text=False):
-    users = np.arange(n) % 500
-    return pl.DataFrame({"user": [f"u{u}" for u in users] if as_text else users})
-
-
-def test_independent_outcomes_judge_every_level():
-    found = scorable_rows(model("independent"), rows(10), [np.full(10, 0.9), np.zeros(10)])
-    assert found.rows.all()
-    assert found.effective == 10
-    assert not found.left_out
-
-
 @pytest.mark.parametrize("as_text", [False, True], ids=["integers", "strings"])
 @pytest.mark.parametrize("seed", range(4))
 def test_weights_of_censored_outcomes_estimate_the_mean_over_all_rows(as_text, seed):

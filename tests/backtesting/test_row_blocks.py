@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import headwater as hw
-from headwater.backtesting.describe import how_sure
 from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.row_blocks import chosen_blocks
 from headwater.backtesting.spread import interval
@@ -55,21 +54,6 @@ def test_blocks_are_longer_where_days_depend_on_one_another():
     assert found.result.covers_other_periods
     assert np.array_equal(
         found.index, np.repeat(np.arange(120), 5) // (7 if "7d" in found.result.describes else 14)
-    )
-
-
-def test_few_correlated_days_keep_eight_blocks_and_say_so():
-    found = chosen(10 + np.arange(10.0))
-    assert (found.result.describes, found.result.count) == ("days", 10)
-    assert "too narrow" in found.result.why
-    assert (found.result.on, found.alone, found.needs) == (
-        "on these 10 days",
-        True,
-        "they depend on one another, so they say nothing of others",
-    )
-    assert found.on(np.ones(50, bool)) == "on these 10 days"
-    assert "They hold on these 10 days: they depend on one another" in how_sure(
-        hw.Evaluation(), found.result, None
     )
 
 

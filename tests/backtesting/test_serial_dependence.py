@@ -73,16 +73,6 @@ def test_the_error_is_that_of_the_slowest_waves():
     assert series.inflation(values @ series.drawn / 30) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("looks", [1, 5])
-def test_p_is_below_the_level_exactly_where_the_interval_leaves_zero_out(looks):
-    rng, weights = np.random.default_rng(5), drawn(25)
-    for shift in rng.normal(0, 0.6, 30):
-        found = spread(rng.normal(shift, 1, 25), weights, BlockSeries(weights))
-        low, high = found.interval(looks)
-        assert (found.p < 0.05 / looks) == (low > 0 or high < 0)
-
-
 def test_days_in_order_are_told_from_users():
     rng = np.random.default_rng(6)
     days, error = (

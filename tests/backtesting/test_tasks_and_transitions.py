@@ -144,27 +144,3 @@ def test_a_multiclass_model():
     assert all(found.low > 0 for found in steps)
     assert result.positive_rate is None
     assert not any(math.isnan(e.low) for e in result.levels[1].metrics.values())
-
-
-def test_classes_precomputed_fall_back_on_their_shares():
-    made = world(users=40)
-    events = made.events.filter(pl.col("machine") != "m2")
-    kind = pl.when(pl.col("bad")).then(2).otherwise(0) + (pl.col("amount") > 0)
-    of = model(
-        dataclasses.replace(made, events=events, rows=made.rows.with_columns(kind=kind)),
-        task="multiclass",
-        label="kind",
-        estimator=None,
-    )
-    ahead = hw.Level(
-        STALE_AND_FRESH["daily"].features,
-        predictions=hw.precomputed(STALE_AND_FRESH["daily"].features, keys=["machine"]),
-    )
-    result = backtest.backtest(
-        of, levels={"ahead": ahead}, evaluation=hw.Evaluation(split=day(18), resamples=0)
-    ).result
-    assert 0.5 < result.levels[0].coverage < 0.8
-    assert (
-        "the share of each class among the training rows stands in for them"
-        in result.levels[0].note
-    )

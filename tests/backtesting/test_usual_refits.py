@@ -2,14 +2,11 @@
 fitted models separately.
 """
 
-import math
-
 import pytest
 from sklearn.base import clone
 
 import headwater as hw
 from headwater.definitions import evaluations
-from headwater.reports import fixed_models
 from tests.backtesting.world import STALE_AND_FRESH, day, judge, level, logistic, model, step, world
 
 GIVEN = {"levels": STALE_AND_FRESH, "split": day(16), "metrics": ["auc"], "resamples": 200}
@@ -51,14 +48,6 @@ def test_a_fitted_estimator_is_not_trained_again(made):
     )
     assert "fitted models only" in result.intervals
     assert "refits" not in result.seconds
-
-
-@pytest.mark.slow
-def test_no_resamples_and_few_days_have_no_interval(made):
-    assert math.isnan(step(judge(model(made), **{**GIVEN, "resamples": 0}), "daily", "hourly").low)
-    few = judge(model(made), **{**GIVEN, "split": day(27)})
-    assert step(few, "daily", "hourly").verdict == "inconclusive"
-    assert fixed_models.to_table(judge(model(made), **{**GIVEN, "resamples": 0})) is None
 
 
 @pytest.mark.slow

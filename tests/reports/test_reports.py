@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from msgspec import structs
-from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
-from headwater.reports import figures, to_html, to_notebook, to_table, to_text, wording
+from headwater.reports import to_html, to_notebook, to_table, to_text, wording
 from headwater.reports.recommending import with_recommendation
 from headwater.results.audit_result import AuditFinding, AuditResult
 from headwater.results.backtest_result import (
@@ -327,22 +326,3 @@ def test_every_page_says_which_checks_ran_which_did_not_and_what_data_cannot_sho
         for words in ("label rows", "static joins", "no static table", *result.audit.cannot_see):
             assert words in text
         assert "clean" not in text
-
-
-@every_shape
-def test_plotly_accepts_the_figures(change: Change) -> None:
-    result = changed(change)
-    step = wording.main_step(result)
-    plots = [
-        figures.lift_curve(result),
-        figures.rows_per_day(result),
-        figures.precision_recall(result),
-        figures.calibration(result),
-    ]
-    plots += [figures.slice_gains(result, step)] if step else []
-    for plot in plots:
-        if plot is not None:
-            text = re.sub(r"var\(--[a-z0-9-]+\)", "#123456", json.dumps(plot, allow_nan=False))
-            drawn = json.loads(text)
-            for layout in (drawn["layout"], drawn["layout"] | drawn.pop("narrow", {})):
-                Figure(drawn | {"layout": layout})

@@ -112,20 +112,6 @@ def test_without_events_there_is_no_verdict(case):
     assert "Compare the keys and times" in finding.remedy
 
 
-def test_one_source_of_two_without_any_event_is_a_question_and_both_are_no_verdict():
-    found = judged(model(PAID, by_card(PAID), by_card(PAID.clear(), "returned")))
-    assert severities(found) == [("SUSPECT", "returned")]
-    assert not found.result.recommendation.withheld
-    assert "Holds if it is right that no event of 'returned' counts for any request" in " ".join(
-        repr(found).split()
-    )
-    both = judged(model(moved(900), by_card(PAID), by_card(PAID.clear(), "returned")))
-    assert (
-        both.result.verdict
-        == "No verdict: no event of 'paid' or 'returned' counts for any request."
-    )
-
-
 def test_rare_events_and_a_static_table_are_honest():
     few = PAID.gather_every(300)
     users = pl.DataFrame(

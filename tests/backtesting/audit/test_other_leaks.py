@@ -13,11 +13,6 @@ from tests.backtesting.world import day
 TRIPS = view(source(ORDERS.select("user", "took", at="delivered_at")))
 
 
-def test_another_table_with_the_label_rows_as_known_in_time_is_silent():
-    other = ORDERS.select("user", "took", ordered="asked_at", at="delivered_at")
-    assert accused(model([view(source(other, select=["user", "took"]))])) == []
-
-
 MADE = {
     "by definition": (
         (pl.col("delivered_at").dt.hour()).alias("field"),
