@@ -1,7 +1,6 @@
 """An experiment on the shop: two levels of a model, by user."""
 
 import dataclasses
-import time
 from contextlib import contextmanager
 
 import headwater as hw
@@ -85,10 +84,3 @@ def serving(filled_store, data_dir, store, **options):
         **options,
     ) as client:
         yield client
-
-
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)

@@ -11,8 +11,9 @@ from headwater import clock
 from headwater.catalog.experiment_protection import needs_of
 from headwater.errors import UsageError
 from headwater.models.experiment_store import ExperimentStore
-from tests.serving.experiment_world import DAY, EXPERIMENTED, both_levels, plan, until
+from tests.serving.experiment_world import DAY, EXPERIMENTED, both_levels, plan
 from tests.serving.world import MODELS, ROW, asking, churn, nightly, user
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -77,24 +77,6 @@ COUNTED = hw.Model(
 )
 
 
-def test_what_was_not_made_yet_is_not_ready(own):
-    project = hw.Project(
-        "shop",
-        [COUNTED],
-        levels={"ahead": hw.Level(predictions=hw.precomputed(hourly, keys=["user"]))},
-    )
-    with asking(own, project, models={"counted": Sum()}, levels=["ahead"]) as client:
-        answer = client.post("/v1/predict/counted", json={"row": {"user": 1}, "level": "ahead"})
-        assert (answer.status_code, "headwater materialize" in answer.json()["error"]) == (
-            503,
-            True,
-        )
-        assert any(
-            "no predictions of model 'counted'" in why
-            for why in good(client.get("/readyz"), 503)["reasons"]
-        )
-
-
 # ---------------------------------------------------------------- third parties
 
 

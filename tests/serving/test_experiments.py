@@ -13,9 +13,9 @@ from tests.serving.experiment_world import (
     plan,
     serving,
     started,
-    until,
 )
 from tests.serving.world import ROW
+from tests.waiting import until
 
 LIST_ARMS = (
     FrozenArm("hourly", "feed", "as defined", 0.5),
@@ -48,22 +48,6 @@ def predict(client, user, **more):
 def logged(data_dir, count, experiment="fresh"):
     until(lambda: read_exposures(data_dir, experiment).height >= count)
     return read_exposures(data_dir, experiment)
-
-
-def test_units_that_do_not_take_part_get_the_default(tmp_path, levels):
-    store = started(
-        tmp_path / "models", enrolled=(0.3,), holdout=0.2, layer="prices", span=(0.0, 0.5)
-    )
-    with serving(levels, tmp_path, store) as client:
-        for user in range(60):
-            answer = predict(client, user)
-            assert answer.get("arm") == expected(store, user)
-            if expected(store, user) is None:
-                assert answer.keys() == {"model", "version", "level", "at", "prediction"}
-                assert answer["level"] is None
-        inside = sum(expected(store, user) is not None for user in range(60))
-        assert 0 < inside < 30
-        assert logged(tmp_path, inside).height == inside
 
 
 def test_a_row_without_its_unit_gets_the_default_and_is_counted(tmp_path, levels):

@@ -16,9 +16,9 @@ from tests.serving.experiment_world import (
     expected,
     serving,
     started,
-    until,
 )
 from tests.serving.world import ROW
+from tests.waiting import until
 
 LEVELS = {None: None, "hourly": None, "nightly": "nightly"}
 

@@ -237,14 +237,6 @@ def test_a_refusal_that_may_pass_and_one_that_does_not_are_told_apart(raised, ki
     )
 
 
-@pytest.mark.parametrize(
-    "raised", [errors.AccessError, errors.CatalogError, errors.ClockError, errors.LeakError]
-)
-def test_an_error_of_any_kind_is_known_by_its_name(raised):
-    answer = error_response(raised("what it is"), b"r-3")
-    assert type(Reply(answer.status, {}, answer.body).error()) is raised
-
-
 def test_commits_that_were_lost_are_not_asked_for_again(make):
     lost = (503, b'{"error":"commits were lost","request_id":"r","kind":"LostError"}', {})
     with scripted(lost, (200, TAKEN, {})) as (url, seen), make(url, retries=2) as client:

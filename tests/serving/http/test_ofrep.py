@@ -32,9 +32,9 @@ from tests.serving.experiment_world import (
     plan,
     serving,
     started,
-    until,
 )
 from tests.serving.world import MODELS, Lines, asking, free_port
+from tests.waiting import until
 
 ALL = "/ofrep/v1/evaluate/flags"
 FRESH = f"{ALL}/fresh"

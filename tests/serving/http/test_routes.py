@@ -9,9 +9,7 @@ import pytest
 import headwater as hw
 from headwater.jobs.materialize import materialize_view
 from tests.serving.world import (
-    ASKED_AT,
     NOW,
-    PROJECT,
     ROW,
     Lines,
     Sum,
@@ -103,25 +101,6 @@ def test_candidates_are_put_in_order(client, service):
     assert [one.item for one in mine.items] == best
 
 
-def test_candidates_are_retrieved(client, service):
-    said = good(
-        client.post(
-            "/v1/rank/feed", json={"row": {"user": 1}, "k": 10, "features": True, "timing": True}
-        )
-    )
-    recent = service.store
-    proposed = {one["item"] for one in said["items"]}
-    lists = hw.get_online_features(
-        list(PROJECT.model("feed").task.candidates), [{"user": 1}], store=recent, at=ASKED_AT
-    ).row(0)
-    assert proposed == {item for found in lists for item in found}
-    assert said["candidates"] == len(proposed)
-    assert "retrieve" in said["timing"]
-    assert said["items"][0]["features"]["user__count_2d"]["value"] == 12
-    cold = good(client.post("/v1/rank/feed", json={"row": {"user": 77}}))
-    assert cold["candidates"] == 3  # the popular ones
-
-
 def test_candidates_may_be_objects_and_must_be_alike(client):
     asked = {"row": {"user": 1}, "candidates": [{"item": "i0"}, {"item": "i1"}]}
     assert good(client.post("/v1/rank/feed", json=asked))["candidates"] == 2
@@ -191,16 +170,6 @@ def test_a_line_a_request_and_none_of_what_was_asked(store):
     assert said[2]["status"] == 422
     assert "secret-key" not in lines.text
     assert "12.5" not in lines.text
-
-
-def test_a_request_id_comes_back(client):
-    answer = client.post(
-        "/v1/features/churn_v1", json={"row": ROW}, headers={"X-Request-Id": "a/b:c-1"}
-    )
-    assert answer.headers["x-request-id"] == "a/b:c-1"
-    first, second = (client.get("/healthz").headers["x-request-id"] for _ in range(2))
-    assert first != second
-    assert client.get("/nowhere").json()["request_id"]
 
 
 def test_the_page_needs_nothing_from_elsewhere(client):

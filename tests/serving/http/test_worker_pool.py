@@ -171,14 +171,3 @@ def test_a_failed_load_is_not_tried_for_each_request(loading, error, says, monke
     loader.error = None
     wait_until(lambda: client.post(PREDICT, json={"row": ROW}).status_code == 200, "the next try")
     assert loader.calls == 2
-
-
-def test_a_load_that_takes_longer_than_the_deadline_goes_on(loading, monkeypatch):
-    loader, client = loading
-    monkeypatch.setattr("headwater.serving.http.app.DEADLINE", 0.3)
-    answer = client.post(PREDICT, json={"row": ROW})
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert "is being loaded" in answer.json()["error"]
-    loader.go.set()
-    wait_until(lambda: client.post(PREDICT, json={"row": ROW}).status_code == 200, "the model")
-    assert loader.calls == 1

@@ -133,19 +133,6 @@ def test_a_worker_that_says_nothing_after_its_start_is_replaced(tmp_path):
         watched.ready()
 
 
-def test_a_worker_that_is_not_ready_for_a_reason_is_let_be(tmp_path):
-    with Watched(tmp_path) as watched:
-        watched.be("never")
-        watched.until(
-            lambda: watched.workers()[0] is not None and watched.workers()[0].reasons, "a reason"
-        )
-        pid = watched.workers()[0].process.pid
-        watched.wait(start=0.1)
-        for _ in range(30):
-            watched.supervisor._turn()
-        assert watched.workers()[0].process.pid == pid
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["never", "mute", "dies"])
 def test_a_replacement_that_never_gets_ready_ends_the_roll_and_the_next_one_works(tmp_path, mode):

@@ -54,36 +54,7 @@ async def until(condition):
         await asyncio.sleep(0.002)
 
 
-def numbered():
-    """0.0, 1.0, 2.0, ... call after call."""
-    numbers = iter(range(1_000_000))
-    return says(lambda path: {"score": next(numbers)})
-
-
 # ---------------------------------------------------------------- kept and shared
-
-
-def test_an_answer_is_kept_for_the_time_of_the_cache(party, ip):
-    party.behaviour, clock = numbered(), Clock()
-
-    async def steps(third, get):
-        found = []
-        for at in (100, 160, 160.1, 220):
-            clock.at = at
-            found.append(await get("a"))
-        called = await third.get({"ip_address": ["a"]}, 1)
-        return found, called.ages
-
-    found, ages = run(ip(cache="1m"), steps, now=clock)
-    kept, fetched = {"kept": 1}, {"fetched": 1}
-    present = ["present"]
-    assert found == [
-        ([0.0], present, fetched),
-        ([0.0], present, kept),
-        ([1.0], present, fetched),
-        ([1.0], present, kept),
-    ]
-    assert ages["ip"] == [pytest.approx(59.9)]
 
 
 def test_a_failure_is_not_kept(party, ip):

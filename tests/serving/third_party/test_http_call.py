@@ -133,26 +133,16 @@ def test_no_cookie_is_kept(party, ip):
 
 
 LIES = {
-    "a text for a number": (says({"score": "0.5"}), "wrong type"),
-    "a truth for a number": (says({"score": True}), "wrong type"),
-    "a list for a number": (says({"score": [0.5]}), "wrong type"),
     "NaN": (says(b'{"score": NaN}'), "not JSON"),
-    "infinity": (says(b'{"score": 1e999}'), "not JSON"),
-    "a text for all": (says("ok"), "wrong type"),
-    "JSON that is cut": (says(b'{"score": 0.'), "not JSON"),
     "no UTF-8": (says(b'{"score": "\xff"}'), "not JSON"),
-    "nothing": (says(b""), "not JSON"),
     "a deep answer": (says(b'{"score":' + b"[" * 200_000), "not JSON"),
     "10 MB": (says(b'{"score": 0.5, "more": "' + b"x" * 10_000_000 + b'"}'), "too large"),
     "a page": (says(b"<html>", content_type="text/html"), "content type"),
-    "JSON called a page": (says({"score": 0.5}, content_type="text/html"), "content type"),
     "zipped": (says(b"\x1f\x8b", more="content-encoding: gzip\r\n"), "encoded"),
     "a redirect": (
         says(b"", status="302 Found", more="location: http://127.0.0.1:1/\r\n"),
         "redirect",
     ),
-    "a failure": (says({"score": 0.5}, status="500 Internal Server Error"), "status 500"),
-    "a refusal": (says({"score": 0.5}, status="400 Bad Request"), "status 400"),
     "an end too early": (closes_midway, "broken off"),
     "an immediate end": (closes, "broken off"),
     "another language": (speaks_no_http, "broken off"),
