@@ -2,6 +2,7 @@
 
 import shutil
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -82,13 +83,16 @@ def run(tmp_path):
 
 @pytest.fixture(scope="session")
 def whole_shop(tmp_path_factory):
-    """A project with everything that a command may show, which tests only copy."""
+    """What makes a project with everything that a command may show, which tests only copy."""
     from tests.cli.terminal_project import make_project
 
-    return make_project(tmp_path_factory.mktemp("whole_shop"))
+    return cache(lambda *, more: make_project(tmp_path_factory.mktemp("whole_shop"), more=more))
 
 
 @pytest.fixture
-def shop(whole_shop, tmp_path):
-    """A copy of it, which a command may change."""
-    return shutil.copytree(whole_shop, tmp_path / "shop")
+def shop(whole_shop, tmp_path, request):
+    """A copy of it, which a command may change; that of slow tests has runs and versions of more
+    levels.
+    """
+    more = request.node.get_closest_marker("slow") is not None
+    return shutil.copytree(whole_shop(more=more), tmp_path / "shop")

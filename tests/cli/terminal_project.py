@@ -6,7 +6,6 @@ import json
 import os
 
 from tests.cli.conftest import tables
-from tests.effort import FULL
 from tests.warm_commands import run_command
 
 FEATURES = """
@@ -63,7 +62,7 @@ MORE = [
 ]
 
 
-def make_project(folder):
+def make_project(folder, *, more):
     """Into a new folder."""
     events, labels = tables(rows=900, users=15)
     events.write_parquet(folder / "events.parquet")
@@ -78,7 +77,7 @@ def make_project(folder):
     )
     os.environ["HEADWATER_RUNS"] = "on"
     try:
-        for command in (*MADE, *(MORE if FULL else [])):
+        for command in (*MADE, *(MORE if more else [])):
             done = run_command(command, folder)
             assert done.returncode == 0, (command, done.stderr[-2000:])
             if command[0] == "backtest":

@@ -1,8 +1,5 @@
 """Every verb in a terminal of 40 and of 80 columns, and in ASCII: nothing is cut, broken or hidden,
-and no error is raw.
-
-The short form runs one verb of each kind; the full form all of them.
-"""
+and no error is raw."""
 
 import re
 import subprocess
@@ -11,7 +8,6 @@ import sys
 import pytest
 
 from headwater.cli.parser import VERBS
-from tests.effort import FULL, LONG
 from tests.pseudo_terminal import Terminal, rendered
 
 COMMANDS = {
@@ -78,21 +74,21 @@ SERVING = {
 """Commands that stay, with what they say when they are ready; two signals end them."""
 FORMS = [(80, None), (40, "ascii")]  # a wide one in UTF-8, and a narrow one in ASCII
 SHORT = [
-    ("backtest --refits 0 --yes", 80, None),  # long work with a bar
     ("status", 40, "ascii"),  # tables
     ("deadletters list clicks", 80, None),  # records of others
     ("plan", 40, "ascii"),  # a list
     ("models rollback", 80, None),  # a question
     ("help store", 40, None),  # a help page
 ]
-"""One of each kind, for the short form."""
-CASES = (
-    [(command, *form) for command in COMMANDS for form in FORMS]
-    if LONG
-    else [(command, *FORMS[place % 2]) for place, command in enumerate(COMMANDS)]
-    if FULL
-    else SHORT
-)
+"""One of each kind that is quick."""
+CASES = [
+    *SHORT,
+    *(
+        pytest.param(command, *FORMS[place % 2], marks=pytest.mark.slow)
+        for place, command in enumerate(COMMANDS)
+        if (command, *FORMS[place % 2]) not in SHORT
+    ),
+]
 RAW = re.compile(
     r"\b(Traceback|KeyError|TypeError|ValueError|AttributeError|OSError|Unicode\w+Error|AssertionError|RuntimeError|panicked)\b"
 )
@@ -147,26 +143,10 @@ def test_it_shows_everything_whole(shop, command, columns, encoding):
         assert len(written(shown).split("\n")) <= 25
 
 
-@pytest.mark.parametrize("columns", [20, 40, 80] if LONG else [40])
 @pytest.mark.parametrize(
-    "command",
-    [
-        "models",
-        "status",
-        "runs",
-        "parity",
-        "plan",
-        "deadletters list clicks",
-        "assess readiness",
-        "help",
-        "help init",
-    ]
-    if LONG
-    else ["models", "status", "plan", "help init"]
-    if FULL
-    else ["models"],
+    "command", ["models", *(pytest.param(c, marks=pytest.mark.slow) for c in ("status", "plan"))]
 )
-def test_no_word_is_broken(shop, command, columns):
+def test_no_word_is_broken(shop, command):
     """Each word of a terminal, also of a heading, is one of those that a pipe gets; numbers and
     times differ.
     """
@@ -179,7 +159,7 @@ def test_no_word_is_broken(shop, command, columns):
         check=True,
     )
     known = {word.rstrip(":") for word in (piped.stdout + piped.stderr).split()}
-    shown = Terminal(shop, "-m", "headwater", *command.split(), columns=columns).result()
+    shown = Terminal(shop, "-m", "headwater", *command.split(), columns=40).result()
     assert [
         word
         for word in written(shown).split()
@@ -193,10 +173,12 @@ def test_every_verb_is_here():
     )
 
 
-@pytest.mark.parametrize("columns", [40, 80] if LONG else [80])
-@pytest.mark.parametrize("command", list(SERVING) if FULL else ["ingest"])
-def test_two_signals_leave_a_usable_terminal(shop, command, columns):
-    terminal = Terminal(shop, "-m", "headwater", *command.split(), columns=columns)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(c, marks=() if c == "ingest" else pytest.mark.slow) for c in SERVING],
+)
+def test_two_signals_leave_a_usable_terminal(shop, command):
+    terminal = Terminal(shop, "-m", "headwater", *command.split(), columns=80)
     terminal.until(SERVING[command])
     terminal.type("\x03")
     terminal.type("\x03")
@@ -204,4 +186,4 @@ def test_two_signals_leave_a_usable_terminal(shop, command, columns):
     assert shown.cursor
     # so that no end of the process, not even a kill, can leave it hidden
     assert "\x1b[?25l" not in shown.text
-    checked(shown.text, "", columns)
+    checked(shown.text, "", 80)

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from headwater.cli.signals import interruptible, stopped
+from headwater.cli.signals import stopped
 from tests.pseudo_terminal import Terminal
 
 SOON = 20  # seconds; about one on a quiet machine, and an endless wait takes longer than this
@@ -51,39 +51,6 @@ def test_at_a_question(folder):
     assert stops(terminal)
 
 
-def test_at_the_second_question(folder):
-    (folder / "features.py").unlink()
-    terminal = Terminal(folder, "-m", "headwater", "init", "events.parquet", "labels.parquet")
-    terminal.until("> ")
-    terminal.type("asked\n")
-    terminal.until("known?")
-    assert stops(terminal)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("module", ["polars", "polars.series.series", "numba"])
-def test_while_a_library_is_imported(folder, module):
-    """An import that takes long is interrupted in the middle: a module is replaced by one that
-    waits before it loads.
-    """
-    waits = f"""
-        import importlib.abc, sys, time
-        class Waits(importlib.abc.MetaPathFinder):
-            def find_spec(self, name, path=None, target=None):
-                if name == "{module}":
-                    sys.meta_path.remove(self)
-                    print("IMPORTING", flush=True)
-                    for _ in range(3000): time.sleep(0.01)
-        sys.meta_path.insert(0, Waits())
-        from headwater.__main__ import main
-        sys.exit(main())
-    """
-    (folder / "slow_import.py").write_text(textwrap.dedent(waits), encoding="utf-8")
-    terminal = Terminal(folder, "slow_import.py", "backtest")
-    terminal.until("IMPORTING")
-    assert stops(terminal)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
@@ -119,16 +86,7 @@ def test_while_it_works(folder, body):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ["backtest"],
-        ["dataset", "--output", "rows.parquet"],
-        ["train"],
-        ["materialize"],
-        ["explain", "user", "u01", "--at", "2024-02-01T00:00:00Z"],
-        ["assess"],
-        ["ingest"],
-        ["serve"],
-    ],
+    [["backtest"], ["serve"]],
     ids=lambda arguments: arguments[0],
 )
 def test_before_and_while_a_command_begins(folder, arguments):
@@ -216,33 +174,6 @@ def test_a_signal_that_another_thread_gets_while_the_main_thread_waits(tmp_path)
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_what_was_before_is_restored():
-    before = (
-        [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
-        signal.set_wakeup_fd(-1),
-    )
-    signal.set_wakeup_fd(before[1])
-    with interruptible(), stopped():
-        pass
-    assert (
-        [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
-        signal.set_wakeup_fd(-1),
-    ) == before
-    signal.set_wakeup_fd(before[1])
-
-
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
-def test_the_package_runs_as_a_module(arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "headwater", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert "headwater" in done.stdout
 
 
 # ---------------------------------------------------------------- the first process of a container

@@ -8,7 +8,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import closing
 
 import pytest
@@ -17,6 +16,7 @@ import headwater as hw
 from tests.cli.conftest import PROJECT as BATCH_PROJECT
 from tests.cli.conftest import tables
 
+pytestmark = pytest.mark.slow
 HEADWATER = [sys.executable, "-B", "-m", "headwater"]
 RIGHTS = "-dac_override,-dac_read_search,-fowner"
 
@@ -96,7 +96,6 @@ def read_only(project):
         path.chmod(path.stat().st_mode | 0o200)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -104,8 +103,6 @@ def read_only(project):
         ["parity"],
         ["explain", "user__count_7d", "user_id=u01"],
         ["deadletters", "list"],
-        ["models"],
-        ["plan"],
     ],
 )
 def test_reading_needs_no_right_to_write(read_only, command):
@@ -116,26 +113,14 @@ def test_reading_needs_no_right_to_write(read_only, command):
 @pytest.mark.parametrize(
     ("command", "place"),
     [
-        pytest.param(
+        (
             ["models", "promote", "1"],
             r"models/churn/as defined/\.lock: Permission denied\. Give this user the right to read and write",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            ["dataset", "--output", "/dev/null/rows.parquet"],
-            r"/dev/null.* (cannot be written|Not a directory)",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            ["dataset", "--output", f"{tempfile.gettempdir()}/rows.parquet"],
-            r"datasets cannot be written: Permission denied\. .*Give this user the right to write",
-            marks=pytest.mark.slow,
         ),
         (["token", "new", "--scope", "read"], r"tokens.* cannot be written: Permission denied"),
-        pytest.param(
+        (
             ["ingest", "--once"],
             r"online.*: Permission denied\. Give the process the right to write there",
-            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -145,21 +130,6 @@ def test_what_cannot_be_written_is_named_with_a_remedy(read_only, command, place
     assert re.search(place, done.stderr), done.stderr
     assert "Error:" not in done.stderr
     assert "--debug" not in done.stderr
-
-
-@pytest.mark.slow
-def test_features_are_computed_where_the_cache_cannot_be_written(project, tmp_path):
-    (project / ".headwater" / "datasets").mkdir(exist_ok=True)
-    cache = project / ".headwater" / "cache"
-    shutil.rmtree(cache, ignore_errors=True)
-    cache.mkdir(mode=0o500)
-    try:
-        done = run(project, "dataset", "--output", "rows.parquet", before=unprivileged())
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.count("features are not cached: Permission denied") == 1
-        assert not any(cache.iterdir())
-    finally:
-        cache.chmod(0o700)
 
 
 WRITER = """
@@ -187,7 +157,6 @@ print(len(seen))
 """
 
 
-@pytest.mark.slow
 def test_a_reader_that_may_not_lock_reads_whole_commits(tmp_path):
     url, commits = f"lmdb:{tmp_path}/online?size=100MB", "400"
     with closing(hw.operations.open_store(url)) as store:
@@ -208,55 +177,13 @@ def test_a_reader_that_may_not_lock_reads_whole_commits(tmp_path):
     assert int(out) >= 2
 
 
-@pytest.mark.slow
-def test_little_memory_is_named_as_the_cause(project):
-    done = run(project, "status", limit=4_000_000_000)
-    assert done.returncode == 1
-    assert (
-        "Cannot allocate memory. This process may not have as much address space as the store "
-        "reserves, 64 GB"
-    ) in done.stderr
-    assert "ulimit -v" in done.stderr
-    done = run(
-        project, "status", "--store", "lmdb:.headwater/online?size=500MB", limit=4_000_000_000
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize(
     "command",
-    [
-        pytest.param(["train"], marks=pytest.mark.slow),
-        pytest.param(["doctor"], marks=pytest.mark.long),
-        ["status", "--help"],
-    ],
+    [["train"]],
 )
 def test_without_docstrings(project, command):
     done = run(project, *command, PYTHONOPTIMIZE="2")
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--debug", "status", "--store", "lmdb:absent"],
-        ["status", "--store", "lmdb:absent", "--debug"],
-    ],
-)
-def test_debug_is_taken_before_and_after_the_command(folder, arguments):
-    done = run(folder, *arguments)
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert "NoStoreError: there is no online store in absent" in done.stderr
-
-
-@pytest.mark.slow
-def test_refused_records_are_listed_of_every_source_or_of_one(project):
-    every = run(project, "deadletters", "list", "--json").stdout
-    assert every.count('"source": "events"') == every.count('"source": "clicks"') == 1
-    assert run(project, "deadletters", "list", "clicks", "--json").stdout.count('"reason"') == 1
-    assert run(project, "deadletters", "list").returncode == 0
 
 
 COMPILING = """
@@ -278,7 +205,6 @@ codegen._engine.set_object_cache(interrupted, library._object_getbuffer_hook)
 """
 
 
-@pytest.mark.slow
 def test_an_interrupt_while_numba_compiles_prints_one_line(folder):
     assert run(folder, "materialize", "--at", "2024-02-20T00:00:00Z").returncode == 0
     (folder / "features.py").write_text(COMPILING + BATCH_PROJECT, encoding="utf-8")

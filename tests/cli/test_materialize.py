@@ -6,14 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import polars as pl
 import pytest
 
-from tests.figures import figure
 from tests.flow import home  # noqa: F401 (fixtures)
 
 PROJECT = """
@@ -31,14 +28,6 @@ def write(folder, events, every):
     events.write_parquet(folder / "events.parquet")
     events.head(1).write_parquet(folder / "labels.parquet")
     (folder / "features.py").write_text(PROJECT.replace("EVERY", repr(every)), encoding="utf-8")
-
-
-MEASURED = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:]).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
-sys.exit(code)
-"""  # a process of its own, since a child's peak begins with that of its parent
 
 
 def start(folder, *arguments, through=None, **more):
@@ -89,41 +78,6 @@ def test_watch_makes_each_cut_when_it_can_be_made(tmp_path):
     assert [step % 5 for step in steps] == [0, 0]
     lateness = [(at - cut).total_seconds() for at, cut in zip(told, cuts, strict=True)][1:]
     assert min(lateness) >= 0
-    figure(f"cuts were published {lateness} s after they could be computed")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rows", [int(os.environ.get("HEADWATER_MATERIALIZE_ROWS", "600_000"))])
-def test_memory_stays_bounded(rows, tmp_path):
-    """The same run with a tenth of the memory; the peak is that of the process, including polars,
-    numba and the code.
-    """
-    random = np.random.default_rng(0)
-    at = np.sort(random.integers(0, 86400 * 30, rows)) * 1_000_000 + 1_700_000_000_000_000
-    events = pl.DataFrame(
-        {
-            "key": random.integers(0, rows // 20, rows),
-            "amount": random.exponential(1, rows),
-            "at": at,
-        }
-    )
-    write(tmp_path, events.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))), "1d")
-    peaks, sums = {}, []
-    for memory in ("60MB", None):
-        bound = [] if memory is None else ["--memory", memory]
-        began = time.perf_counter()
-        with start(tmp_path, "--at", "2023-12-20T00:00:00Z", *bound, through=MEASURED) as child:
-            out, said = child.communicate()
-            assert child.returncode == 0, said
-        assert json.loads(out)["views"][0]["events_added"] == rows
-        peaks[memory] = int(said.split()[-1]) >> 10
-        sums.append(round(time.perf_counter() - began, 1))
-        (tmp_path / "online").rename(tmp_path / f"online{memory}")
-    figure(
-        f"{rows:,} events: peak {peaks['60MB']} MB in buckets of 60 MB ({sums[0]} s), "
-        f"{peaks[None]} MB without a bound ({sums[1]} s)"
-    )
-    assert peaks["60MB"] < 400
 
 
 AHEAD = """

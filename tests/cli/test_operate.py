@@ -98,46 +98,6 @@ def test_a_night_of_operation(run, tmp_path):
     assert "0 of 1 events of the key count" in out
 
 
-def test_bad_calls_of_explain(run):
-    run("materialize", "--at", "2024-05-01T01:00Z")
-    for arguments, message in (
-        (["view__sum_amnt_1d", "key=1", "word=d"], "view__sum_amount_1d"),
-        (["view__sum_amount_1d", "key"], "write key=VALUE"),
-        (["view__sum_amount_1d", "key=x", "word=d"], "the key 'key' is Int64, and 'x' is not"),
-        (["view__sum_amount_1d", "key=1"], "no value for 'word', of the keys of feature view"),
-        (["view__sum_amount_1d", "key=1", "wrd=d"], "has no key 'wrd'"),
-    ):
-        code, _, err = run("explain", *arguments)
-        assert (code, message in err) == (2, True), err
-
-
-def test_a_view_is_made_anew_of_a_history_that_was_mended(run, tmp_path):
-    run("materialize", "--at", "2024-05-01T01:00Z")
-    frame([(1, 10, 7.0)], word=["d"]).write_parquet(tmp_path / "events.parquet")
-    code, out, err = run("materialize", "--at", "2024-05-01T01:00Z")
-    assert (code, "was there" in out) == (0, True), err
-    code, _, err = run("materialize", "--full-refresh", "--at", "2024-05-01T01:00Z")
-    assert (code, "needs the names of the views" in err) == (2, True)
-    code, out, err = run(
-        "materialize", "view", "--full-refresh", "--at", "2024-05-01T01:00Z", "--json"
-    )
-    assert (code, json.loads(out)["views"][0]["events_added"]) == (0, 1), err
-    assert run("parity", "--at", "2024-05-01T01:30Z")[0] == 0
-
-
-def test_no_command_leads_back_to_where_it_was_advised(run):
-    """After status comes parity, and after parity a service; explain ends there."""
-    run("materialize", "--at", "2024-05-01T01:00Z")
-    assert "next: headwater materialize" in run("status")[2]  # the cut is of two years ago
-    assert "next: headwater serve" in run("parity", "--at", "2024-05-01T01:30Z")[2]
-    assert (
-        "next:"
-        not in run(
-            "explain", "view__sum_amount_1d", "key=1", "word=d", "--at", "2024-05-01T02:00Z"
-        )[2]
-    )
-
-
 def test_a_comparison_of_nothing_is_no_success(run):
     run("materialize", "--at", "2024-05-01T01:00Z")
     run("materialize", "--at", "2024-06-01T01:00Z")
@@ -145,9 +105,3 @@ def test_a_comparison_of_nothing_is_no_success(run):
     assert code == 1
     assert "nothing was compared: view" in err
     assert "`headwater status`" in err
-
-
-def test_nor_is_one_before_any_event(run):
-    assert run("materialize", "--at", "2024-04-01T01:00Z")[0] == 0
-    code, _, err = run("parity", "--at", "2024-04-01T01:30Z")
-    assert (code, "nothing was compared: view" in err) == (1, True), err

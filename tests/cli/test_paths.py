@@ -10,8 +10,6 @@ import polars as pl
 import pytest
 
 from headwater.cli import main
-from headwater.cli.options import output
-from headwater.errors import UsageError
 
 STREAM = """
 from datetime import datetime
@@ -29,14 +27,9 @@ project = hw.Project("shop", [model])
     "arguments",
     [
         ["backtest", "--output", "/proc/x.html"],
-        ["dataset", "--output", "/proc/x.parquet"],
         ["train", "--output", "/proc/model"],
-        ["train", "--models", "/proc/models"],
         ["assess", "--output", "/proc/x.html"],
-        ["assess", "--markdown", "/proc/x.md"],
-        ["demo", "--output", "/proc/demo"],
         ["backtest", "--output", "."],
-        ["train", "--output", "features.py"],
         ["dataset", "--output", "features.py/rows.parquet"],
     ],
     ids=" ".join,
@@ -50,21 +43,6 @@ def test_an_output_that_cannot_be_written_fails_before_the_run(
     said = capsys.readouterr().err
     assert arguments[-1].rpartition("/")[0] in said
     assert arguments[-2] in said
-
-
-@pytest.mark.parametrize("folder_is_wanted", [False, True])
-def test_a_check_leaves_nothing(tmp_path, folder_is_wanted):
-    place = tmp_path / "a" / "b" / "c"
-    assert output(place, "--output", folder=folder_is_wanted) == place
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_check_keeps_what_is_there(tmp_path):
-    (tmp_path / "rows.csv").write_text("kept", encoding="utf-8")
-    output(tmp_path / "rows.csv", "--output")
-    assert (tmp_path / "rows.csv").read_text(encoding="utf-8") == "kept"
-    with pytest.raises(UsageError, match="is a file; name a folder"):
-        output(tmp_path / "rows.csv", "--output", folder=True)
 
 
 def test_a_project_runs_from_another_folder(folder, monkeypatch, capsys, tmp_path_factory):
@@ -108,40 +86,11 @@ def test_files_of_a_stream_are_the_same_from_another_folder(
     assert "0 records" in capsys.readouterr().err
 
 
-def test_a_batch_run_that_writes_no_key_gives_the_reason(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    assert main(["materialize"]) == 0  # the events are of 2024
-    said = capsys.readouterr().err
-    assert (
-        "no key was written: no event lies within the view's longest window before the cut" in said
-    )
-
-
 def precomputed(folder):
     """The project, whose model is precomputed."""
     text = (folder / "features.py").read_text(encoding="utf-8")
     ahead = 'labels=labels, predictions=hw.precomputed(hw.batch("1d"), keys=["user_id"]))'
     (folder / "features.py").write_text(text.replace("labels=labels)", ahead), encoding="utf-8")
-
-
-def test_keys_that_are_typed_lie_in_the_working_folder(
-    folder, monkeypatch, capsys, tmp_path_factory
-):
-    precomputed(folder)
-    monkeypatch.setenv("HEADWATER_HOME", str(folder / "home"))
-    monkeypatch.chdir(folder)
-    assert main(["train"]) == 0
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    pl.DataFrame({"user_id": ["u01", "u02"]}).write_parquet(elsewhere / "keys.parquet")
-    monkeypatch.chdir(elsewhere)
-    project = ["--project", str(folder / "features.py")]
-    assert (
-        main(["materialize", "churn", "--keys-file", "keys.parquet", "--files", "scores", *project])
-        == 0
-    ), capsys.readouterr().err
-    assert pl.read_parquet(elsewhere / "scores" / "**" / "*.parquet")[
-        "user_id"
-    ].sort().to_list() == ["u01", "u02"]
 
 
 @pytest.mark.parametrize(

@@ -59,31 +59,6 @@ def test_a_breaking_change_needs_its_flag(folder, run):
 
 
 @pytest.mark.slow
-def test_what_is_refused_is_red_and_complete(folder, run):
-    rewrite(folder, 'freshness=hw.batch("1d"))', "freshness=hw.on_request())")
-    planned = run("plan")
-    assert planned.returncode == 0, planned.stderr
-    assert "✗ refused: view user: on_request()" in planned.stdout
-    assert planned.stderr == ""  # an apply is not the next thing to do
-    assert run("plan", "--check").returncode == 1
-    assert fails(run("apply"), 1, "(1) view user: on_request()", "[on-request]")
-
-
-def test_another_catalog_stays_in_the_next_command(folder, run):
-    done = run("apply", "--catalog", "other.sqlite")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith(
-        "next: headwater materialize --project features.py --catalog other.sqlite\n"
-    )
-    assert (folder / "other.sqlite").is_file()
-
-
-def test_a_streaming_view_is_ingested_next(folder, run):
-    rewrite(folder, 'freshness=hw.batch("1d"))', 'freshness=hw.streaming("2s"))')
-    assert run("apply").stderr.endswith("next: headwater ingest --project features.py\n")
-
-
-@pytest.mark.slow
 def test_a_bad_catalog_is_told(folder, run):
     assert fails(
         run("plan", "--catalog", "features.py"),
@@ -99,40 +74,3 @@ def test_a_bad_catalog_is_told(folder, run):
     )
     assert fails(run("apply", "--expect", "3"), 2, "version 0", "3 was expected")
     assert fails(run("plan", "--chek"), 2, "did you mean '--check'?")
-
-
-@pytest.mark.slow
-def test_what_no_trained_model_reads_changes_freely(folder, run):
-    assert run("apply").returncode == 0
-    rewrite(folder, '"7d"], features', '"14d"], features')
-    done = run("apply")
-    assert done.returncode == 0, done.stderr
-    assert "breaking" not in done.stdout
-
-
-@pytest.mark.slow
-def test_a_wrong_definition_is_named_before_anything_is_applied(folder, run):
-    rewrite(folder, ', select=["user_id", "amount"]', "")
-    rewrite(folder, 'hw.mean("amount")', 'hw.mean("amuont")')
-    rewrite(folder, 'timestamp_field="asked"', 'timestamp_field="aksed"')
-    line = next(
-        i
-        for i, text in enumerate((folder / "features.py").read_text().splitlines(), 1)
-        if text.startswith("view =")
-    )
-    said = (
-        f"feature view 'user' (features.py:{line}): mean() over source 'events': no column "
-        "'amuont'; did you mean 'amount'?"
-    )
-    planned = run("plan")
-    assert planned.returncode == 0, planned.stderr
-    shown = " ".join(planned.stdout.split())
-    assert said in shown
-    assert "no column 'aksed'; did you mean 'asked'?" in shown
-    assert run("plan", "--check").returncode == 1
-    assert fails(run("apply"), 1, "(1) feature view", "(2) labels")
-    assert fails(run("backtest"), 1, "no column 'amuont'", "no column 'aksed'")
-    assert fails(run("train"), 1, "no column 'amuont'", "no column 'aksed'")
-    assert fails(run("dataset", "--output", "rows.parquet"), 1, "no column 'amuont'")
-    assert run("plan", "--json").returncode == 0
-    assert not (folder / "rows.parquet").exists()

@@ -72,7 +72,9 @@ def busy(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    [("backtest", "--refits", "0", "--yes"), ("dataset", "--output", "rows.parquet")],
+    [
+        ("backtest", "--refits", "0", "--yes"),
+    ],
     ids=lambda command: command[0],
 )
 def test_views_that_many_threads_compute_end_well_in_a_terminal(folder, busy, command):
@@ -152,21 +154,3 @@ def test_no_display_ends_or_changes_a_computation(folder, busy, body, progress, 
     assert shown.code in {0, 120}  # 120: the interpreter could not flush a closed stream
     assert shown.cursor
     assert "Traceback" not in shown.text
-
-
-@pytest.mark.slow
-def test_a_narrow_terminal_has_a_bar_of_one_line(folder, busy):
-    shown = on_terminal(
-        folder,
-        "-m",
-        "headwater",
-        "backtest",
-        "--refits",
-        "0",
-        "--yes",
-        columns=40,
-        environment=busy,
-    )
-    assert shown.code == 0
-    assert "step 1 of 3: features" in shown.text
-    assert " of 3: " not in "\n".join(shown.lines)

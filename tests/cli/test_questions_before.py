@@ -9,11 +9,9 @@ import io
 import pytest
 
 import headwater as hw
-from headwater.backtesting.answers_before import answered
 from headwater.cli.command import Arguments
 from headwater.cli.questions_before import ask
 from headwater.cli.screen import Screen
-from headwater.errors import UsageError
 
 LEVELS = ["daily", "hourly"]
 
@@ -62,15 +60,3 @@ def test_what_the_project_answers_is_not_asked(monkeypatch, capsys):
     given = hw.Evaluation(baseline="daily", adversaries=True, delay_by_outcome=False)
     assert asked(monkeypatch, "", given) is given
     assert capsys.readouterr().err == ""
-
-
-def test_the_answers_are_sentences():
-    labels = hw.Labels(
-        "pay", table="pay.parquet", timestamp_field="at", label="fraud", known_after="30d"
-    )
-    lines = answered(hw.Evaluation(adversaries=True, delay_by_outcome=True), labels)
-    assert "experiment with a burn-in" in lines[0]
-    assert "one delay for all rows (known_after='30d')" in lines[1]
-    assert all("not answered" in line for line in answered(hw.Evaluation()))
-    with pytest.raises(UsageError, match=r"adversaries is 'yes'; give True or False"):
-        hw.Evaluation(adversaries="yes")

@@ -3,10 +3,12 @@
 import json
 
 import polars as pl
+import pytest
 
 from tests.cli.conftest import START
 
 
+@pytest.mark.slow
 def test_runs_are_listed_shown_and_compared(folder, run, monkeypatch):
     monkeypatch.setenv("HEADWATER_RUNS", "on")
     done = run("runs")
