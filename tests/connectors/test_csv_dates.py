@@ -2,13 +2,13 @@
 which.
 """
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DataError, DefinitionError
+from headwater.errors import DataError
 
 
 def csv(tmp_path, *dates, name="events.csv"):
@@ -43,9 +43,6 @@ FEBRUARY = datetime(2026, 2, 10, tzinfo=UTC)
     [
         "01/02/2026",
         "1/2/2026",
-        "01-02-2026",
-        "01/02/2026 10:00",
-        "01/02/2026 10:00:00.5",
         "01/02/26",
         "01.02.26",
     ],
@@ -68,9 +65,6 @@ def test_dates_that_may_be_both_are_refused_and_named(tmp_path, text):
     [
         "{}/{}/2026",
         "{}-{}-2026",
-        "{}/{}/2026 10:00",
-        "{}/{}/2026T10:00:00",
-        "{}/{}/2026 10:00:00.25",
         "{}/{}/26",
     ],
 )
@@ -78,15 +72,6 @@ def test_the_declared_order_is_read(tmp_path, form):
     path = csv(tmp_path, form.format("01", "02"), form.format("05", "01"))
     assert summed(hw.csv(path, dates="month-first"), FEBRUARY) == 1
     assert summed(hw.csv(path, dates="day-first"), FEBRUARY) == 3
-
-
-@pytest.mark.parametrize(
-    ("text", "seen"),
-    [("01/02/2026 11:00 AM", 1), ("01/02/2026 01:00:00 PM", 0), ("01/02/2026 10:00:00Z", 1)],
-)
-def test_clocks_of_twelve_hours_and_offsets_are_read_with_a_declared_order(tmp_path, text, seen):
-    noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
-    assert (summed(hw.csv(csv(tmp_path, text), dates="month-first"), noon) or 0) == seen
 
 
 @pytest.mark.parametrize(
@@ -104,49 +89,6 @@ def test_dates_that_are_no_question_need_no_order(tmp_path, dates):
     assert summed(hw.csv(tmp_path / "events.csv", dates="day-first"), FEBRUARY) == 3
 
 
-def test_a_month_first_column_is_text_until_its_order_is_declared(tmp_path):
-    path = csv(tmp_path, "01/02/2026", "01/13/2026")
-    with pytest.raises(DataError, match="is text; parse it in select"):
-        summed(path, FEBRUARY)
-    assert summed(hw.csv(path, dates="month-first"), FEBRUARY) == 3
-
-
-def test_a_later_value_of_another_order_is_an_error(tmp_path):
-    path = csv(tmp_path, *["01/02/2026"] * 10_001, "01/13/2026")
-    with pytest.raises(DataError, match="01/13/2026"):
-        summed(hw.csv(path, dates="day-first"), FEBRUARY)
-
-
-def test_other_columns_and_labels_are_judged_too(tmp_path):
-    path = tmp_path / "labels.csv"
-    path.write_text(
-        "user,born,asked,y\na,01/02/1990,2026-01-02T00:00:00Z,1\nb,03/04/1991,2026-01-03T00:00:00Z,0\n"
-    )
-    view = hw.FeatureView(
-        "v",
-        source=hw.Source(
-            "p", history=pl.DataFrame({"user": ["a"], "at": [FEBRUARY]}), timestamp_field="at"
-        ),
-        keys=["user"],
-        features=[hw.count()],
-        freshness=hw.on_request(),
-    )
-    labels = hw.Labels("l", table=path, timestamp_field="asked", label="y", known_after="1h")
-    with pytest.raises(DataError, match=r"'born' \(such as 01/02/1990\)"):
-        hw.get_historical_features(view, labels)
-    read = hw.get_historical_features(
-        view,
-        hw.Labels(
-            "l",
-            table=hw.csv(path, dates="month-first"),
-            timestamp_field="asked",
-            label="y",
-            known_after="1h",
-        ),
-    )
-    assert read["born"].to_list() == [date(1990, 1, 2), date(1991, 3, 4)]
-
-
 def test_files_of_a_folder_and_of_a_store_have_one_order(tmp_path, s3):
     for name, text in (("a.csv", "01/02/2026"), ("b.csv", "05/01/2026")):
         s3.put(f"dates/{name}", csv(tmp_path, text, name=name).read_bytes())
@@ -158,15 +100,3 @@ def test_files_of_a_folder_and_of_a_store_have_one_order(tmp_path, s3):
             summed(hw.csv("s3://shop/dates/", dates=dates, storage_options=s3.options), FEBRUARY)
             == total
         )
-
-
-def test_the_order_is_part_of_the_definition():
-    first, other, none = (
-        hw.csv("a.csv", dates="day-first"),
-        hw.csv("a.csv", dates="month-first"),
-        hw.csv("a.csv"),
-    )
-    assert len({table.fingerprint for table in (first, other, none)}) == 3
-    for wrong in ("dayfirst", "", True, 1):
-        with pytest.raises(DefinitionError, match="give 'day-first' or 'month-first'"):
-            hw.csv("a.csv", dates=wrong)

@@ -4,22 +4,18 @@ needed, and named in manifests.
 
 import json
 import shutil
-import subprocess
-import sys
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
 from headwater.connectors.snapshots import one_version
-from headwater.errors import ConnectError, DataError, DefinitionError
-from headwater.results.stored_runs import StoredRuns
+from headwater.errors import ConnectError, DataError
 from tests.connectors.lake_deletes import delete_file, deletion_vector, positions
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -220,26 +216,6 @@ def test_rows_of_position_deletes_are_left_out(tmp_path):
     assert lake.table().scan().filter(pl.col("amount") == 103).collect().height == 0
 
 
-def test_a_schema_that_changes_without_a_write_is_seen(tmp_path):
-    """Renamed, added, and dropped columns of Iceberg; also by what is cached."""
-    pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
-    from pyiceberg.types import DoubleType
-
-    lake = Iceberg(tmp_path)
-    before = lake.table().state()
-    with lake.iceberg.update_schema() as change:
-        change.rename_column("amount", "price")
-        change.add_column("tip", DoubleType())
-    assert lake.table().state() != before
-    expected = EVERY.rename({"amount": "price"}).with_columns(tip=pl.lit(None, pl.Float64))
-    assert_frame_equal(sorted_rows(lake.table()), expected.sort("at", "user"))
-    with lake.iceberg.update_schema() as change:
-        change.delete_column("price")
-    with lake.iceberg.update_schema() as change:
-        change.add_column("price", DoubleType())
-    assert lake.table().scan().collect()["price"].null_count() == EVERY.height
-
-
 def test_deletes_by_value_are_refused(tmp_path):
     pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
     lake = Iceberg(tmp_path)
@@ -280,31 +256,6 @@ def test_files_out_of_reach_are_not_opened(lake):
         path.unlink()
     last = lake.table().scan().filter(pl.col("at") >= START + timedelta(days=DAYS - 1))
     assert last.collect().height == rows(0).height
-    with pytest.raises((OSError, pl.exceptions.PolarsError)):
-        lake.table().scan().collect()
-
-
-def test_features_of_a_day_open_the_files_of_that_day(lake):
-    request = pl.DataFrame({"user": [1], "timestamp": [START + timedelta(days=DAYS - 1, hours=12)]})
-    for path in lake.files()[:-1]:
-        path.unlink()
-    got = hw.get_historical_features(
-        hw.FeatureService("all", model_of(lake.table()).views_within), request
-    )
-    assert got["user__count_6h"].to_list() == [2]
-
-
-def test_columns_that_nothing_needs_are_not_read(lake):
-    for path in lake.files():
-        column = pq.ParquetFile(path).metadata.row_group(0).column(3)
-        assert column.path_in_schema == "note"
-        content = bytearray(path.read_bytes())
-        begin = column.dictionary_page_offset or column.data_page_offset
-        content[begin : begin + column.total_compressed_size] = (
-            b"\xff" * column.total_compressed_size
-        )
-        path.write_bytes(content)
-    assert lake.table().scan().select("user", "amount").collect().height == EVERY.height
     with pytest.raises((OSError, pl.exceptions.PolarsError)):
         lake.table().scan().collect()
 
@@ -359,36 +310,6 @@ def test_another_table_of_the_same_name_is_no_version_of_it(lake, tmp_path):
         hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
 
 
-def test_a_column_that_was_renamed_is_named(lake):
-    lake.rename()
-    with pytest.raises(DataError, match="no column 'amount'"):
-        hw.get_historical_features(
-            hw.FeatureService("all", model_of(lake.table()).views_within),
-            pl.DataFrame({"user": [1], "timestamp": [START]}),
-        )
-
-
-@pytest.mark.slow
-def test_trained_models_and_kept_runs_name_the_version(lake, tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HEADWATER_RUNS", "on")
-    model = model_of(lake.table())
-    version = lake.table().version_read()
-    trained = hw.train(model, as_of=START + timedelta(days=9))
-    assert trained.data["tables"] == {"source events": lake.table().contents()}
-    hw.backtest(
-        model, {"hourly": hw.batch("1h"), "instant": hw.on_request()}, hw.Evaluation(resamples=20)
-    )
-    (record,) = StoredRuns().records(kind="backtest")
-    assert record.data["source events"].endswith(f", version {version}")
-
-
-def test_a_fixed_version_is_another_definition(lake):
-    version = lake.table().version_read()
-    assert lake.table(version) != lake.table()
-    assert lake.table(version) == lake.table(version)
-
-
 # ---------------------------------------------------------------- object stores
 
 
@@ -440,93 +361,6 @@ def test_iceberg_on_s3(s3, tmp_path):
 
 
 # ---------------------------------------------------------------- errors
-
-
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (lambda: hw.delta(5), "table is 5; give the path or URL"),
-        (lambda: hw.delta("x", version=-1), "version is -1; give the number"),
-        (lambda: hw.delta("x", version="2026-03-01"), "give the number of a version"),
-        (lambda: hw.delta("https://user:secret@host/x"), "holds a user or a password"),
-        (lambda: hw.iceberg("events"), "give namespace.table"),
-        (lambda: hw.iceberg("warehouse/shop.events"), "give namespace.table"),
-        (lambda: hw.iceberg("shop.events", snapshot_id=0), "give the id of a snapshot"),
-        (
-            lambda: hw.iceberg("shop.events", properties=["uri"]),
-            "properties is list; give a mapping",
-        ),
-    ],
-)
-def test_definitions_that_cannot_be(make, said):
-    with pytest.raises(DefinitionError, match=said):
-        make()
-
-
-def test_a_table_that_is_not_there(tmp_path):
-    pytest.importorskip("deltalake", reason="needs the extra delta")
-    with pytest.raises(DataError, match=r"no Delta table at .*nothing: it has no _delta_log"):
-        hw.delta(tmp_path / "nothing").scan()
-    rows(0).write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"no Delta table .* or hw.parquet\(path\) for plain files"):
-        hw.delta(tmp_path).scan()
-    rows(0).write_delta(tmp_path / "a table")
-    with pytest.raises(DataError, match="cannot be read from a path with spaces"):
-        hw.delta(tmp_path / "a table").scan()
-    rows(0).write_delta(tmp_path / "table")
-    with pytest.raises(DataError, match="has no version 3: the latest is 0"):
-        hw.delta(tmp_path / "table", version=3).scan()
-
-
-def test_a_table_that_the_catalog_does_not_have(tmp_path):
-    pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
-    lake = Iceberg(tmp_path)
-    with pytest.raises(DataError, match=r"no table 'shop.event'; did you mean 'shop.events'"):
-        hw.iceberg("shop.event", catalog="lake", properties=lake.properties).scan()
-    with pytest.raises(
-        DataError, match=r"no table 'store.events'; nor a namespace 'store'; it has shop"
-    ):
-        hw.iceberg("store.events", catalog="lake", properties=lake.properties).scan()
-    with pytest.raises(DataError, match="has no snapshot 77; the last of its 4 snapshots is"):
-        lake.table(77).scan()
-    with pytest.raises(DataError, match="nothing says where the catalog 'unknown' is"):
-        hw.iceberg("shop.events", catalog="unknown").scan()
-    with pytest.raises(ConnectError, match="Check catalog= and properties=") as raised:
-        hw.iceberg(
-            "shop.events",
-            properties={"uri": "http://127.0.0.1:1", "token": "the-token-of-the-test"},
-        ).scan()
-    assert "the-token-of-the-test" not in str(raised.value)
-
-
-def test_an_empty_table_has_no_rows(tmp_path):
-    pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
-    lake = Iceberg(tmp_path)
-    lake.catalog.create_table(
-        "shop.empty", schema=rows(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    )
-    table = hw.iceberg("shop.empty", catalog="lake", properties=lake.properties)
-    assert table.scan().collect().schema == EVERY.schema
-    assert table.version_read() == 0
-
-
-def test_a_loaded_delta_table_is_its_version(tmp_path):
-    deltalake = pytest.importorskip("deltalake", reason="needs the extra delta")
-    lake = Delta(tmp_path)
-    loaded = deltalake.DeltaTable(lake.path, version=1)
-    assert_frame_equal(
-        sorted_rows(hw.delta(loaded)), pl.concat([rows(0), rows(1)]).sort("at", "user")
-    )
-
-
-@pytest.mark.parametrize(
-    ("library", "table"), [("deltalake", "hw.delta('x')"), ("pyiceberg", "hw.iceberg('a.b')")]
-)
-def test_without_the_extra(library, table):
-    code = f"import sys; sys.modules[{library!r}] = None; import headwater as hw; {table}.scan()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    extra = table[3:].partition("(")[0]
-    assert f"headwater[{extra}]" in done.stderr
 
 
 def test_a_schema_that_changed_without_a_write_is_the_schema(tmp_path):

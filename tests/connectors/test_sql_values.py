@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DataError, DefinitionError
+from headwater.errors import DataError
 from tests.stores.servers import PostgresServer
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -20,7 +20,9 @@ ROWS = """
 """
 
 
-@pytest.fixture(scope="module", params=["postgresql", "duckdb"])
+@pytest.fixture(
+    scope="module", params=["duckdb", pytest.param("postgresql", marks=pytest.mark.services)]
+)
 def database(request, tmp_path_factory):
     """The URL of an empty database."""
     pytest.importorskip("adbc_driver_manager", reason="needs the extra sql")
@@ -114,39 +116,6 @@ def test_sums_in_the_query_are_integers_or_an_error(database):
         "null::numeric",
     ):
         assert len(values(query.replace("sum(x)", total), database, [hw.last("x")])) == 1
-
-
-def test_a_query_may_end_with_a_comment(database):
-    for end in (
-        " -- all",
-        "; -- done",
-        " -- a; b",
-        ";\n/* ; */ -- it's\n",
-        " where x::varchar <> 'a; -- b' ;",
-        " --'; drop table x",
-    ):
-        assert values(
-            f"{ROWS}{end}" if "where" not in end else f"select * from ({ROWS}) as rows{end}",
-            database,
-            [hw.count()],
-        ) == (2,)
-    for query in (
-        "select 1; select 2",
-        "select 1; -- x\ndrop table x",
-        "-- nothing",
-        " ; -- nothing",
-    ):
-        with pytest.raises(DefinitionError, match="give one SELECT"):
-            hw.sql(query, url=database)
-    kept = hw.sql("""select "a;b", 'c;d' from t where x = 'e;f'; -- g""", url=database)
-    assert kept.query == """select "a;b", 'c;d' from t where x = 'e;f'"""
-
-
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_columns_of_one_name_are_refused_by_name(database):
-    """DuckDB numbers them."""
-    with pytest.raises(DataError, match="has several columns named x; name each of them with AS"):
-        values(f'select "user", x, x, "at" from ({ROWS}) as rows', database, [hw.count()])
 
 
 def test_an_infinite_known_time_has_a_remedy_that_keeps_the_row(database):
