@@ -15,7 +15,6 @@ import pytest
 
 import headwater as hw
 from headwater.assistants.project_reader import HIDDEN, MARK, ProjectReader
-from headwater.results.stored_runs import RunRecord, StoredRuns
 from headwater.serving.http.auth import TokenFile
 from headwater.testing.examples import temporary_store, visiting
 
@@ -97,32 +96,9 @@ def test_an_error_is_said_and_ends_nothing(reader):
         ),
         (
             "explain",
-            {"feature": "user__count_1d", "keys": {"user": "x"}},
-            "the key 'user' is Int64, and 'x' is not",
-        ),
-        (
-            "explain",
             {"feature": "user__count_1d", "keys": {"user": [1]}},
             "the key 'user' is an array or an object; give a string",
         ),
-        (
-            "explain",
-            {"feature": "user__count_1d", "keys": {"user": None}},
-            "the key 'user' is null; give a string",
-        ),
-        ("explain", {"feature": "user__count_1d", "keys": {"usr": 1}}, "did you mean 'user'"),
-        (
-            "explain",
-            {"feature": "user__count_1d", "keys": {"user": 1}, "at": "yesterday"},
-            "yesterday",
-        ),
-        (
-            "explain",
-            {"feature": "user__count_1d"},
-            "explain takes feature, keys, at (optional); missing or of another type: keys",
-        ),
-        ("explain", {"feature": {"a": 1}, "keys": 3}, "missing or of another type: feature, keys"),
-        ("recommendation", {}, "recommendation takes model; missing or of another type: model"),
         ("run", {"run": "../../etc/passwd"}, ""),
         ("explian", {}, "no tool is named 'explian'; did you mean 'explain'?"),
     ],
@@ -144,86 +120,11 @@ def test_an_unexpected_error_is_logged_and_not_shown(reader, caplog):
     assert "Traceback" in caplog.text
 
 
-def test_a_key_may_be_given_as_its_text(reader):
-    number, text = (
-        _call(reader, "explain", feature="user__count_1d", keys={"user": key}, at=AT)
-        for key in (1, "1")
-    )
-    assert (
-        number.structuredContent["data"]["events"] == text.structuredContent["data"]["events"] != []
-    )
-
-
-def test_kept_runs_are_read(reader, tmp_path):
-    StoredRuns(tmp_path).add(
-        RunRecord(
-            "backtest-1", "backtest", "churn", "2024-05-01T00:00:00+00:00", "ann", "Run it hourly."
-        ),
-        {"model": "churn"},
-    )
-    assert _call(reader, "runs").structuredContent["data"]["of"] == 1
-    assert _call(reader, "run", run="latest").structuredContent["data"]["result"] == {
-        "model": "churn"
-    }
-    assert (
-        _call(reader, "recommendation", model="churn").structuredContent["data"]["latest"][0][
-            "sentence"
-        ]
-        == "Run it hourly."
-    )
-
-
 PROJECT = """
 from headwater.testing.examples import visiting
 import headwater as hw
 project = visiting(hw.batch("1h"))
 """
-
-
-def _started(folder, listen):
-    """The MCP server at an address."""
-    (folder / "features.py").write_text(PROJECT, encoding="utf-8")
-    command = [sys.executable, "-m", "headwater.cli", "mcp", "--listen", listen]
-    environment = os.environ | {"HEADWATER_HOME": str(folder)}
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.mark.slow
-def test_a_taken_port_is_an_error_of_its_own(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with _started(tmp_path, address) as process:
-            assert process.communicate(timeout=120) == (
-                "",
-                (
-                    f"error: cannot listen on {address}: Address already in use; give another "
-                    "address with --listen\n"
-                ),
-            )
-    assert process.returncode == 2
-
-
-@pytest.mark.slow
-def test_an_address_of_ipv6_is_printed_as_a_url(tmp_path):
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
-            port = free.getsockname()[1]
-    except OSError:
-        pytest.skip("this machine has no ::1")
-    with _started(tmp_path, f"[::1]:{port}") as process:
-        try:
-            assert process.stderr.readline() == f"MCP at http://[::1]:{port}/mcp\n"
-            assert httpx.get(f"http://[::1]:{port}/nothing").status_code == 404
-        finally:
-            process.terminate()
-            process.wait(20)
 
 
 @pytest.mark.slow

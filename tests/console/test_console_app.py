@@ -2,7 +2,6 @@
 test_browser.py.
 """
 
-import asyncio
 import itertools
 import re
 from urllib.parse import parse_qs
@@ -12,7 +11,6 @@ from starlette.testclient import TestClient
 
 from headwater.console.console_app import LARGEST_FORM, POLICY, console_app
 from headwater.console.console_context import ConsoleContext
-from headwater.console.live_updates import EventsResponse
 from headwater.console.page_table import ACTIONS, DATA_ROUTES, PAGES
 from headwater.console.page_types import ConsoleAction, ConsolePage, DataRoute, Done, NotShown
 from headwater.definitions.freshness import batch
@@ -153,15 +151,6 @@ def test_an_action_is_done_and_said_once(context, tokens):
     )
     assert "promoted &lt;b&gt;2&lt;/b&gt;" in admin.get("/console/text").text
     assert "promoted" not in admin.get("/console/text").text
-
-
-def test_an_action_that_fails_is_a_page(context, tokens):
-    admin = _logged_in(context, tokens, "admin")
-    response = admin.post("/console/breaks", data={"csrf": _csrf(admin)})
-    assert (response.status_code, "the log of the console has the reason" in response.text) == (
-        500,
-        True,
-    )
 
 
 def test_the_cookie_is_kept_from_scripts_and_other_sites(context, tokens):
@@ -337,87 +326,3 @@ def test_a_login_returns_to_the_console_only(context, tokens, target):
         "/console/login", data={"token": tokens[1]["read"], "next": target}
     )
     assert response.headers["location"] == "/console"
-
-
-def test_static_files_are_packed_and_kept_by_browsers(context, tokens):
-    client = _client(context, tokens[0])
-    page = client.get("/console/login").text
-    (url,) = re.findall(r'href="(/console/static/console\.css\?[0-9a-f]+)"', page)
-    response = client.get(url)
-    assert response.headers["content-type"] == "text/css; charset=utf-8"
-    assert "immutable" in response.headers["cache-control"]
-    assert client.get(url, headers={"accept-encoding": "identity"}).text == response.text
-    assert client.get("/console/static/console_app.py").status_code == 404
-
-
-def test_a_store_that_is_down_is_said_once_and_not_waited_for_again(context, monkeypatch):
-    tried = []
-
-    def opened(*_args, **_options):
-        tried.append(1)
-        raise StoreError("the store does not answer")
-
-    monkeypatch.setattr("headwater.console.console_context.opened_for", opened)
-    context.store = "redis://127.0.0.1:1"
-    client = _client(context)
-    assert (
-        "The online store cannot be read: the store does not answer" in client.get("/console").text
-    )
-    client.get("/console/freshness")
-    assert len(tried) == 1
-
-
-def test_an_acknowledged_item_is_shown_with_who_and_goes_last(context, tokens, monkeypatch):
-    def down(*_args, **_options):
-        raise StoreError("the store does not answer")
-
-    monkeypatch.setattr("headwater.console.console_context.opened_for", down)
-    context.store = "redis://127.0.0.1:1"
-    admin = _logged_in(context, tokens, "admin")
-    csrf = _csrf(admin)
-    assert (
-        admin.post("/console/acknowledge", data={"csrf": csrf, "key": "nothing"}).status_code == 400
-    )
-    assert (
-        admin.post("/console/acknowledge", data={"csrf": csrf, "key": "online store"}).status_code
-        == 303
-    )
-    shown = admin.get("/console").text
-    assert "acknowledged for a week" in shown
-    assert "acknowledged by" in shown
-    now = context.now()
-    context.now = lambda: now + 8 * 86_400_000_000
-    assert "acknowledged by" not in admin.get("/console").text
-
-
-def test_a_page_that_is_kept_up_to_date_ends_without_an_error_when_the_server_stops():
-    sent = []
-
-    async def ask():
-        begun = asyncio.Event()
-
-        async def forever():
-            yield b"retry: 5000\n\n"
-            await asyncio.sleep(60)
-
-        async def send(message):
-            sent.append(message)
-            if message.get("body"):
-                begun.set()
-
-        running = asyncio.create_task(
-            EventsResponse(forever(), {})(
-                {"type": "http", "asgi": {"spec_version": "2.3"}}, asyncio.Event().wait, send
-            )
-        )
-        await begun.wait()
-        running.cancel()
-        await running
-
-    asyncio.run(ask())
-    assert [message["type"] for message in sent] == [
-        "http.response.start",
-        "http.response.body",
-        "http.response.body",
-    ]
-    assert (sent[-1]["body"], sent[-1]["more_body"]) == (b"", False)

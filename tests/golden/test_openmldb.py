@@ -4,55 +4,10 @@ reason.
 
 import json
 import math
-from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from tests.golden.openmldb import ARRIVAL, MAXSIZE, NUMBERED, PLACE, ROWS, answers
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "oracles.md"
-
-AGREE = "agrees"
-IN_PART, SEVERAL = "agrees in part, the rest cannot be said", "several of these reasons"
-# what becomes of each column computed over a window
-COLUMNS = {AGREE: 165, ROWS: 122, MAXSIZE: 54, PLACE: 29, ARRIVAL: 1}
-CASES = {AGREE: 81, IN_PART: 27, ROWS: 62, MAXSIZE: 21, PLACE: 4, SEVERAL: 13}  # and of each case
-USES = {  # the columns that agree, by what their frame asks of headwater
-    NUMBERED: 61,
-    "UNION": 38,
-    "EXCLUDE CURRENT_ROW": 33,
-    "a sum of nothing: 0, read as NULL": 20,
-    "EXCLUDE CURRENT_TIME": 19,
-    "the row's own value, by a request feature": 17,
-    "an open start": 16,
-    "an end n before t (offset)": 16,
-    "MAXSIZE that never cuts": 16,
-    "INSTANCE_NOT_IN_WINDOW": 12,
-    "an open end": 4,
-    "several keys": 2,
-}
-# By the time alone, these columns differ: of rows at one moment, only those that had arrived count,
-# and headwater knows no arrival.
-BY_ARRIVAL = {
-    "function/window/test_current_row.yaml#3": {"w1_c4_sum"},
-    "function/window/test_current_row.yaml#7": {"w1_c4_sum"},
-    "function/window/test_current_row.yaml#9": {"w1_c4_sum"},
-    "function/window/test_window_exclude_current_time.yaml#5": {"w1_c4_sum"},
-    "function/window/test_window_exclude_current_time.yaml#7": {"w1_c4_sum"},
-    "function/window/test_window_exclude_current_time.yaml#9": {"w1_c4_sum"},
-    "function/window/test_window_exclude_current_time.yaml#10": {"w1_c4_sum"},
-    "function/window/test_window_exclude_current_time.yaml#12": {"w1_c4_sum"},
-    "function/window/test_window_exclude_current_time.yaml#14": {"w1_c4_sum"},
-    "function/window/test_window_exclude_current_time.yaml#16": {"w1_c4_sum", "w7_c4_sum"},
-    "function/window/test_window_exclude_current_time.yaml#19": {"w4_c4_sum", "w5_c4_sum"},
-    "function/window/test_window_union.yaml#18-1": {"cnt", "mv"},
-    "function/window/test_window_union.yaml#19-1": {"cnt", "mv"},
-    "function/window/test_window_union.yaml#20": {"cnt", "mi"},
-    "function/window/test_window_union.yaml#38": {"cnt", "mv"},
-    "function/window/test_window_union.yaml#39": {"cnt", "mv"},
-    "function/window/window_attributes.yaml#0": {"cnt", "mi", "mv"},
-}
+from tests.golden.openmldb import answers
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +53,6 @@ def same(mine, theirs):
     return type(mine) is type(theirs) and mine == theirs
 
 
-def verdicts(found):
-    return {
-        case: [answer.reason or AGREE for answer in columns.values()]
-        for case, columns in found.items()
-    }
-
-
-def whole(reasons):
-    if len(set(reasons)) == 1:
-        return reasons[0]
-    return IN_PART if AGREE in reasons else SEVERAL
-
-
 def wrong(case, columns):
     said = {
         name: differences(case, name, answer.values)
@@ -125,46 +67,3 @@ def test_every_value_that_can_be_said_agrees(cases, found):
     assert {
         case["id"]: columns for case in cases if (columns := wrong(case, found[case["id"]]))
     } == {}
-
-
-@pytest.mark.slow
-def test_the_time_alone_differs_only_where_rows_share_a_moment(cases, found):
-    tied = [
-        case
-        for case in cases
-        if any(NUMBERED in answer.uses for answer in found[case["id"]].values())
-    ]
-    assert {
-        case["id"]: set(columns)
-        for case in tied
-        if (columns := wrong(case, answers(case, number=False)))
-    } == BY_ARRIVAL
-
-
-def test_how_much_can_be_said(found):
-    assert Counter(reason for reasons in verdicts(found).values() for reason in reasons) == COLUMNS
-    assert Counter(whole(reasons) for reasons in verdicts(found).values()) == CASES
-    assert (sum(COLUMNS.values()), sum(CASES.values())) == (371, 208)
-
-
-def test_what_the_agreement_covers(found):
-    assert (
-        Counter(
-            use for columns in found.values() for answer in columns.values() for use in answer.uses
-        )
-        == USES
-    )
-
-
-def test_the_page_says_the_same(found):
-    text = PAGE.read_text(encoding="utf-8")
-    names = [AGREE, IN_PART, ROWS, MAXSIZE, PLACE, ARRIVAL, SEVERAL]
-    outcome = [f"| {name} | {COLUMNS.get(name, '')} | {CASES.get(name, '')} |" for name in names]
-    by_arrival = sum(len(columns) for columns in BY_ARRIVAL.values())
-    lines = [
-        *outcome,
-        f"| in all | {sum(COLUMNS.values())} | {sum(CASES.values())} |",
-        *(f"| {use} | {n} |" for use, n in USES.items()),
-        f"By the time alone {COLUMNS[AGREE] - by_arrival} of the {COLUMNS[AGREE]} columns agree",
-    ]
-    assert [line for line in lines if line not in text] == [], "\n".join(lines)

@@ -16,7 +16,7 @@ import pytest
 
 import headwater as hw
 from headwater.cli import main
-from headwater.errors import DataError, UsageError
+from headwater.errors import UsageError
 from headwater.init.feast_repo import read_feast_repo
 
 HERE = Path(__file__).parent / "feast"
@@ -100,7 +100,7 @@ def module(written):
     os.chdir(before)
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_values_are_those_of_feast(feast, repo, module, tmp_path):
     random = np.random.default_rng(1)
     rows = pl.DataFrame(
@@ -171,39 +171,6 @@ def test_values_are_those_of_feast(feast, repo, module, tmp_path):
             assert expected.equals(got, check_names=False)
 
 
-@pytest.mark.slow
-def test_definitions(module):
-    assert module.user_orders.keys == ("user_id",)
-    assert module.user_orders.ttl == "36h"
-    assert module.lasting.ttl is None
-    assert module.totals.feature_names == (
-        "totals__sum_amount_1h",
-        "totals__orders_7d",
-        "totals__mean_amount_7d",
-    )
-    assert module.everywhere.keys == ()
-    assert module.user_fresh.freshness == hw.streaming("2s")
-    assert module.user_fresh.source.stream == hw.push()
-    assert str(module.clicks_source.stream.topic) == "clicks"
-    assert module.friends.views[0].request_keys == {"user_id": "friend_id"}
-
-
-def test_what_is_not_carried_over_is_said(written):
-    said = written[1]
-    for part in (
-        "'user__orders' is named 'user_orders'",
-        "basket (Array(String)) left out",
-        "'totals': median(amount) has no counterpart of that name",
-        "'totals': its function is not carried over",
-        "a backtest takes each row for known at its own time",
-        "BigQuerySource (shop.sales) is not read from here; export it to warehouse.parquet",
-        "its messages are AvroFormat; give hw.kafka its schema=",
-        "on demand feature view 'of_limit' uses LIMIT of its module",
-        "on demand feature view 'of_frames' runs pandas for each row",
-    ):
-        assert part in said, said
-
-
 def test_bad_input(tmp_path, capsys):
     with pytest.raises(UsageError, match="no folder"):
         read_feast_repo(tmp_path / "none", sys.executable)
@@ -218,13 +185,3 @@ def test_bad_input(tmp_path, capsys):
     assert "--feast reads definitions" in capsys.readouterr().err
     assert main(["init"]) == 2
     assert "name the EVENTS" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_repository_that_fails(feast, tmp_path):
-    (tmp_path / "feature_store.yaml").write_text(CONFIG)
-    (tmp_path / "broken.py").write_text("import feast\nnone = feast.Entiti\n")
-    with pytest.raises(DataError, match=r"Entiti.*feast apply"):
-        read_feast_repo(tmp_path, feast)
-    (tmp_path / "broken.py").write_text("print('hello')\n")
-    assert not read_feast_repo(tmp_path, feast).views

@@ -10,10 +10,8 @@ import pytest
 
 import headwater as hw
 from headwater.cli.projects import load
-from headwater.errors import UsageError
-from headwater.init.guess import InitAnswers, guess, is_code, label_remarks
+from headwater.init.guess import InitAnswers, guess
 from headwater.init.tables import TableProfile
-from headwater.init.times import COMPLETE
 from headwater.init.write import project_file
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
@@ -100,75 +98,9 @@ def test_totals_of_dates_are_known_at_the_end_of_the_day(tmp_path):
     assert guesses.time.columns[0].is_date
 
 
-def test_the_proposed_event_time_is_earlier_than_no_other(tmp_path):
-    table, labels = totals()
-    late = np.where(np.arange(table.height) % 3 == 0, 7_200, -7_200)
-    odd = table.with_columns(
-        pl.col("day").alias("opened_at"),
-        (pl.col("day") + pl.Series(late * 10**6).cast(pl.Duration("us"))).alias("closed_at"),
-    )
-    guesses, text, _ = drafted(tmp_path, odd.drop("day"), labels)
-    assert guesses.time.name == COMPLETE
-    assert 'pl.max_horizontal(pl.col("opened_at"), pl.col("closed_at"))' in text
-    often_last = table.with_columns((pl.col("day") + pl.duration(hours=3)).alias("closed_at"))
-    assert drafted(tmp_path, often_last, labels)[0].time.name == "closed_at"
-
-
-def test_codes_and_identifiers_are_not_averaged(tmp_path):
-    table, labels = totals()
-    rng = np.random.default_rng(0)
-    n = table.height
-    table = table.with_columns(
-        zip=pl.Series(rng.integers(10_000, 99_999, n)),
-        merchant=pl.Series(rng.integers(5_000, 5_999, n)),
-        type=pl.Series(rng.integers(1, 9, n)),
-    )
-    guesses, text, _ = drafted(tmp_path, table, labels)
-    assert (guesses.numbers, guesses.codes) == (["visits"], ["zip", "merchant", "type"])
-    assert 'hw.mean("visits")' in text
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "code"),
-    [
-        ("user_id", [1, 2], True),
-        ("cents", [5, 1200], False),
-        ("price_cents", [1000, 2000], False),
-        ("branch", [1001, 2002], True),
-        ("w", [1.5], False),
-    ],
-)
-def test_codes_by_name_and_by_form(name, values, code):
-    assert is_code(pl.Series(name, values), len(values)) is code
-
-
-def test_a_key_of_integers_that_every_row_joins_is_found_without_its_name(tmp_path):
-    table, labels = totals()
-    as_number = pl.col("store").str.slice(1).cast(pl.Int64).alias("branch")
-    guesses, _, _ = drafted(
-        tmp_path,
-        table.select(as_number, "day", "visits"),
-        labels.select(as_number, "asked", "busy"),
-    )
-    assert [key.name for key in guesses.keys] == ["branch"]
-    apart = labels.select((as_number + 1_000).alias("branch"), "asked", "busy")
-    with pytest.raises(UsageError, match="no column"):
-        drafted(tmp_path, table.select(as_number, "day", "visits"), apart)
-
-
 def test_past_outcomes_are_a_source_known_with_the_label(tmp_path):
     _, _, project = drafted(tmp_path, *totals(), InitAnswers("asked", known_after="2d"))
     outcomes = next(source for source in project.sources if source.name == "outcomes")
     assert (outcomes.known_after, outcomes.timestamp_field) == ("2d", "asked")
     view = next(view for view in project.all_views if view.source.name == "outcomes")
     assert min(f.window.length for f in view.outputs) > 2 * 86_400_000_000
-
-
-def test_repeated_requests_are_reported(tmp_path):
-    table, labels = totals()
-    twice = pl.concat([labels, labels.head(7)])
-    guesses, _, _ = drafted(tmp_path, table, twice)
-    assert (
-        "7 rows are duplicates"
-        in label_remarks(TableProfile(str(tmp_path / "labels.parquet")), guesses)[0]
-    )

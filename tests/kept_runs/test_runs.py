@@ -40,20 +40,6 @@ def test_a_backtest_is_kept_and_read_again_as_it_was(home):
     assert hw.runs().frame()["id"].to_list() == [run.id]
 
 
-def test_a_model_is_kept_with_its_definitions_and_data(home):
-    model = churn()
-    hw.backtest(model, {"daily": hw.batch("1d"), "live": hw.streaming("2s")})
-    record = hw.runs()[0].record
-    assert record.definitions["model churn"] == model.fingerprint
-    assert set(record.data) == {
-        f"labels {model.labels.name}",
-        *(f"source {source.name}" for source in model.sources),
-    }
-    assert record.seconds > 0
-    assert record.engine == "local"
-    assert hw.runs().frame()["engine"].to_list() == ["local"]
-
-
 def _parity(values, mismatches=0):
     at = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
     views = [Parity("user", 1, values, at, at, 9, [Mismatch("a", {}, 1, 2, "why")] * mismatches)]
@@ -78,21 +64,6 @@ def test_runs_are_compared_by_their_figures_and_by_what_differs(home):
         hw.runs().compare(first.id, first.id)
 
 
-def test_a_run_is_found_by_the_beginning_of_its_id(home):
-    for number in ("parity-1", "parity-2", "backtest-1"):
-        StoredRuns().add(
-            RunRecord(number, number[:-2], "p", "2024-05-01T00:00:00+00:00", "ann", "done"), {}
-        )
-    assert hw.runs()["back"].id == "backtest-1"
-    with pytest.raises(UsageError, match="2 runs begin with 'parity'"):
-        hw.runs()["parity"]
-    with pytest.raises(UsageError, match="no run 'parity-3'; did you mean 'parity-"):
-        hw.runs()["parity-3"]
-    with pytest.raises(UsageError, match="kind is 'back'"):
-        hw.runs(kind="back")
-    assert [run.id for run in hw.runs(kind="parity")] == ["parity-2", "parity-1"]
-
-
 def test_a_result_of_another_version_is_said_and_the_record_stays(home):
     StoredRuns().add(
         RunRecord(
@@ -115,15 +86,6 @@ def test_a_result_of_another_version_is_said_and_the_record_stays(home):
         _ = hw.runs()["other-1"].result
 
 
-def test_a_backtest_of_another_format_is_refused(home):
-    StoredRuns().add(
-        RunRecord("backtest-1", "backtest", "m", "2024-05-01T00:00:00+00:00", "ann", "done"),
-        {"format": 3},
-    )
-    with pytest.raises(DataError, match=r"result is read no more: .*format"):
-        _ = hw.runs()["backtest-1"].result
-
-
 def test_what_a_killed_writer_leaves_is_no_run(home):
     folder = StoredRuns().folder
     (folder / ".new-abc").mkdir(parents=True)
@@ -139,15 +101,6 @@ def test_a_run_that_cannot_be_kept_is_a_warning_and_costs_nothing(home):
     home.write_text("a file where the folder should be")
     with pytest.warns(hw.errors.HeadwaterWarning, match="this run was not kept"):
         assert hw.backtest(scores=SCORES).result.levels
-
-
-def test_runs_can_be_off(home, monkeypatch):
-    monkeypatch.setenv("HEADWATER_RUNS", "off")
-    hw.backtest(scores=SCORES)
-    assert len(hw.runs()) == 0
-    monkeypatch.setenv("HEADWATER_RUNS", "no")
-    with pytest.raises(UsageError, match="give on or off"):
-        hw.backtest(scores=SCORES)
 
 
 def test_the_commit_of_the_project_is_kept_with_a_mark_where_files_changed(home, tmp_path):

@@ -7,19 +7,6 @@ import pytest
 from headwater.terminal.console import StreamConsole
 from headwater.terminal.layout import Group, Shown, ShownTable
 
-TABLE = ShownTable(
-    "Views of a project",
-    ["view", "state\nas of now", "what to do"],
-    [
-        ["user_by_day", "current", ""],
-        [
-            "a/very/long/path/of/a/file.parquet",
-            (Shown("stale"), Shown("[0.1, 0.2]")),
-            "run `headwater materialize --project a.py` again",
-        ],
-    ],
-)
-
 
 def printed(part, columns=None, encoding="utf-8"):
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
@@ -31,46 +18,6 @@ def printed(part, columns=None, encoding="utf-8"):
     return out.buffer.getvalue().decode(encoding)
 
 
-def test_where_there_is_room_a_table_has_columns():
-    assert printed(TABLE).split("\n") == [
-        "Views of a project",
-        "view                                state       what to do",
-        "                                    as of now",
-        "─" * 96,
-        "user_by_day                         current",
-        (
-            "a/very/long/path/of/a/file.parquet  stale       run `headwater materialize --project "
-            "a.py` again"
-        ),
-        "                                    [0.1, 0.2]",
-        "",
-    ]
-
-
-def test_where_there_is_less_cells_break_between_words_and_commands_stay_whole():
-    lines = printed(TABLE, 90).split("\n")
-    assert (
-        "a/very/long/path/of/a/file.parquet  stale       run `headwater materialize --project a.py`"
-        in lines
-    )
-    assert "                                    [0.1, 0.2]  again" in lines
-    assert max(map(len, lines)) <= 90
-
-
-def test_where_there_is_too_little_rows_are_blocks_without_empty_cells():
-    assert printed(TABLE, 50) == (
-        "Views of a project\n"
-        "view: user_by_day\n"
-        "state as of now: current\n"
-        "\n"
-        "view: a/very/long/path/of/a/file.parquet\n"
-        "state as of now: stale\n"
-        "  [0.1, 0.2]\n"
-        "what to do: run\n"
-        "  `headwater materialize --project a.py` again\n"
-    )
-
-
 @pytest.mark.parametrize("columns", [10, 20, 40, 80])
 def test_a_sentence_breaks_between_words(columns):
     text = "one two-three `four five` six/seven/eight nine [0.1, 0.2] ten"
@@ -78,13 +25,6 @@ def test_a_sentence_breaks_between_words(columns):
     assert " ".join(lines) == text
     assert all(
         len(line) <= columns or " " not in line.replace("`four five`", "x") for line in lines
-    )
-
-
-def test_items_and_indents_are_kept():
-    assert (
-        printed(Shown("- one two three\n  four five six"), 11)
-        == "- one two\n  three\n  four five\n  six\n"
     )
 
 
