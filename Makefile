@@ -13,26 +13,22 @@ PYTEST = $(BIN)/python -m pytest --dist worksteal
 export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE # tests start hundreds of interpreters, and each would compile the same sources again
 
-.PHONY: help demo dev test test-full test-rest test-cluster plain pythons trust soak mutants against-former \
-	experiments-validate oracles check format bench docs clean distclean
+.PHONY: help demo dev test test-services test-long plain pythons mutants against-former experiments-validate check format \
+	bench docs clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       run the demo on real flights, into build/demo  (DEMO_ARGS="...")'
-	@echo 'make test       run the tests, without the slow ones            (PYTEST_ARGS="-x -k hops")'
-	@echo 'make test-full  run all tests'
-	@echo 'make test-rest  after `make test`, run what it leaves out or shortens, with a quarter of the parameters, as CI does'
-	@echo 'make test-cluster  run the tests of several servers and processes; it names the servers that are missing'
+	@echo 'make test       run the tests that need nothing else       (PYTEST_ARGS="-x -k hops")'
+	@echo 'make test-services  run the tests of servers, browsers and other toolchains; it names what is missing'
+	@echo 'make test-long  run the slow tests too, with many examples of each law'
 	@echo 'make plain      build the wheel, and run every verb where nothing but it is installed'
 	@echo 'make pythons    run the core of the tests on every newer Python that this machine has (PYTHONS=newest: on one)'
-	@echo 'make trust      kill, stop and starve ingestion, two hundred times each, with every long test (hours)'
 	@echo 'make mutants    break src in 120 places, and count which of them tests/laws finds; a stopped run goes on'
 	@echo 'make against-former  compare the answers of this checkout, to the bit, with those of the former wheel'
 	@echo 'make check      lint, format, types, layers and doctests'
 	@echo 'make format     format the code and fix what ruff can fix'
 	@echo 'make experiments-validate  measure the statistics of experiments, into docs/validation.md (minutes)'
-	@echo 'make oracles    the libraries that tests compare ours with, each in an environment of its own'
-	@echo 'make soak       keep the service under load for ten minutes'
 	@echo 'make bench      measure the speed side by side, into bench/results.json'
 	@echo 'make docs       build the documentation, into build/docs'
 	@echo 'make dev        only make $(VENV), with everything that tests and checks need'
@@ -53,29 +49,18 @@ dev: $(VENV)/.installed-dev
 test: $(VENV)/.installed-dev
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-full test-rest: $(VENV)/.installed-dev
-	@# pytest ends with 5 where PYTEST_ARGS selects no test: right for one of the two runs, and an error for both
-	export HEADWATER_TESTS=$(@:test-%=%); first=0; \
-	$(PYTEST) $(PYTEST_ARGS) -m 'not alone' || first=$$?; \
-	case $$first in 0 | 5) ;; *) exit $$first ;; esac; \
-	$(PYTEST) $(PYTEST_ARGS) -n 1 -m alone || { last=$$?; [ $$first-$$last = 0-5 ] || exit $$last; }
+test-services: $(VENV)/.installed-dev
+	sh scripts/services_needs.sh
+	$(PYTEST) -m services --reruns 1 -rR $(PYTEST_ARGS)
 
-test-cluster: $(VENV)/.installed-dev
-	sh scripts/cluster_needs.sh
-	HEADWATER_TESTS=cluster $(PYTEST) $(PYTEST_ARGS)
+test-long: $(VENV)/.installed-dev
+	$(PYTEST) -m 'not services' --hypothesis-profile long $(PYTEST_ARGS)
 
 plain:
 	sh scripts/plain_install.sh
 
 pythons:
 	sh scripts/other_pythons.sh $(PYTHONS)
-
-trust: $(VENV)/.installed-dev
-	HEADWATER_TRUST=long $(PYTEST) $(PYTEST_ARGS)
-	HEADWATER_TRUST=long HEADWATER_TESTS=cluster $(BIN)/python -m pytest tests/cluster tests/engine/spark/test_structured_streaming.py
-
-soak: $(VENV)/.installed-dev
-	HEADWATER_TESTS=full HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak -rA
 
 mutants: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.mutants --servers $(MUTANTS_ARGS)
@@ -85,9 +70,6 @@ against-former: $(VENV)/.installed-dev
 
 experiments-validate: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.validation --part experiments --processes 1 --write
-
-oracles:
-	scripts/oracles.sh
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -28,7 +28,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scripts.mutation.clone import Clone, digest
-from scripts.mutation.drawing import FOLDERS, Mutant, draw, equivalent, mutants
+from scripts.mutation.drawing import Mutant, draw, equivalent, folders, mutants
 from scripts.mutation.laws import Laws
 from scripts.mutation.servers import servers
 
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None, libraries: Iterable[str] = LIBR
     """Run what is to be run and print the report; 1 if too few are found."""
     options = _parsed(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the laws that run, too
-    every = mutants(options.checkout, options.folders, options.without)
+    every = mutants(options.checkout, options.folders or folders(options.checkout), options.without)
     equal = equivalent(options.checkout / "scripts" / "equivalent_mutants.toml")
     if options.show:
         return _show(options.checkout, every, options.show)
@@ -174,7 +174,7 @@ def _services(options: argparse.Namespace) -> Iterator[Mapping[str, str]]:
         yield {}
         return
     with servers(options.checkout, options.folder / "servers") as addresses:
-        yield {"HEADWATER_TESTS": "services", "HEADWATER_SERVICES": addresses}
+        yield {"PYTEST_ADDOPTS": "-m 'not slow'", "HEADWATER_SERVICES": addresses}
 
 
 def _show(checkout: Path, every: Iterable[Mutant], key: str) -> int:
@@ -194,7 +194,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     about = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser("python -m scripts.mutants", description=about)
     option = parser.add_argument
-    option("--folders", nargs="+", default=list(FOLDERS), help="of src/headwater")
+    option("--folders", nargs="+", default=[], help="of src/headwater; by default, all")
     option("--without", nargs="+", default=[], metavar="PATH", help="such as engine/spark")
     option("--count", type=int, default=120, help="shared among the folders by their size")
     option("--seed", type=int, default=1)
@@ -210,7 +210,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     option("--folder", type=Path, default=ROOT / "build" / "mutants", help="of copy and outcomes")
     options = parser.parse_args(arguments)
     options.checkout, options.folder = options.checkout.resolve(), options.folder.resolve()
-    wanted = [*(f"src/headwater/{folder}" for folder in options.folders), *options.laws]
+    wanted = [*(f"src/headwater/{folder}" for folder in options.folders or ["."]), *options.laws]
     if missing := [path for path in wanted if not (options.checkout / path).exists()]:
         parser.error(f"{options.checkout} has no {', '.join(missing)}")
     return options

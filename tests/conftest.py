@@ -1,42 +1,26 @@
-"""What all tests share: skips that fail where none are allowed, the folder `shared`, servers of a
-run, and how hard Hypothesis tries.
+"""What all tests share: how hard Hypothesis tries, the folder `shared`, servers of a run, and skips
+that fail where none are allowed.
 """
 
 import gc
 import itertools
 import os
-import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, closing
-from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import services
-from tests.alone import turn
-from tests.effort import (
-    CLUSTER,
-    FULL,
-    IN_CLUSTERS,
-    LONG,
-    REST,
-    SERVICES,
-    depends_on_effort,
-    sample,
-    tries,
-)
-from tests.figures import PREFIX
 
 pytest.register_assert_rewrite("tests.ingestion.world")
 
 # workers of a run share the processors: LightGBM's threads would wait for one another at every tree
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-if not (FULL or SERVICES):  # these compute in as many threads as users do
-    os.environ.setdefault("HEADWATER_THREADS", "1")
+os.environ.setdefault("HEADWATER_THREADS", "1")
 
 # thousands of results of tests; tests/kept_runs keeps its own
 os.environ.setdefault("HEADWATER_RUNS", "off")
@@ -51,16 +35,17 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # a case is a whole table, on machines that others use too
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("dev", deadline=None, max_examples=tries(60), suppress_health_check=_SLOW)
 settings.register_profile(
-    "ci",
+    "quick",
     deadline=None,
-    max_examples=tries(100),
-    suppress_health_check=_SLOW,
+    max_examples=8,
     derandomize=True,
+    database=None,
     print_blob=True,
+    suppress_health_check=_SLOW,
 )
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+settings.register_profile("long", settings.get_profile("quick"), max_examples=100)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")
@@ -178,7 +163,7 @@ def aws_url(tmp_path_factory):
 _STORES = itertools.count()
 
 
-@pytest.fixture(params=["lmdb", "redis"])
+@pytest.fixture(params=["lmdb", pytest.param("redis", marks=pytest.mark.services)])
 def either(request, tmp_path):
     """A new online store of one machine, and one across the network."""
     import headwater as hw
@@ -204,74 +189,32 @@ def pytest_collection():
         gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        if services.of_services(item):
+        if not services.FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker("services")
-    kept = [item for item in items if _runs(item)]
-    if REST:
-        chosen = sample([item.nodeid for item in kept], _commit(config.rootpath))
-        kept = [item for item in kept if item.nodeid in chosen]
-    config.left_out = not CLUSTER and any(_of_cluster(item) for item in items)
-    if len(kept) < len(items):
-        ran = set(kept)
-        config.hook.pytest_deselected(items=[item for item in items if item not in ran])
-        items[:] = kept
+    marks = [{mark.name for mark in item.iter_markers()} for item in items]
+    config.left_out = {
+        "services": sum("services" in each for each in marks),
+        "slow": sum("slow" in each and "services" not in each for each in marks),
+    }
 
 
-def _runs(item):
-    if item.get_closest_marker("long") is not None and not LONG:
-        return False
-    if REST and _is_short(item) and not _is_shortened(item):
-        return False
-    return _of_cluster(item) is CLUSTER and (FULL or _is_short(item))
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # who collects is a worker, who tells is not
+        session.config.workeroutput["left_out"] = session.config.left_out
 
 
-def _commit(root):
-    """The commit of the checkout; nothing where it has none."""
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        return subprocess.run(
-            command, cwd=root, capture_output=True, text=True, check=False
-        ).stdout.strip()
-    except FileNotFoundError:
-        return ""
-
-
-def _is_short(item):
-    """Whether a test is of the short form."""
-    marks = {mark.name for mark in item.iter_markers()}
-    return SERVICES or ("slow" not in marks and ("services" not in marks or "smoke" in marks))
-
-
-def _is_shortened(item):
-    """Whether a test of the short form does more in the full one: more examples of a law, or more
-    parameters.
-    """
-    if getattr(item.function, "is_hypothesis_test", False):
-        return True
-    names = _depending(Path(item.module.__file__))
-    return (item.cls or item.function).__name__ in names or not names.isdisjoint(item.fixturenames)
-
-
-@cache
-def _depending(path):
-    """Names of a module of tests, and of the fixtures that it has, that differ by form."""
-    shared = [folder / "conftest.py" for folder in path.parents]
-    return depends_on_effort(path).union(*(depends_on_effort(x) for x in shared if x.exists()))
-
-
-def _of_cluster(item):
-    return item.nodeid.startswith(IN_CLUSTERS) and item.get_closest_marker("slow") is not None
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    node.config.left_out = getattr(node, "workeroutput", {}).get("left_out", {})
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     services.begins(item)
-    if not hasattr(item.config, "workerinput"):  # no other worker runs next to this process
-        return (yield)
-    with turn(item.config.rootpath / "build", alone=item.get_closest_marker("alone") is not None):
-        return (yield)
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -303,33 +246,16 @@ def _minutes(seconds):
 
 
 def pytest_terminal_summary(terminalreporter):
-    if not FULL:
-        terminalreporter.line(
-            "the short form: without tests that are marked slow, with one test of each service, "
-            "and with few examples of each law; `make test-full` runs all"
-        )
-    if REST:
-        terminalreporter.line(
-            "a quarter of the parameters of each test; the commit chooses which, and "
-            "`make test-full` runs all"
-        )
-    if getattr(terminalreporter.config, "left_out", False):
-        terminalreporter.line(
-            "without slow tests of several servers: `make test-cluster` runs them, by "
-            "HEADWATER_TESTS=cluster"
-        )
+    chosen = terminalreporter.config.option.markexpr
+    left_out = getattr(terminalreporter.config, "left_out", {})
+    for mark, command, why in (
+        ("slow", "make test-long", "take seconds each"),
+        ("services", "make test-services", "start a server or a browser"),
+    ):
+        if f"not {mark}" in chosen and left_out.get(mark):
+            terminalreporter.line(f"left out: {left_out[mark]} tests that {why}; `{command}`")
     used = os.times()  # workers and servers are children, which have ended
     computed = used.user + used.system + used.children_user + used.children_system
     terminalreporter.line(
         f"took {_minutes(time.monotonic() - _STARTED)}, and {_minutes(computed)} of processor time"
     )
-    found = [
-        (report.nodeid, line.removeprefix(PREFIX))
-        for report in terminalreporter.stats.get("passed", [])
-        for line in report.capstdout.splitlines()
-        if line.startswith(PREFIX)
-    ]
-    if found:
-        terminalreporter.section("figures")
-    for name, text in found:
-        terminalreporter.line(f"{name.partition('::')[2]}: {text}")

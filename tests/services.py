@@ -1,5 +1,5 @@
-"""Which tests start a server or a browser: all of them are in `make test-full`, and one of each
-kind, marked `smoke`, in `make test`.
+"""Which tests start a server or a browser: those that ask for a fixture that starts one, or are
+marked `services` by hand.
 """
 
 import json
@@ -7,98 +7,38 @@ import os
 
 import pytest
 
-from tests.effort import FULL
-
-STARTED_BY = {
-    "aws_url": "an emulator of AWS",
-    "broker": "Kafka",
-    "browser": "a browser",
-    "cluster_url": "Redis",
-    "iceberg": "Spark",
-    "ministack": "an emulator of AWS",
-    "ministack_address": "an emulator of AWS",
-    "moto": "an emulator of AWS",
-    "moto_address": "an emulator of AWS",
-    "postgres_server": "PostgreSQL",
-    "postgres_url": "PostgreSQL",
-    "redis_server": "Redis",
-    "redis_url": "Redis",
-    "s3": "S3",
-    "sail": "Spark",
-    "sentinel_url": "Redis",
-    "valkey_url": "Redis",
-}
-"""Fixtures that start one."""
-
-CHOSEN_BY = {
-    "database",
-    "either",
-    "emulator",
-    "emulator_and_store",
-    "make_store",
-    "migratable",
-    "opening",
-    "orders",
-    "place",
-    "store",
-    "stores",
-    "url",
-    "urls",
-}
-"""Fixtures whose parameter names the service to start."""
-
-NAMES = {
-    "cluster",
-    "kafka",
+FIXTURES = {
+    "aws_url",
+    "broker",
+    "browser",
+    "cluster_url",
+    "iceberg",
     "ministack",
-    "ministack_and_postgres",
+    "ministack_address",
     "moto",
-    "moto_and_postgres",
-    "postgres",
-    "postgresql",
-    "redis",
+    "moto_address",
+    "postgres_server",
+    "postgres_url",
+    "redis_server",
+    "redis_url",
     "s3",
     "sail",
+    "sentinel_url",
+    "valkey_url",
 }
-NAMES |= {"valkey"}
 
-_running = []  # the item whose fixtures and test run now, and whether it may start a service
-
-
-def of_services(item):
-    """Whether a test starts a service: by its mark, its fixtures or their parameters."""
-    if item.get_closest_marker("services") is not None or not STARTED_BY.keys().isdisjoint(
-        item.fixturenames
-    ):
-        return True
-    params = item.callspec.params if hasattr(item, "callspec") else {}
-    return any(not NAMES.isdisjoint(_words(params[name])) for name in CHOSEN_BY & params.keys())
-
-
-def _words(value):
-    return (
-        {value}
-        if isinstance(value, str)
-        else {word for word in value if isinstance(word, str)}
-        if isinstance(value, tuple)
-        else set()
-    )
+_running = []  # the test that runs now
 
 
 def begins(item):
     """Tell `starts` which test runs."""
-    _running[:] = [(item.nodeid, of_services(item))]
+    _running[:] = [item]
 
 
 def starts(name):
-    """Called by each function that starts a service. A test of the short form that is not known to
-    start one fails.
-    """
-    if not FULL and _running and not _running[0][1]:
-        pytest.fail(
-            f"{_running[0][0]} starts {name}: mark it with @pytest.mark.services, or name its "
-            "fixture in tests/services.py"
-        )
+    """Called by each function that starts a service: a test without the mark fails."""
+    if _running and _running[0].get_closest_marker("services") is None:
+        pytest.fail(f"{_running[0].nodeid} starts {name}: mark it with @pytest.mark.services")
 
 
 def running(fixture):

@@ -156,26 +156,6 @@ def test_an_interrupt_ends_it(clock):
 # ---------------------------------------------------------------- the only ones
 
 
-def _doubled(tree):
-    """Lines that double a pause up to a limit: `min(2 * wait, LONGEST)` and `2**attempt`, where
-    names say that it is a pause.
-    """
-    for node in ast.walk(tree):
-        capped = (
-            isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "min"
-        )
-        grown = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow)
-        added = isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Mult)
-        if capped or grown or added:
-            text = ast.unparse(node).lower()
-            of_time = any(
-                word in text
-                for word in ("wait", "pause", "backoff", "delay", "again", "attempt", "tries")
-            )
-            if of_time and (not capped or "2 * " in text or " * 2" in text):
-                yield node.lineno
-
-
 def _written(tree):
     """Lines on which what `retry` calls commits, in the call itself or in a function of the same
     file.
@@ -189,44 +169,6 @@ def _written(tree):
                 for each in ast.walk(read)
             ):
                 yield node.lineno
-
-
-@pytest.mark.parametrize(
-    ("code", "found"),
-    [
-        ("self._wait = min(2 * self._wait, LONGEST)", True),
-        ("pause = min(pause * 2, 5)", True),
-        ("sleep(PAUSE * 2 ** (attempt - 1))", True),
-        ("wait *= 2", True),
-        ("size = min(2 * size, most)", False),
-        ("wait = min(left, LONGEST)", False),
-    ],
-)
-def test_the_scan_sees_each_way_of_writing_a_back_off(code, found):
-    assert bool(list(_doubled(ast.parse(code)))) is found
-
-
-@pytest.mark.parametrize(
-    ("code", "found"),
-    [
-        ("retry(lambda: store.commit({}, {}), on=E, pauses=P)", True),
-        ("def write():\n    store.commit({}, {})\nretry(write, on=E, pauses=P)", True),
-        ("def read():\n    return store.get([])\nretry(read, on=E, pauses=P)", False),
-    ],
-)
-def test_the_scan_sees_a_commit_that_is_retried(code, found):
-    assert bool(list(_written(ast.parse(code)))) is found
-
-
-@pytest.mark.slow
-def test_pauses_double_in_one_file():
-    found = [
-        f"{path.name}:{line}"
-        for path in SOURCES
-        for line in _doubled(ast.parse(path.read_text(encoding="utf-8")))
-    ]
-    assert [place for place in found if not place.startswith("retries.py")] == []
-    assert found, "the scan no longer sees the one that there is"
 
 
 def test_no_commit_is_retried():

@@ -19,10 +19,6 @@ from pathlib import Path
 
 from scripts.mutation.operators import Site, parses, sites
 
-FOLDERS = (
-    *("definitions", "aggregations", "kernel", "engine", "events", "connectors", "ingestion"),
-    *("state", "online", "stores", "journal", "serving", "catalog", "jobs"),
-)
 WEIGHTS = {"number": 0.4, "swapped arguments": 0.4, "slice": 0.5}
 """Operators that find several changes in a place, or most places; the others weigh 1."""
 
@@ -57,6 +53,12 @@ class Mutant:
         before, after = (part if len(part) < 70 else part[:67] + "..." for part in change)
         place = f"{self.path.removeprefix('src/headwater/')}:{self.site.line} {self.site.function}"
         return f"{self.key} {place} [{self.site.operator}] `{before}` -> `{after}`"
+
+
+def folders(checkout: Path) -> list[str]:
+    """The folders of src/headwater."""
+    packages = (checkout / "src" / "headwater").glob("*/__init__.py")
+    return sorted(path.parent.name for path in packages)
 
 
 def mutants(checkout: Path, folders: Iterable[str], without: Iterable[str] = ()) -> list[Mutant]:

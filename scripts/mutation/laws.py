@@ -272,9 +272,8 @@ class Run:
 
 
 def _form() -> str:
-    """Which tests run, as tests/effort.py reads it."""
-    forms = (os.environ.get(name) for name in ("HEADWATER_TESTS", "HEADWATER_TRUST"))
-    return "".join(f" {form}" for form in forms if form)
+    """Which tests run."""
+    return os.environ.get("PYTEST_ADDOPTS", "")
 
 
 def _seconds(pid: int) -> float:

@@ -9,7 +9,7 @@ import yaml
 
 from headwater.cli.parser import parse
 from scripts import ten_ways
-from tests.docs.pages import PRELUDES, ROOT, Runner, blocks, prelude, same
+from tests.docs.pages import ROOT, Runner, blocks, same
 
 # from the code, whose tests run their examples
 MADE = {"reference.md", "cli.md", "configuration.md", "errors.md", "changelog.md"}
@@ -18,53 +18,7 @@ PAGES = [
     ROOT / "README.md",
     *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in MADE),
 ]
-NOT_RUN = {  # by page, why a block does not run: one reason for each
-    "README.md": ["installs a package and takes minutes"],
-    "console.md": ["serves until it is stopped"],
-    "experiments.md": [
-        "simulates for minutes",
-        "simulates for minutes",
-        "needs weeks of a served experiment",
-        "needs weeks of a served experiment",
-        "needs weeks of a served experiment",
-        "needs weeks of a served experiment",
-        "needs weeks of a served experiment",
-        "needs a service with the experiment",
-        "needs exposures of another system",
-        "needs weeks of a served experiment",
-        "needs weeks of a served experiment",
-        "needs weeks of a served experiment",
-    ],
-    "getting_started.md": ["installs a package"],
-    "howto_dbt.md": ["needs a dbt project"],
-    "howto_feast.md": ["needs a Feast repository"],
-    "howto_kafka.md": ["needs a broker", "needs a broker"],
-    "howto_kubernetes.md": ["needs a cluster"],
-    "howto_monitoring.md": ["needs a running service"],
-    "howto_spark.md": ["needs a server of Spark Connect"] * 5,
-    "howto_versions.md": ["needs a served project", "needs a server", "needs a server"],
-    "index.md": ["installs a package and takes minutes"],
-    "monitoring.md": [
-        "needs weeks of served predictions",
-        "needs weeks of served predictions",
-        "installs a package",
-    ],
-    "extending.md": ["needs a store of yours"],
-    "operations.md": [
-        "needs a running service",
-        "needs weeks of served predictions",
-        "names folders of a server",
-        "needs an account of AWS",
-        "needs a store that has lost commits",
-        "needs a store that has lost commits",
-    ],
-    "runs.md": ["names the reader's runs"],
-    "tables.md": ["needs a bucket", "needs tables of these kinds"],
-    "tutorial.md": ["installs packages"],
-    "validation.md": ["simulates for hours"],
-}
 SLOW = {
-    "README.md",
     "assess.md",
     "assistants.md",
     "catalog.md",
@@ -98,21 +52,6 @@ def test_blocks_run_as_they_are_written(page, tmp_path, monkeypatch):
         assert same(block.text, printed), f"{page.name}:{block.line} printed\n{printed}"
 
 
-def test_blocks_that_do_not_run_are_listed():
-    found = {
-        page.name: reasons
-        for page in PAGES
-        if (
-            reasons := [
-                block.value
-                for block in blocks(page.read_text(encoding="utf-8"))
-                if block.mark == "not run"
-            ]
-        )
-    }
-    assert found == NOT_RUN
-
-
 def test_every_fence_is_a_block():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -140,10 +79,6 @@ def test_files_of_a_page_that_does_not_run_are_valid(name):
             calls += [yaml.safe_load(call)[1:] for call in found]
     assert calls
     assert all(parse(call) is not None for call in calls)
-
-
-def test_every_prelude_has_a_page():
-    assert {path.name for path in PRELUDES.glob("*.py")} <= {prelude(page).name for page in RUN}
 
 
 def test_pictures_of_concepts_are_those_of_their_script():
