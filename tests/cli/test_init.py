@@ -4,10 +4,6 @@ of guessing.
 
 import io
 import json
-import os
-import pty
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -144,33 +140,6 @@ def test_a_file_that_is_there_is_kept(folder, run):
     assert (folder / "features.py").read_text(encoding="utf-8") == before
     assert run(*call, "--force").returncode == 0
     assert (folder / "features.py").read_text(encoding="utf-8") != before
-
-
-def test_a_terminal_is_asked(folder):
-    start(folder)
-    mine, theirs = pty.openpty()
-    command = [sys.executable, "-m", "headwater.cli", "init", "events.parquet", "labels.parquet"]
-    started = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=theirs,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    # a wrong answer is asked for again, and Enter takes the proposal
-    os.write(mine, b"ordered\n\nsoon\n2h\n")
-    _, said = started.communicate(timeout=60)
-    os.close(mine)
-    os.close(theirs)
-    assert started.returncode == 0, said
-    assert said.count("When is a prediction requested?") == 2
-    assert "'ordered' is not a column of labels.parquet" in said
-    assert said.count("When is its outcome known?") == 2
-    assert "--known-after is 'soon'" in said
-    text = (folder / "features.py").read_text(encoding="utf-8")
-    assert 'known_after="2h"' in text
-    assert "init events.parquet labels.parquet --request-time asked --known-after 2h" in text
 
 
 def called(folder, monkeypatch, capsys, *arguments):

@@ -1,6 +1,4 @@
-"""What init writes passes plan, apply, train, ingest and serve unchanged, as real processes, on
-files of many shapes.
-"""
+"""Files whose dates have two meanings: `headwater init` asks."""
 
 import polars as pl
 

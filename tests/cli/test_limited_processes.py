@@ -1,4 +1,4 @@
-"""Commands of a process that may not write, has little memory, no docstrings, or is stopped while
+"""Commands of a process that may not write, has no docstrings, or is stopped while
 it compiles.
 """
 

@@ -84,31 +84,3 @@ def test_files_of_a_stream_are_the_same_from_another_folder(
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert main(["ingest", "--once", "--project", str(tmp_path / "features.py")]) == 0
     assert "0 records" in capsys.readouterr().err
-
-
-def precomputed(folder):
-    """The project, whose model is precomputed."""
-    text = (folder / "features.py").read_text(encoding="utf-8")
-    ahead = 'labels=labels, predictions=hw.precomputed(hw.batch("1d"), keys=["user_id"]))'
-    (folder / "features.py").write_text(text.replace("labels=labels)", ahead), encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["train"],
-        ["materialize", "churn", "--files", "s3://bucket/scores"],
-        ["train", "--models", "s3://b/models"],
-    ],
-)
-def test_what_is_kept_is_kept_on_this_machine(folder, monkeypatch, capsys, arguments):
-    monkeypatch.setenv(
-        "HEADWATER_HOME", "s3://bucket/home" if len(arguments) == 1 else str(folder / "home")
-    )
-    monkeypatch.chdir(folder)
-    if arguments[0] == "materialize":
-        precomputed(folder)
-        assert main(["train"]) == 0
-    assert main(arguments) == 2
-    assert "outputs are local files" in capsys.readouterr().err
-    assert not (folder / "s3:").exists()

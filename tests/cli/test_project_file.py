@@ -2,8 +2,6 @@
 it.
 """
 
-import json
-
 import pytest
 
 from headwater import settings
@@ -142,21 +140,6 @@ def test_a_wrong_file_is_told_whatever_the_command(tmp_path, text, said, command
     with pytest.raises(UsageError) as error:
         given(command)
     assert said in str(error.value)
-
-
-@pytest.mark.slow
-def test_commands_work_on_the_store_of_the_file_and_do_not_repeat_it(folder, run):
-    write(
-        folder, 'store = "lmdb:kept/online"\ndata-dir = "kept"\ncatalog = "kept/catalog.sqlite"\n'
-    )
-    assert run("apply").returncode == 0
-    assert (folder / "kept/catalog.sqlite").is_file()
-    done = run("materialize")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith("next: headwater parity --project features.py\n")
-    assert (folder / "kept/online").is_dir()
-    assert not (folder / ".headwater/online").exists()
-    assert json.loads(run("status", "--json").stdout)["views"]
 
 
 def test_a_development_environment_has_no_archive_on_an_object_store(monkeypatch):

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -214,19 +213,6 @@ def test_what_may_change_in_a_table(tmp_path, change, turned):
     assert summed(hw.parquet(path), at=early) == total / 5
 
 
-def test_files_of_two_tables_are_refused(tmp_path):
-    path = folder(
-        tmp_path / "t",
-        events=EVENTS,
-        labels=pl.DataFrame({"user": ["a"], "asked": [LATER], "y": [1]}),
-    )
-    with pytest.raises(
-        DataError,
-        match=r"no file has all of them: .*events\.parquet has no asked, y; .*labels\.parquet has no x, at",
-    ):
-        summed(hw.parquet(path))
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -305,16 +291,6 @@ def test_a_later_csv_line_with_another_kind_of_time_is_an_error(tmp_path, first,
 
 
 # ---------------------------------------------------------------- on an object store
-
-
-def test_a_replaced_table_is_read_again(tmp_path):
-    path = folder(tmp_path / "t", a=EVENTS, b=EVENTS)
-    assert summed(hw.parquet(path)) == 30
-    folder(tmp_path / "t", b=EVENTS.with_columns(y=1))
-    assert summed(hw.parquet(path), features=[hw.sum("y")]) == (4,)
-    shutil.rmtree(path)
-    folder(tmp_path / "t", a=EVENTS)
-    assert summed(hw.parquet(path)) == 15
 
 
 def test_a_file_of_the_same_size_and_time_is_another(tmp_path, monkeypatch):

@@ -298,9 +298,6 @@ def test_ctrl_c_while_a_store_is_waited_for(tmp_path):
             assert process.stderr.read().endswith("error: stopped\n")
 
 
-# ---------------------------------------------------------------- HTTP
-
-
 # ---------------------------------------------------------------- definitions
 
 

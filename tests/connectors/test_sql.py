@@ -1,4 +1,4 @@
-"""SQL queries and dbt models as tables: PostgreSQL and DuckDB give the rows that a frame in memory
+"""SQL queries as tables: PostgreSQL and DuckDB give the rows that a frame in memory
 gives, for any filter.
 """
 
@@ -241,26 +241,3 @@ def test_bad_definitions(monkeypatch):
         hw.sql("orders", url=hw.env("SHOP_URL")).fingerprint
         == hw.sql("orders", url=hw.env("SHOP_URL")).fingerprint
     )
-
-
-@pytest.mark.parametrize(
-    ("url", "error", "said"),
-    [
-        (
-            "duckdb:shop.duckdb",
-            DataError,
-            "no file at shop.duckdb; in .*: did you mean 'shops.duckdb'",
-        ),
-        (
-            "mysql://shop/orders",
-            DefinitionError,
-            "begins with 'mysql'; known: bigquery.*pl.read_database",
-        ),
-    ],
-)
-def test_databases_that_cannot_be_opened(url, error, said, tmp_path, monkeypatch):
-    pytest.importorskip("adbc_driver_duckdb", reason="needs the extra sql")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "shops.duckdb").write_text("not a database " * 1000)
-    with pytest.raises(error, match=said):
-        hw.sql("orders", url=url).scan()

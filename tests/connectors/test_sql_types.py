@@ -1,6 +1,4 @@
-"""Types of PostgreSQL, alone and within arrays and composites: a plain value, or an error that
-names the column and the cast.
-"""
+"""Types of PostgreSQL, alone and within arrays and composites: a plain value."""
 
 from datetime import UTC, date, datetime
 

@@ -1,6 +1,4 @@
-"""OpenMLDB's own window cases: what headwater can say agrees, and what it cannot say is counted by
-reason.
-"""
+"""OpenMLDB's own window cases: what headwater can say agrees."""
 
 import json
 import math

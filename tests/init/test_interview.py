@@ -9,7 +9,6 @@ from headwater.cli.projects import load
 from headwater.errors import UsageError
 from headwater.init import interview
 from headwater.init.draft import draft
-from tests.assessing.conftest import home, run  # noqa: F401 (fixtures)
 
 TASK = """
 [task]

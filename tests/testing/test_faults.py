@@ -3,7 +3,6 @@ and of a process.
 """
 
 import threading
-from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,11 +93,6 @@ def test_each_call_goes_wrong_once(places, kind, counts):
     )
 
 
-def test_a_short_form_has_one_kind_of_each_call_that_writes(places):
-    found = Counter(str(fault.call) for fault in faults.every(places, count_up, in_turn=True))
-    assert found == {"store commit 1": 1, "store commit 2": 1}
-
-
 def test_what_is_done_meanwhile_is_done_while_the_call_hangs(places):
     seen = []
     for fault in faults.every(
@@ -106,14 +100,6 @@ def test_what_is_done_meanwhile_is_done_while_the_call_hangs(places):
     ):
         assert fault.error is None
     assert seen == [0, 0, 0, 1, 1]
-
-
-def test_what_goes_wrong_meanwhile_is_raised(places):
-    def meanwhile(folder):
-        assert counted(folder) == 0
-
-    with pytest.raises(AssertionError, match="assert 1 == 0"):
-        list(faults.every(places, count_up, kinds=["hang"], meanwhile=meanwhile))
 
 
 def test_a_call_that_hangs_too_long_fails(places, monkeypatch):
