@@ -7,7 +7,7 @@ import os
 import httpx
 import pytest
 
-from tests.effort import LONG
+from tests.laws import planted as planting
 from tests.laws.shop import Place
 
 _NUMBERS = itertools.count()
@@ -15,7 +15,6 @@ _SERVERS = {
     "redis": "redis_url",
     "postgres": "postgres_url",
     "cluster": "cluster_url",
-    "sentinel": "sentinel_url",
 }
 _ON_A_CLUSTER = ("test_erasure.py", "test_faults_of_an_erasure.py")
 """Files of laws that are tried on a Redis cluster too."""
@@ -25,9 +24,13 @@ def pytest_generate_tests(metafunc):
     marks = metafunc.definition.iter_markers("parametrize")
     if "places" not in metafunc.fixturenames or any("places" in mark.args[0] for mark in marks):
         return
-    on_a_cluster = metafunc.definition.path.name in _ON_A_CLUSTER
-    servers = ["redis", "postgres"] + on_a_cluster * ["cluster"] + LONG * ["sentinel"]
-    marked = [pytest.param(name, marks=pytest.mark.services) for name in servers]
+    servers = ["redis", "postgres"]
+    if metafunc.definition.path.name in _ON_A_CLUSTER:
+        servers.append("cluster")
+    marked = [
+        pytest.param(name, marks=[pytest.mark.services] + (name != "redis") * [pytest.mark.slow])
+        for name in servers
+    ]
     metafunc.parametrize("places", ["lmdb", *marked], indirect=True)
 
 
@@ -51,46 +54,9 @@ def places(request, tmp_path):
     return place
 
 
-_LONG_THERE = {
-    ("cluster", "test_erasure.py"),
-    ("cluster", "test_faults_of_an_erasure.py"),
-    ("postgres", "test_erasure_among_processes.py"),
-    ("postgres", "test_generations.py"),
-}
-"""Laws that are for `make trust` on some servers."""
-
-_LONG_TESTS_THERE = {
-    ("postgres", "test_pushed_events_go_to_the_one_that_writes"),
-    ("postgres", "test_one_whose_clock_is_wrong_lets_another_one_write"),
-    ("postgres", "test_old_values_are_served_as_incomplete_while_a_view_is_repaired"),
-    ("redis", "test_old_values_are_served_as_incomplete_while_a_view_is_repaired"),
-    ("redis", "test_ingestion_makes_a_generation_in_parts"),
-    ("postgres", "test_one_that_stands_by_goes_on_for_one_that_was_killed"),
-    ("postgres", "test_one_that_was_stopped_for_a_while_writes_no_more"),
-    ("redis", "test_a_view_that_needs_more_is_filled_while_events_are_taken_back"),
-    ("redis", "test_a_key_is_erased_among_processes_that_are_killed"),
-    ("redis", "test_an_erasure_counts_the_records_of_all_generations_once"),
-}
-
-_ONLY_LONG = ("test_faults_of_", "test_rewind.py", "test_fill.py")
-"""Laws that try every fault: on servers they are for `make trust`, but those of a commit."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    for item in items:
-        place = getattr(item, "callspec", None) and item.callspec.params.get("places")
-        if (place, item.path.name) in _LONG_THERE or (
-            place,
-            item.originalname,
-        ) in _LONG_TESTS_THERE:
-            item.add_marker("long")
-        if (
-            place in _SERVERS
-            and item.path.name.startswith(_ONLY_LONG)
-            and (place, item.path.name) != ("redis", "test_faults_of_a_commit.py")
-        ):
-            item.add_marker("long")
+@pytest.fixture
+def planted():
+    return planting.planted
 
 
 class Aws:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.errors import HeadwaterWarning
 from headwater.testing import cases, conformance
-from tests.effort import tries
 
 RANDOM = st.randoms(use_true_random=False)
 AGGREGATIONS = cases.aggregations()
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarni
     [(False, False), (True, False), (True, True)],
     ids=["in order", "late", "changes"],
 )
-@settings(max_examples=tries(150))
+@settings(max_examples=15)
 @given(random=RANDOM)
 def test_every_value_is_the_naive_one(late, changes, random):
     with warnings.catch_warnings():
@@ -44,7 +43,7 @@ PAIRS = [  # the short form has each function by some of the laws, and each law 
 
 
 @pytest.mark.parametrize(("law", "function"), PAIRS)
-@settings(max_examples=tries(12))
+@settings(max_examples=5)
 @given(random=RANDOM)
 def test_every_aggregation_obeys(law, function, random):
     chosen = random.choice([a for a in AGGREGATIONS if a.function == function])

@@ -15,6 +15,7 @@ import headwater as hw
 from headwater.errors import DataError, LeakError, UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
+
 START = datetime(2024, 3, 4, tzinfo=UTC)
 LEVELS = {"request only": hw.never(), "instant": hw.on_request()}
 N, USERS = 3000, 150
@@ -90,8 +91,27 @@ def model(members, of=None):
 
 
 def backtest(made, levels=LEVELS, **how):
-    evaluation = hw.Evaluation(split=START + timedelta(days=30), resamples=20, refits=0, **how)
+    evaluation = hw.Evaluation(
+        split=START + timedelta(days=30), resamples=20, **({"refits": 0} | how)
+    )
     return hw.backtest(made, levels, evaluation).result
+
+
+# ---------------------------------------------------------------------------------- usual refits
+
+
+def test_the_usual_refits_keep_the_values_of_one_fit_and_narrow_no_interval():
+    """A backtest that says nothing of refits trains each level again; the others here do once."""
+    made, levels = model([view(DELIVERED)]), {name: STEPS[name] for name in ("daily", "instant")}
+    usual, once = (backtest(made, levels, refits=refits) for refits in (hw.evaluation.Refits(), 0))
+    assert [level.metrics["auc"].value for level in usual.levels] == [
+        level.metrics["auc"].value for level in once.levels
+    ]
+    for again, first in zip(usual.comparisons, once.comparisons, strict=True):
+        assert again.delta == first.delta
+        if again.metric == "auc":
+            assert again.high - again.low >= first.high - first.low
+    assert "refits" in usual.seconds
 
 
 # ---------------------------------------------------------------------------------- coarse times
@@ -124,12 +144,6 @@ def test_levels_that_timestamps_cannot_tell_apart_are_not_measurable():
             if (each.from_, each.to, each.metric) == ("daily", "hourly", "auc")
         ]
         assert (step.verdict == "not measurable") == (state == "not measurable")
-
-
-def test_undeclared_days_are_asked_about_and_exact_ones_are_not():
-    for rules, asks in (({}, True), ({"known_after": "0s"}, False)):
-        findings = backtest(model([view(WHOLE_DAYS, **rules)]), STEPS).audit.findings
-        assert ("coarse timestamps" in [f.check for f in findings]) == asks
 
 
 def test_coarse_request_times_cannot_measure_levels_within_their_step():
@@ -423,42 +437,6 @@ def test_candidates_beyond_the_memory_change_nothing(tmp_path):
     ).rows.frame.equals(whole)
 
 
-def test_with_few_candidates_each_is_taken_once(tmp_path):
-    made, catalogue, _ = choices(hw.evaluation.NegativeSampling(50))
-    rows = drawn(made, tmp_path)
-    born = catalogue["at"].to_list()
-    for _, group in rows.group_by("request"):
-        night = group["chosen_at"][0].replace(hour=0, minute=0, second=0, microsecond=0)
-        assert len(group) == sum(at < night for at in born)
-    assert set(rows.filter(pl.col("chosen") == 0)["log_q"].to_list()) == {0.0}
-
-
-def test_a_chosen_item_that_is_no_candidate_is_left_out_of_training(tmp_path):
-    stranger = pl.DataFrame(
-        {
-            "request": ["new"],
-            "item": ["i99"],
-            "chosen_at": [START + timedelta(days=3)],
-            "chosen": [1],
-        }
-    )
-    made, _, _ = choices(
-        extra=[
-            stranger.with_columns(
-                pl.col("chosen").cast(pl.Int32), pl.col("chosen_at").cast(pl.Datetime("us", "UTC"))
-            )
-        ]
-    )
-    written = hw.dataset(
-        made,
-        tmp_path / "rows.parquet",
-        as_of=START + timedelta(days=30),
-        resources=hw.Resources(cache=False),
-    )
-    assert "new" not in written.rows.frame["request"].to_list()
-    assert [n for reason, n in written.manifest["left_out"].items() if "candidate" in reason] == [1]
-
-
 def test_every_candidate_is_ranked_and_the_ladder_leaves_out_the_request_alone():
     """The test has a row for each candidate, of the same requests at each level."""
     made, _, _ = choices()
@@ -475,19 +453,6 @@ def test_every_candidate_is_ranked_and_the_ladder_leaves_out_the_request_alone()
         hw.backtest(made, {"nightly": hw.batch("1d")}, hw.Evaluation(tune=3))
     with pytest.raises(DataError, match="candidates"):
         hw.backtest(made, {"nothing": hw.never(), "nightly": hw.batch("1d")}, how)
-
-
-def test_estimators_that_take_no_correction_are_refused():
-    class Plain:
-        def fit(self, X, y):
-            return self
-
-        def predict(self, X):
-            return np.zeros(len(X))
-
-    how = hw.Evaluation(split=START + timedelta(days=4), resamples=0, refits=0)
-    with pytest.raises(DataError, match="Plain"):
-        hw.backtest(choices(estimator=Plain())[0], {"nightly": hw.batch("1d")}, how)
 
 
 def test_an_item_repeated_in_a_group_counts_once(tmp_path):

@@ -157,33 +157,6 @@ def shop(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- features and windows
 
 
-def test_features_are_added_and_removed(shop):
-    few, many = (
-        shop.view(hw.count(), hw.sum("v")),
-        shop.view(hw.count(), hw.sum("v"), hw.max("v"), hw.mean("v"), windows=("1d", "1h")),
-    )
-    shop.put({"v": 5}, {"v": 7})
-    shop.run(few)
-    shop.put({"v": 1})
-    shop.run(many)
-    shop.expect(many, count_1d=3, sum_v_1d=13, max_v_1d=7, mean_v_1h=13 / 3)
-    shop.put({"v": 2})
-    shop.run(few)
-    shop.expect(few, count_1d=4, sum_v_1d=15)
-    shop.put({"v": 2})
-    shop.run(many)
-    shop.expect(many, count_1d=5, sum_v_1d=17, max_v_1d=7, mean_v_1h=17 / 5)
-
-
-def test_a_window_becomes_longer_than_any_that_was_kept(shop):
-    short, long = shop.view(windows=("1h",)), shop.view(windows=("7d",))
-    shop.put({"at": shop.ago(days=3)}, {"at": shop.ago(minutes=30)})
-    shop.run(short)
-    shop.expect(short, count_1h=1)
-    shop.run(long)
-    shop.expect(long, count_7d=2)
-
-
 def test_a_window_longer_than_the_archive_is_said_to_be_incomplete(shop):
     short, long = shop.view(windows=("1d",)), shop.view(windows=("30d",))
     for _ in range(5):
@@ -194,37 +167,6 @@ def test_a_window_longer_than_the_archive_is_said_to_be_incomplete(shop):
     lifetime = shop.view(windows=(hw.window("lifetime"),), name="ever")
     shop.run(long, lifetime, archive="2d")
     shop.expect_said(lifetime, count_lifetime=5)
-
-
-def test_hops_offsets_and_ttl(shop):
-    begun, minute = shop.now.time(), timedelta(minutes=1)
-    shop.put(*({"at": begun - i * minute, "v": i} for i in range(1, 75)))
-    views = [shop.view(windows=(hw.window("1h", hop=hop),)) for hop in ("1m", "10m")] + [
-        shop.view(windows=(hw.window("1h", offset="10m"),))
-    ]
-    for view in views:
-        shop.run(view)
-        (name,) = (full.split("__", 1)[1] for full in view.feature_names)
-        (output,) = view.outputs
-        t = shop.now.wall()
-        end = (
-            (t - output.window.offset) // output.window.hop * output.window.hop
-            if output.window.offset
-            else t
-        )
-        start = (
-            (t - output.window.offset - output.window.length)
-            // output.window.hop
-            * output.window.hop
-        )
-        times = [round((begun - i * minute).timestamp() * 1_000_000) for i in range(1, 75)]
-        shop.expect(view, **{name: sum(start <= at < end for at in times)})
-    aged = shop.view(hw.last("v"), ttl="10s")
-    shop.run(aged)
-    shop.expect(aged, last_v_1d=None)
-    shop.put({"v": 77})
-    shop.run(aged)
-    shop.expect(aged, last_v_1d=77)
 
 
 def test_parameters_of_an_aggregation_under_one_name(shop):
@@ -288,22 +230,6 @@ def test_ids_are_declared_are_another_column_and_are_not_any_more(shop):
     shop.expect_said(without, count_1d=6)
 
 
-def test_ids_are_remembered_for_longer_and_shorter(shop):
-    short, long = (
-        shop.view(source=shop.source(id_field="id", id_horizon=horizon)) for horizon in ("1h", "1d")
-    )
-    shop.put({"id": "x"})
-    shop.run(short)
-    shop.put({"id": "y"})
-    shop.run(short, passed="4h")
-    shop.put({"id": "x"})
-    shop.run(long)
-    shop.expect(long, count_1d=2)
-    shop.put({"id": "x"})
-    shop.run(short, passed="2h")
-    shop.expect(short, count_1d=4)
-
-
 def test_held_records_are_judged_by_the_definition_of_their_release(shop):
     any_view, large = shop.view(), shop.view(source=shop.source(filter=pl.col("v") > 2))
     later = shop.now.time() + timedelta(hours=2)
@@ -315,18 +241,6 @@ def test_held_records_are_judged_by_the_definition_of_their_release(shop):
     shop.expect(large, count_1d=1)
     shop.run(any_view)
     shop.expect(any_view, count_1d=2)
-
-
-def test_held_copies_and_ids(shop):
-    plain, by_id = shop.view(), shop.view(source=shop.source(id_field="id"))
-    later = shop.now.time() + timedelta(hours=2)
-    shop.put({"at": later, "id": "x"}, {"at": later, "id": "x"}, {"id": "y"})
-    shop.run(plain)
-    shop.run(by_id)
-    shop.put({"at": later, "id": "x"}, {"id": "y"})
-    shop.run(by_id)
-    shop.run(by_id, passed="3h")
-    shop.expect(by_id, count_1d=2)
 
 
 # ---------------------------------------------------------------- columns, types and keys
@@ -343,33 +257,6 @@ def test_the_type_of_a_key(shop):
     shop.put({"key": 7})
     shop.run(number)
     shop.expect_said(number, {"key": 7}, count_1d=3)
-
-
-def test_a_key_of_more_bits(shop):
-    narrow, wide = (
-        shop.view(source=shop.source(schema=SCHEMA | {"k2": kind}), keys=("k2",))
-        for kind in (pl.Int32, pl.Int64)
-    )
-    shop.put({})
-    shop.run(narrow)
-    shop.put({"k2": 1}, {"k2": 2**40})
-    shop.run(wide)
-    shop.expect(wide, {"k2": 1}, count_1d=2)
-    shop.expect(wide, {"k2": 2**40}, count_1d=1)
-
-
-def test_other_keys(shop):
-    one, two, none = shop.view(), shop.view(keys=("key", "k2")), shop.view(keys=())
-    shop.put({}, {"k2": 2})
-    shop.run(one)
-    shop.put({"key": "b"})
-    shop.run(two)
-    shop.expect(two, {"key": "a", "k2": 2}, count_1d=1)
-    shop.put({"key": "b"})
-    shop.run(none)
-    shop.expect(none, {}, count_1d=4)
-    shop.run(one)
-    shop.expect(one, {"key": "b"}, count_1d=2)
 
 
 def test_the_type_of_a_column(shop):
@@ -389,28 +276,6 @@ def test_the_type_of_a_column(shop):
     shop.expect_said(third, last_v_1d="x")
     shop.run(first)
     shop.expect_said(first, sum_v_1d=5)
-
-
-def test_a_column_is_selected_and_computed_anew(shop):
-    shop.put({"v": 1, "f": 10.0})
-    double = shop.view(
-        hw.sum("v"), source=shop.source(select=["key", (pl.col("v") * 2).alias("v")])
-    )
-    other = shop.view(
-        hw.sum("v"), source=shop.source(select=["key", (pl.col("f") * 1.0).alias("v")])
-    )
-    shop.run(double)
-    shop.expect(double, sum_v_1d=2)
-    shop.put({"v": 1, "f": 10.0})
-    shop.run(other)
-    shop.expect(other, sum_v_1d=20.0)
-    shop.put({"v": 1, "f": 10.0})
-    shop.run(double)
-    shop.expect(double, sum_v_1d=6)
-    more = shop.view(hw.sum("v"), hw.count("k2"), source=shop.source(select=["key", "v", "k2"]))
-    shop.put({"k2": None})
-    shop.run(more)
-    shop.expect_said(more, sum_v_1d=4, count_k2_1d=3)
 
 
 # ---------------------------------------------------------------- times
@@ -434,23 +299,6 @@ def test_the_column_of_the_event_time(shop):
     shop.expect(one, count_1d=4, sum_v_1d=4)
 
 
-def test_the_timezone_of_naive_times(shop):
-    def zoned(zone):
-        return shop.view(
-            source=shop.source(schema=SCHEMA | {"at": pl.Datetime("us")}, timezone=zone),
-            windows=("1h",),
-        )
-
-    shop.put(*({"at": shop.ago(seconds=s).replace(tzinfo=None)} for s in (600, 1800)))
-    shop.run(zoned("UTC"))
-    shop.expect(zoned("UTC"), count_1h=2)
-    shop.put({"at": shop.ago(seconds=100).replace(tzinfo=None)})
-    shop.run(zoned("Europe/Berlin"))
-    shop.expect(zoned("Europe/Berlin"), count_1h=0)
-    shop.run(zoned("UTC"))
-    shop.expect(zoned("UTC"), count_1h=3)
-
-
 def test_known_after(shop):
     """Online an event is known at its commit; the end of an interval is known at `until` and the
     delay.
@@ -469,60 +317,6 @@ def test_known_after(shop):
 
 
 # ---------------------------------------------------------------- names, versions and streams
-
-
-def test_views_and_sources_are_renamed(shop):
-    view, renamed, other = (
-        shop.view(),
-        shop.view(name="person"),
-        shop.view(source=shop.source("calls")),
-    )
-    shop.put({}, {})
-    shop.run(view)
-    shop.put({})
-    shop.run(renamed)
-    shop.expect(renamed, count_1d=3)
-    shop.put({})
-    shop.run(other)
-    shop.expect(other, count_1d=4)
-    shop.put({})
-    shop.run(view)
-    shop.expect(view, count_1d=5)
-
-
-def test_a_second_version_beside_the_first(shop):
-    one, two = shop.view(), shop.view(hw.count(), hw.sum("v"), version=2)
-    shop.put({"v": 2})
-    shop.run(one)
-    shop.put({"v": 3})
-    shop.run(two, keep=[one])
-    shop.expect(two, count_1d=2, sum_v_1d=5)
-    shop.expect(one, count_1d=2)
-    shop.put({"v": 4})
-    shop.run(two)
-    shop.expect(two, count_1d=3, sum_v_1d=9)
-    shop.put({"v": 4})
-    shop.run(two, keep=[one])
-    shop.expect(one, count_1d=4)
-    other = shop.view(hw.count(), hw.max("v"), version=2)
-    shop.put({"v": 1})
-    shop.run(other, keep=[one])
-    shop.expect(other, count_1d=5, max_v_1d=4)
-
-
-def test_a_source_is_left_out_and_comes_back(shop):
-    first, second = (
-        shop.view(source=shop.source(name, file=f"{name}*.jsonl"), name=f"of_{name}")
-        for name in ("xs", "ys")
-    )
-    for _ in range(2):
-        shop.put({}, file="xs.jsonl")
-        shop.put({}, file="ys.jsonl")
-        shop.run(*((first, second) if not shop.last else (first,)))
-    shop.put({}, file="ys.jsonl")
-    shop.run(first, second)
-    shop.expect(second, count_1d=3)
-    shop.expect(first, count_1d=2)
 
 
 def test_two_sources_swap_their_streams(shop):

@@ -56,7 +56,6 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("schedule", "every"), SCHEDULES.values(), ids=SCHEDULES)
 def test_a_cut_is_read_from_its_moment_on(schedule, every, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))

@@ -2,22 +2,17 @@
 still has it, and what it does later counts as new.
 """
 
-import dataclasses
 import json
-import shutil
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.testing import clock, examples, faults
-from tests.effort import FULL, LONG
+from headwater.testing import clock, faults
 from tests.laws import shop
-from tests.laws.roads import Total
 from tests.laws.traces import traces
 
 ERASED = shop.USERS[0]
@@ -174,16 +169,6 @@ def test_the_key_may_be_removed_from_the_history_and_is_not_remembered_then(plac
     assert not any(key.startswith(b"k") for key in shop.contents(place))
 
 
-def test_a_source_without_a_history_remembers_nobody(places):
-    place = places()
-    shop.append(place, shop.visits(0, STREAM, since=place.since))
-    only = shop.shop(place, more=[by_number])
-    shop.ingest(faults.Watch(), place, only[0])
-    receipt = hw.operations.erase(only[0], {"user": ERASED}, store=place.url, data_dir=place.home)
-    assert receipt.left_out == []
-    assert not any(key.startswith(b"k") for key in shop.contents(place))
-
-
 def test_rows_that_were_left_out_are_not_judged_again_for_them(place):
     """A looser filter accepts what was filtered, but not of whom was erased."""
     lines = [
@@ -201,16 +186,6 @@ def test_rows_that_were_left_out_are_not_judged_again_for_them(place):
             project(place, **looser)[1][1], asked, store=store, details=True
         )
     assert served["kind__count_30d"].to_list() == [0, 1, 1]
-
-
-def test_parity_agrees_with_what_a_fill_leaves_out(place):
-    erase(place)
-    ingest(place, later)
-    found = hw.parity(
-        project(place, later)[0], ["kind", "later"], store=place.url, data_dir=place.home
-    )
-    assert len(found) == 2
-    assert all(not view.mismatches for view in found)
 
 
 # ---------------------------------------------------------------- a clock that was ahead
@@ -309,25 +284,6 @@ def counted_of_images(place, *more):
     return {n for n, count in enumerate(served[f"{view.name}__count_30d"].to_list()) if count}
 
 
-def incomplete(source):
-    """`later`, whose values are served although it is incomplete."""
-    return dataclasses.replace(later(source), on_incomplete="value")
-
-
-def test_a_new_view_has_the_events_of_stored_images_where_the_archive_is_gone(of_images):
-    """Whose images are not erased; and says that it may lack others."""
-    place = of_images
-    hw.operations.erase(changed(place)[0], {"user": ERASED}, store=place.url, data_dir=place.home)
-    expected = set(range(HISTORY + 2)) - {0, 1, 3, HISTORY}
-    shutil.rmtree(place.home / "archive")
-    shop.ingest(faults.Watch(), place, changed(place, incomplete)[0])
-    assert counted_of_images(place, incomplete) == expected
-    view = changed(place, incomplete)[1][-1]
-    with shop.readable(place) as store:
-        read = hw.get_online_features(view, pl.DataFrame({"n": [1]}), store=store, details=True)
-    assert read["later__count_30d__incomplete"].to_list() == [True]
-
-
 def dropped_later(place):
     """The bytes of the store's notes when the images of events are dropped; each as many."""
     held = shop.contents(place).items()
@@ -368,7 +324,7 @@ def between(prepare, make, line):
             hw.operations.erase(make(place)[0], {"user": ERASED}, store=store, data_dir=place.home)
 
     commits = [call for call in faults.calls(prepare, work) if call.interface == "store"]
-    for call in [call for call in commits if call.changes][:: 1 if LONG else 3]:
+    for call in [call for call in commits if call.changes][::3]:
         place = prepare()
         with pytest.raises(hw.errors.HeadwaterError):
             work(faults.Watch(call, "fail"), place)
@@ -378,7 +334,6 @@ def between(prepare, make, line):
         yield place, call
 
 
-@pytest.mark.slow
 def test_what_comes_before_a_stopped_erasure_is_ended_counts(places):
     def prepare():
         place = places()
@@ -399,7 +354,6 @@ def test_what_comes_before_a_stopped_erasure_is_ended_counts(places):
         assert [row["user__count_30d"] for row in served] == [1, 4, 4], call
 
 
-@pytest.mark.slow
 def test_an_image_that_comes_before_a_stopped_erasure_is_ended_counts(places):
     def prepare():
         return ingested_images(places())
@@ -511,159 +465,6 @@ def check_jobs(place, monkeypatch, resources, rules):
 
 
 # ---------------------------------------------------------------- predictions
-
-LOWER = {"select": ["id", pl.col("user").str.to_lowercase().alias("user"), "n"]}
-READ = {
-    "on request": (hw.on_request(), {}, {}),
-    "batch": (hw.batch("1h"), {"id_field": "id"}, {}),
-    "streaming": (hw.streaming("2s"), {"id_field": "id", **LOWER}, {}),
-    "in buckets": (hw.on_request(), {}, {"memory": "1MB"}),
-    "in buckets, ids": (hw.batch("1h"), {"id_field": "id"}, {"memory": "1MB"}),
-    "enriched events": (hw.batch("1h"), {"enriched": True}, {}),
-    "another engine": (hw.on_request(), {"id_field": "id"}, {"engine": "naive"}),
-}
-NEVER_SEEN = "dora"
-
-
-def predicting(place, freshness, *, enriched=False, **rules):
-    """A project whose predictions by buyer, the users of a table, are precomputed: what each of
-    them says is which events it counts.
-    """
-    stream = hw.appended(f"{place.folder}/visits*.jsonl", schema=shop.SCHEMA)
-    source = hw.Source(
-        "orders",
-        history=hw.parquet(place.folder / "history.parquet"),
-        stream=stream if freshness.streamed else None,
-        timestamp_field="at",
-        **rules,
-    )
-    if enriched:
-        before = hw.FeatureView(
-            "before",
-            source=source,
-            keys=["user"],
-            windows=["30d"],
-            features=[hw.count()],
-            freshness=freshness,
-        )
-        source = hw.enrich(source, "enriched", [before])
-    view = hw.FeatureView(
-        "buyer",
-        source=source,
-        keys=["user"],
-        windows=["30d"],
-        features=[hw.sum("n")],
-        freshness=freshness,
-        request_keys={"user": "buyer"},
-    )
-    asked = [place.since - timedelta(hours=12)] * 3
-    table = pl.DataFrame({"buyer": shop.USERS, "asked": asked, "paid": [1.0, 2.0, 4.0]})
-    labels = hw.Labels("paid", table=table, timestamp_field="asked", label="paid", known_after="1d")
-    model = hw.Model(
-        "pays",
-        task="regression",
-        features=hw.FeatureService("s", [view]),
-        labels=labels,
-        predictions=hw.precomputed(hw.batch("1h"), keys=["buyer"]),
-        estimator=Total(),
-        default=-1.0,
-    )
-    return hw.Project("orders", [model])
-
-
-def job(place, orders, fitted, now, **more):
-    """What a job says that it did, of the cut that comes an hour later."""
-    now.advance("1h")
-    folder = place.folder / "published"
-    given = {"store": place.url, "at": now.time(), "sinks": [folder], **more}
-    made = hw.operations.materialize_model(orders.models[0], fitted, version="1", **given)
-    for cut in sorted(folder.glob("2*Z"))[:-1]:
-        shutil.rmtree(cut)  # published before, which is for their owner to remove
-    return made
-
-
-def predicted(place, orders, now):
-    """Which events the prediction for each user counts, None where there is none; of an answer of
-    the service too.
-    """
-    users, at = [*shop.USERS, NEVER_SEEN], int(now.time().timestamp() * 1e6)
-    variant = hw.operations.ModelVariant("as_defined", orders.models[0])
-    with shop.readable(place) as store:
-        reader = hw.operations.PrecomputedReader(variant, store)
-        found = [reader.one({"buyer": user}, at) for user in users]
-        with hw.operations.Service(orders, store, models={}, data_dir=place.home) as service:
-            rows = [{"buyer": user} for user in users]
-            answers = service.predict("pays", rows).predictions
-    never = found[-1], answers[-1]
-    assert (never[0].value, never[1].value) == (None, -1.0)
-    for stored, answer in zip(found, answers, strict=True):
-        assert (stored, answer) == never or stored.value == answer.value is not None
-    return [
-        None if answer.value is None else {n for n in range(STREAM) if int(answer.value) >> n & 1}
-        for answer in found
-    ][:-1]
-
-
-def of_users(numbers):
-    counted = [{n for n in numbers if shop.USERS[n % 3] == user} for user in shop.USERS]
-    return [events or None for events in counted]
-
-
-@pytest.mark.filterwarnings("ignore:memory=1MB may not be held", "ignore:.*will be exceeded")
-@pytest.mark.parametrize(
-    "read", READ.values() if FULL else [READ["batch"]], ids=READ if FULL else ["batch"]
-)
-def test_precomputed_predictions_leave_out_whom_the_history_still_has(places, monkeypatch, read):
-    place, (freshness, rules, resources) = places(), read
-    monkeypatch.setenv("HEADWATER_HOME", str(place.home))
-    scored = partial(job, place, resources=hw.Resources(**resources))
-    orders = predicting(place, freshness, **rules)
-    # so many that they are split where the memory is bounded; they add nothing
-    rest = [
-        shop.event(1, since=place.since - timedelta(days=2)) | {"id": f"z{number}", "n": 0}
-        for number in range(1000 if "memory" in resources else 0)
-    ]
-    write_history(place, range(HISTORY), *rest)
-    with after(place) as now:
-        if freshness.streamed:
-            shop.ingest(faults.Watch(), place, orders)
-        model = orders.models[0]
-        fitted = examples.precomputed_variant(model, model.predictions)[1]
-        made = scored(orders, fitted, now)
-        assert (made.cut.keys, made.left_out) == (3, {})
-        assert predicted(place, orders, now) == of_users(range(HISTORY))
-
-        def erase():
-            given = {"store": place.url, "data_dir": place.home}
-            return hw.operations.erase(orders, {"user": ERASED}, **given)
-
-        assert model.features.views[0].source.name in erase().left_out
-        assert predicted(place, orders, now) == of_users(others(range(HISTORY)))
-        shutil.rmtree(place.folder / "published")
-        for more in ({}, {"keys": pl.DataFrame({"buyer": [*shop.USERS, NEVER_SEEN]})}):
-            made = scored(orders, fitted, now, **more)
-            unknown = len(more)
-            assert (made.cut.keys, made.left_out) == (2, {"erased keys": 1})
-            assert (made.unknown, made.done_before) == (unknown, False)
-            assert predicted(place, orders, now) == of_users(others(range(HISTORY)))
-            assert traces(place, ERASED, besides={"history.parquet"}) == []
-        # what they do later counts as new
-        new = shop.event(HISTORY, since=now.time())
-        write_history(place, range(HISTORY), *rest, new)
-        made = scored(orders, fitted, now)
-        assert (made.cut.keys, made.left_out) == (3, {})
-        expected = of_users(others(range(HISTORY)) | {HISTORY})
-        assert predicted(place, orders, now) == expected
-        # and so it does without them in the table, where nobody is remembered
-        write_history(place, others(range(HISTORY)), *rest)
-        assert erase().left_out == []
-        made = scored(orders, fitted, now)
-        assert (made.cut.keys, made.left_out) == (2, {})
-        assert predicted(place, orders, now) == of_users(others(range(HISTORY)))
-        write_history(place, others(range(HISTORY)), *rest, new)
-        made = scored(orders, fitted, now)
-        assert (made.cut.keys, made.left_out) == (3, {})
-        assert predicted(place, orders, now) == expected
 
 
 def test_the_disk_has_no_byte_of_the_key(places):

@@ -8,7 +8,6 @@ import polars as pl
 
 import headwater as hw
 from headwater.testing import faults
-from tests.effort import LONG
 from tests.laws import shop
 
 
@@ -65,7 +64,7 @@ def test_a_new_view_is_filled_as_if_nothing_had_gone_wrong(places):
         assert first == before[0]
         assert new is None or new == after[1]
 
-    for fault in faults.every(partial(prepared, places), filled, in_turn=not LONG, meanwhile=reads):
+    for fault in faults.every(partial(prepared, places), filled, in_turn=True, meanwhile=reads):
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
         reads(fault.place)
         filled(faults.Watch(), fault.place)

@@ -12,7 +12,6 @@ from sklearn.linear_model import LinearRegression
 
 import headwater as hw
 from headwater.testing import examples, faults
-from tests.effort import LONG
 from tests.laws import shop
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -88,9 +87,7 @@ def goes_on(places, work, read):
         for now, old, new in zip(read(place), before, after, strict=True):
             assert now in (old, new)
 
-    for fault in faults.every(
-        partial(prepared, places, work), work, in_turn=not LONG, meanwhile=reads
-    ):
+    for fault in faults.every(partial(prepared, places, work), work, in_turn=True, meanwhile=reads):
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
         reads(fault.place)
         work(faults.Watch(), fault.place)

@@ -9,7 +9,6 @@ import pytest
 
 import headwater as hw
 from headwater.testing import faults
-from tests.effort import LONG
 from tests.laws import shop
 
 BEFORE, AFTER = shop.visits(0, 4, since=shop.SINCE), shop.visits(4, 8, since=shop.SINCE)
@@ -79,7 +78,7 @@ def goes_on(prepare, work, again, read, before):
     def reads(place):
         assert shop.counted(read(place)[0][0]) in (before, set(range(8)), None)
 
-    for fault in faults.every(prepare, work, in_turn=not LONG, meanwhile=reads):
+    for fault in faults.every(prepare, work, in_turn=True, meanwhile=reads):
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
         reads(fault.place)
         again(fault.place)

@@ -12,7 +12,6 @@ import pytest
 
 import headwater as hw
 from headwater.testing import faults
-from tests.effort import LONG
 from tests.laws import shop
 from tests.laws.traces import traces
 
@@ -116,11 +115,8 @@ def logs(place):
     return outcomes, hw.operations.served(place.home).collect().select("user", "n").sort("user")
 
 
-@pytest.mark.slow
-def test_an_erasure_is_ended_by_the_same_command(copies):
-    """No byte of the key is on the disk or the server then, also where the history still has it,
-    and not when views are filled again.
-    """
+def erased_undisturbed(copies):
+    """What is served before and after, the files and the logs; no byte of the key is left."""
     place = copies()
     before = served(place)
     assert len(traces(place, ERASED)) > 5
@@ -130,6 +126,46 @@ def test_an_erasure_is_ended_by_the_same_command(copies):
     assert after[0][ERASED]["user__count_30d"] == 0
     assert after[1] == [number % 3 > 0 for number in range(STREAM + HISTORY)]
     assert (len(left[0]), left[1]["user"].to_list()) == (4, shop.USERS[1:])
+    return before, after, files, left
+
+
+def check_ended(place, after, files, left, fault):
+    """The same command ends it, and a fill of the views brings nothing back."""
+    erased(faults.Watch(), place)
+    assert traces(place, ERASED) == [], fault
+    assert served(place) == after, fault
+    assert shop.files(place) == files, fault
+    assert logs(place)[0] == left[0], fault
+    assert logs(place)[1].equals(left[1]), fault
+
+
+def check_filled(place, after, fault):
+    filled = hw.operations.fill(
+        project(place)[0], ["user", "kind"], store=place.url, data_dir=place.home
+    )
+    assert set(filled.values()) == {sum(after[1])}, fault
+    assert served(place) == after, fault
+    assert traces(place, ERASED) == [], fault
+
+
+def test_an_erasure_that_fails_at_some_calls_is_ended_by_the_same_command(copies):
+    _, *undisturbed = erased_undisturbed(copies)
+    calls = [call for call in faults.calls(copies, erased) if call.changes]
+    for number, call in enumerate(calls[:: len(calls) // 5]):
+        place = copies()
+        with pytest.raises((hw.errors.HeadwaterError, OSError)):
+            erased(faults.Watch(call, ("fail", "unanswered")[number % 2]), place)
+        check_ended(place, *undisturbed, call)
+    check_filled(place, undisturbed[0], call)
+
+
+@pytest.mark.slow
+def test_an_erasure_is_ended_by_the_same_command(copies):
+    """No byte of the key is on the disk or the server then, also where the history still has it,
+    and not when views are filled again.
+    """
+    before, *undisturbed = erased_undisturbed(copies)
+    after = undisturbed[0]
 
     def reads(place):
         values, counts = served(place)
@@ -139,22 +175,10 @@ def test_an_erasure_is_ended_by_the_same_command(copies):
             count in (old, new) for count, old, new in zip(counts, before[1], after[1], strict=True)
         )
 
-    every = faults.every(copies, erased, in_turn=not LONG, meanwhile=reads)
+    every = faults.every(copies, erased, in_turn=True, meanwhile=reads)
     for number, fault in enumerate(every):
-        place = fault.place
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
-        reads(place)
-        erased(faults.Watch(), place)
-        assert traces(place, ERASED) == [], fault
-        assert served(place) == after, fault
-        assert shop.files(place) == files, fault
-        assert logs(place)[0] == left[0], fault
-        assert logs(place)[1].equals(left[1]), fault
-        if not LONG and number % 20:
-            continue
-        filled = hw.operations.fill(
-            project(place)[0], ["user", "kind"], store=place.url, data_dir=place.home
-        )
-        assert set(filled.values()) == {sum(after[1])}, fault
-        assert served(place) == after, fault
-        assert traces(place, ERASED) == [], fault
+        reads(fault.place)
+        check_ended(fault.place, *undisturbed, fault)
+        if number % 20 == 0:
+            check_filled(fault.place, after, fault)

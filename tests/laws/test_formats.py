@@ -9,7 +9,6 @@ import json
 import random
 import struct
 import threading
-import warnings
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +21,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 import headwater as hw
 import headwater_aws
 from headwater.testing import clock
-from tests.laws.streams import TIME, project
+from tests.laws.streams import project
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 SCHEMA = {"id": str, "user": str, "n": int, "share": float, "good": bool, "at": datetime}
@@ -413,97 +412,6 @@ def test_a_record_says_the_same_among_thousands_and_among_few(tmp_path):
     assert counts[-1] == 1
 
 
-def test_a_column_that_nothing_reads_refuses_no_change(tmp_path):
-    """Of rows that are corrected: a number that is too large for a feature is none."""
-    base = {"user": "a", "at": (NOON - timedelta(hours=1)).isoformat(), "before": False}
-    schema = {
-        "id": str,
-        "user": str,
-        "n": int,
-        "large": pl.UInt64,
-        "before": bool,
-        "at": datetime,
-        "known": datetime,
-    }
-    stream = hw.appended(tmp_path / "lines.jsonl", schema=schema)
-    source = hw.Source(
-        "s",
-        stream=stream,
-        timestamp_field="at",
-        id_field="id",
-        known_at_field="known",
-        changes="before",
-        select=["user", "n", "large"],
-    )
-    times = [(NOON - timedelta(minutes=minutes)).isoformat() for minutes in (9, 8)]
-    lines = [
-        base | {"id": "x", "n": n, "large": 2**64 - 1, "known": known}
-        for n, known in zip((3, 5), times, strict=True)
-    ]
-    lines.insert(1, lines[0] | {"before": True, "known": times[1]})
-    refused, found = refused_and_read(tmp_path, source, [hw.sum("n"), hw.count()], lines)
-    assert refused == ["a change that a later one in the same commit replaced"]
-    assert (found["v__sum_n_1d"], found["v__count_1d"]) == (5, 1)
-
-
-PARSED = "%Y-%m-%dT%H:%M:%S%.6f"
-FILES = {  # what writes a frame to a path, and what reads it
-    "csv": (lambda frame, path: frame.write_csv(path), hw.csv),
-    "json": (
-        lambda frame, path: frame.with_columns(pl.col("at").dt.to_string(PARSED)).write_ndjson(
-            path
-        ),
-        hw.json_lines,
-    ),
-    "parquet": (lambda frame, path: frame.write_parquet(path), hw.parquet),
-    "delta": (lambda frame, path: frame.write_delta(path), hw.delta),
-}
-
-
-@pytest.mark.parametrize("kind", FILES)
-def test_files_of_a_history(tmp_path, kind):
-    """Training reads the same of each; a column that is not there is named."""
-    frame = pl.DataFrame(
-        [{name: row[name] for name in SCHEMA} for row in rows()], schema_overrides={"at": TIME}
-    )
-    asked = pl.DataFrame({"user": ["a", "b", "c"], "timestamp": [NOON] * 3})
-
-    def of(history, **more):
-        names = [name for name in SCHEMA if name != "at"]
-        parsed = (
-            [pl.col("at").str.to_datetime(PARSED, time_zone="UTC")]
-            if history is not frame and kind == "json"
-            else []
-        )
-        given = {"timestamp_field": "at", "select": [*names, *parsed], "id_field": "id"} | more
-        source = hw.Source("visits", history=history, **given)
-        features = [
-            hw.count(),
-            hw.last_n("n", k=60),
-            hw.max("share"),
-            hw.last("at"),
-            hw.fraction("good"),
-        ]
-        view = hw.FeatureView(
-            "user",
-            source=source,
-            keys=["user"],
-            features=features,
-            windows=["1h"],
-            freshness=hw.on_request(),
-        )
-        return hw.get_historical_features(view, asked)
-
-    write, read = FILES[kind]
-    path = tmp_path / f"visits.{kind}"
-    write(frame, path)
-    assert of(read(path)).equals(of(frame))
-    with pytest.raises(hw.errors.HeadwaterError, match="shared"):
-        of(read(path), select=["user", "shared"])
-    with pytest.raises(hw.errors.HeadwaterError, match="nowhere"):
-        of(read(tmp_path / f"nowhere.{kind}"))
-
-
 @pytest.fixture
 def written(tmp_path, registry):
     """By format: how a record is written, and what tells a stream so."""
@@ -590,96 +498,3 @@ def test_records_whose_schema_is_missing_hold_no_others_up(broker, tmp_path, reg
     counts = [registry.asked.count(str(number)) for number in (70, 71, 72)]
     assert counts[0] > 3
     assert counts[1:] == [1, 1]
-
-
-# ---------------------------------------------------------------- numbers of a database
-
-
-@pytest.mark.services
-def test_numbers_of_postgresql_are_exact_where_they_are_declared(postgres_url):
-    """Eighteen digits are no double."""
-    sums = {
-        ("numeric(38,0)", f"{2**60}, 1, 2"): 2**60 + 3,
-        ("numeric", "0.10, 0.20"): 0.1 + 0.2,
-        ("double precision", "0.10, 0.20"): 0.1 + 0.2,
-        ("bigint", f"{2**60}, 1, 2"): 2**60 + 3,
-    }
-    for (kind, numbers), total in sums.items():
-        listed = ", ".join(f"({n}, {text})" for n, text in enumerate(numbers.split(", ")))
-        query = (
-            f"select 1 as k, timestamptz '2024-05-01 11:00+00' as at, x::{kind} as x from (values "
-            f"{listed}) as t(n, x)"
-        )
-        source = hw.Source("s", history=hw.sql(query, url=postgres_url), timestamp_field="at")
-        view = hw.FeatureView(
-            "v",
-            source=source,
-            keys=["k"],
-            features=[hw.sum("x")],
-            windows=["1d"],
-            freshness=hw.on_request(),
-        )
-        found = hw.get_historical_features(view, pl.DataFrame({"k": [1], "timestamp": [NOON]}))
-        assert found["v__sum_x_1d"].to_list() == [total], kind
-
-
-def test_a_table_is_named_in_what_is_said_of_it():
-    assert (
-        str(hw.iceberg("shop.payments", properties={"uri": "http://127.0.0.1:9"}))
-        == "shop.payments"
-    )
-    assert "7" in str(hw.iceberg("shop.payments", snapshot_id=7))
-    assert "shop.payments" in str(hw.iceberg("shop.payments", snapshot_id=7))
-    source = hw.Source(
-        "s",
-        history=hw.iceberg(
-            "shop.payments", properties={"type": "rest", "uri": "http://127.0.0.1:9"}
-        ),
-        timestamp_field="at",
-    )
-    view = hw.FeatureView(
-        "v",
-        source=source,
-        keys=["n"],
-        features=[hw.count()],
-        windows=["1d"],
-        freshness=hw.on_request(),
-    )
-    with pytest.raises(hw.errors.HeadwaterError, match=r"shop\.payments|127\.0\.0\.1:9"):
-        hw.get_historical_features(view, pl.DataFrame({"n": [1], "timestamp": [NOON]}))
-
-
-@pytest.mark.parametrize("wrong", [0, 2])
-def test_lines_of_envelopes_that_say_no_row_are_counted_in_a_warning(tmp_path, wrong):
-    """And left out; where all are good, nothing is warned of."""
-    noon = datetime(2024, 5, 1, 12, tzinfo=UTC)
-    lines = [
-        json.dumps(
-            {
-                "op": "c",
-                "before": None,
-                "after": {"user": "a", "n": 1, "at": (noon - timedelta(minutes=n)).isoformat()},
-                "source": {"ts_ms": 1_714_500_000_000 + n},
-                "ts_ms": 1_714_500_000_000 + n,
-            }
-        )
-        for n in range(5)
-    ]
-    (tmp_path / "rows.jsonl").write_text("\n".join([*["{not json"] * wrong, *lines]) + "\n")
-    table = hw.debezium(tmp_path / "rows.jsonl", schema={"user": str, "n": int, "at": datetime})
-    source = hw.Source("rows", history=table, timestamp_field="at", select=["user", "n"])
-    view = hw.FeatureView(
-        "user",
-        source=source,
-        keys=["user"],
-        windows=["1d"],
-        features=[hw.count()],
-        freshness=hw.on_request(),
-    )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        asked = pl.DataFrame({"user": ["a"], "timestamp": [noon + timedelta(hours=1)]})
-        found = hw.get_historical_features(view, asked)
-    assert found["user__count_1d"].to_list() == [5]
-    said = [str(one.message) for one in caught if "left out" in str(one.message)]
-    assert [f"{wrong} lines" in one for one in said] == [True] * bool(wrong)

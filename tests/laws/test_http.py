@@ -229,17 +229,6 @@ def test_10_000_rows_are_answered(shop):
     assert [one["value"] for one in several] == [alone[n % 9] for n in range(10_000)]
 
 
-def test_the_documents_levels_are_those_of_the_project(document):
-    (form,) = [
-        one
-        for name, one in document["components"]["schemas"].items()
-        if name == "PredictionRequest_lapse_v1_row"
-    ]
-    assert form["properties"]["level"]["enum"] == [None, "nightly"]
-    answered = document["components"]["schemas"]["Prediction_of_lapse"]["properties"]
-    assert "enum" not in answered.get("level", {})
-
-
 # ---------------------------------------------------------------- the header
 
 

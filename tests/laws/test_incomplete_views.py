@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import IncompleteError, StoreError, UsageError
-from tests.laws.streams import TIME, project
+from headwater.errors import IncompleteError
+from tests.laws.streams import TIME
 from tests.laws.test_changed_definitions import SCHEMA, shop  # noqa: F401 (a fixture)
 
 
@@ -131,73 +131,6 @@ def test_what_is_incomplete_is_served_as_the_view_says(shop, says):
         assert row["user__count_1d__incomplete"]
 
 
-def test_a_stream_that_comes_from_elsewhere_begins_anew(shop):
-    here, there = shop.view(), shop.view(source=shop.source(file="others*.jsonl"))
-    shop.put({}, {})
-    shop.put({}, file="others.jsonl")
-    shop.run(here)
-    shop.run(there)
-    assert shop.read(there)["user__count_1d__incomplete"]
-    shop.put({}, file="others.jsonl")
-    shop.run(there, passed="2d")
-    row = shop.read(there)
-    assert (row["user__count_1d"], row["user__count_1d__incomplete"]) == (0, False)
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ({"filter": pl.col("v") > 1}, "its source visits has another filter"),
-        ({"schema": SCHEMA | {"v": pl.Float64}}, "other columns, types or formats"),
-        ({"file": "others*.jsonl"}, "comes from elsewhere"),
-        ({}, None),
-    ],
-)
-def test_a_plan_says_which_views_are_filled_again_and_why(shop, change, why):
-    catalog = str(shop.folder / "catalog.sqlite")
-    hw.apply(project([shop.view()]), catalog)
-    made = hw.plan(project([shop.view(source=shop.source(**change))]), catalog)
-    assert list(made.rebuilt) == ([] if why is None else ["user"])
-    if why is not None:
-        assert why in made.rebuilt["user"]
-        assert "view user is filled again by headwater ingest: " in str(made)
-
-
-def test_a_plan_says_that_a_view_comes_back(shop):
-    catalog, both = str(shop.folder / "catalog.sqlite"), [shop.view(), shop.view(name="other")]
-    hw.apply(project(both), catalog)
-    hw.apply(project(both[:1]), catalog, allow_destroy=True, allow_breaking=True)
-    assert hw.plan(project(both), catalog).rebuilt == {
-        "other": "it was applied before, and may have missed events since"
-    }
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ({}, {"id_field": "id"}),
-        ({"id_field": "id"}, {}),
-        ({"id_field": "id", "id_horizon": "4s"}, {"id_field": "id"}),
-        ({"id_field": "id"}, {"id_field": "id", "id_horizon": "5s"}),
-    ],
-    ids=["added", "removed", "longer horizon", "shorter horizon"],
-)
-def test_an_explanation_counts_what_is_served_after_a_change_of_ids(shop, first, second):
-    """Also of an archive that was written by another rule of ids."""
-    before, after = (shop.view(source=shop.source(**rules)) for rules in (first, second))
-    shop.put({"id": "x"}, {"id": "x"}, {"id": "y"})
-    shop.run(before)
-    shop.put({"id": "x"}, {"id": "y"}, {"id": "z"})
-    shop.run(before, passed="4500ms")
-    shop.run(after)
-    shop.put({"id": "y"})
-    shop.run(after, passed="3s")
-    found = hw.operations.explain(
-        shop.last, "user__count_1d", {"key": "a"}, store=shop.url, data_dir=shop.folder / "home"
-    )
-    assert found.online == found.offline == found.events["counts"].sum()
-
-
 # ---------------------------------------------------------------- records that are lost
 
 
@@ -307,39 +240,6 @@ def test_a_history_is_in_each_view_once_also_in_one_that_comes_later(shop):
     shop.expect(one, sum_v_1d=2**15 - 1)
     shop.run(one, later)
     shop.expect(later, sum_v_1d=2**15 - 1)
-
-
-def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(shop):
-    views = [shop.view(hw.sum("v")), shop.view(hw.sum("v"), name="other")]
-    shop.put({"v": 3}, {"v": 4, "key": "b"})
-    shop.run(*views)
-    assert hw.operations.forget(shop.last, ["user"], store=shop.url) == {"user": 2}
-    with pytest.raises(StoreError, match="not in the online store"):
-        shop.read(views[0])
-    assert shop.read(views[1])["other__sum_v_1d"] == 3
-    shop.run(*views)
-    for view in views:
-        shop.expect(view, sum_v_1d=3)
-    with pytest.raises(UsageError, match=r"no feature view 'usr'.*'user'"):
-        hw.operations.forget(shop.last, ["usr"], store=shop.url)
-
-
-def test_a_store_that_was_lost_begins_anew_from_its_archive_as_history(shop):
-    """As the page on operations says; ids tell what the archive and the stream both hold."""
-    shop.put(*({"v": 1 << n, "id": f"h{n}"} for n in range(10)))
-    view = shop.view(hw.sum("v"), source=shop.source(select=["key", "v"], id_field="id"))
-    shop.run(view)
-    lost = shop.folder / "lost"
-    (shop.folder / "home").rename(lost)
-    shop.url = f"lmdb:{shop.folder}/new?size=100MB"
-    lines = (shop.folder / "visits.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    (shop.folder / "visits.jsonl").write_text("".join(lines[4:]), encoding="utf-8")
-    shop.put({"v": 1 << 10, "id": "h10"})
-    archive = hw.parquet(lost / "archive" / "visits")
-    source = shop.source(select=["key", "v"], id_field="id", history=archive)
-    again = shop.view(hw.sum("v"), source=source)
-    shop.run(again)
-    shop.expect(again, sum_v_1d=2**11 - 1)
 
 
 def test_sources_whose_names_begin_alike_and_files_of_any_name_are_kept_apart(shop):

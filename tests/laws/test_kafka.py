@@ -4,11 +4,8 @@ records that are gone.
 
 import json
 import os
-import subprocess
-import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -17,7 +14,6 @@ import headwater as hw
 from headwater.errors import HeadwaterError
 from tests.laws.streams import project
 
-ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = {"user": str, "n": int, "at": datetime}
 SINCE = datetime.now(UTC) - timedelta(minutes=30)
 
@@ -152,50 +148,3 @@ def test_another_topic_of_the_same_name_is_told(broker, home):
     with pytest.raises(HeadwaterError, match=r"recreated|created again|another topic"):
         here.ingest()
     assert here.counted() == kept
-
-
-MISSING = """
-import sys
-for name in ("confluent_kafka", "redis", "psycopg", "boto3", "fastavro", "google.protobuf", "pyiceberg", "deltalake", "pyspark"):
-    sys.modules[name] = None
-from datetime import datetime
-import headwater as hw
-from headwater.errors import MissingExtraError
-from tests.laws.streams import project
-
-def ingested(stream):
-    source = hw.Source("visits", stream=stream, timestamp_field="at", select=["user"])
-    view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.count()], windows=["7d"], freshness=hw.streaming("2s"))
-    options = hw.operations.IngestOptions(allow_unapplied=True)
-    hw.ingest(project([view]), f"lmdb:{sys.argv[1]}/store?size=64MB", data_dir=sys.argv[1], once=True, options=options)
-
-schema = {"user": str, "at": datetime}
-calls = {
-    "kafka": lambda: ingested(hw.kafka("visits", servers="127.0.0.1:9", schema=schema)),
-    "redis": lambda: hw.operations.open_store("redis://127.0.0.1:9/0"),
-    "postgres": lambda: hw.operations.open_store("postgresql://127.0.0.1:9/shop"),
-    "aws": lambda: hw.operations.open_store("dynamodb://shop?region=eu-central-1"),
-}
-for extra, call in calls.items():
-    try:
-        call()
-    except MissingExtraError as error:
-        print(extra, error)
-    else:
-        print(extra, "is not missed")
-"""
-
-
-def test_a_library_that_is_missing_is_named_with_its_extra(home):
-    done = subprocess.run(
-        [sys.executable, "-c", MISSING, str(home)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert len(lines) == 4, done.stdout
-    for line in lines:
-        assert f"headwater[{line.split()[0]}]" in line, line

@@ -73,38 +73,3 @@ def test_a_key_is_its_own(kind, alone, tmp_path, monkeypatch):
             assert reader.read(asked.to_dicts() * 9, at=NOON).select(names).rows() == expected * 9
         t = int(NOON.timestamp()) * 1_000_000
         assert [tuple(reader.row(row, t=t).values) for row in asked.to_dicts()] == expected
-
-
-def test_a_category_whose_sum_does_not_fit_has_none(tmp_path, monkeypatch):
-    """The others of its map have theirs, and a category without any value is not in it."""
-    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
-    events = [
-        *[("a", "p", 2**63 - 1), ("a", "q", 7), ("a", "p", 1), ("a", "r", None)],
-        *[("b", "p", 2**63 - 1), ("c", "q", None), ("d", "p", -(2**63)), ("d", "p", -1)],
-    ]
-    table = pl.DataFrame(
-        [(*event, NOON - timedelta(minutes=1)) for event in events],
-        schema={"user": pl.String, "word": pl.String, "n": pl.Int64, "at": TIME},
-        orient="row",
-    )
-    source = hw.Source("s", history=table, timestamp_field="at", select=["user", "word", "n"])
-    view = hw.FeatureView(
-        "v",
-        source=source,
-        keys=["user"],
-        features=[hw.sum("n").by("word", max_keys=3), hw.count()],
-        windows=["1d"],
-        freshness=hw.batch("1h"),
-    )
-    expected = [{"p": None, "q": 7}, {"p": 2**63 - 1}, {}, {"p": None}, {}]
-    asked = pl.DataFrame({"user": list("abcde")})
-    with (
-        clock.at(NOON + timedelta(days=2)),
-        closing(hw.operations.open_store(f"lmdb:{tmp_path}/store?size=64MB")) as store,
-    ):
-        hw.materialize(project([view]), store=store, at=NOON)
-        reader = hw.operations.OnlineFeatures(hw.FeatureService("service", [view]), store)
-        t = int(NOON.timestamp()) * 1_000_000
-        assert [reader.row(row, t=t).values[0] for row in asked.to_dicts()] == expected
-        found = reader.read(asked, at=NOON)
-        assert found[view.feature_names[0]].to_list() == expected

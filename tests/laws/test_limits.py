@@ -172,26 +172,6 @@ def test_a_list_of_keys_has_its_length_at_most(length):
             hw.get_historical_features(basket, rows)
 
 
-def test_a_view_has_hundreds_of_features():
-    """No number of features is refused: 400 of 20 columns are each their own."""
-    columns = {f"x{n}": [n] for n in range(20)}
-    table = EVENTS.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
-    windows = [hw.window(f"{n}m", hop="1m") for n in range(1, 21)]
-    source = hw.Source("s", history=table, timestamp_field="at")
-    wide = view(source=source, features=[hw.sum(*columns)], windows=windows)
-    rows = pl.DataFrame({"user": [1], "timestamp": [NOON + timedelta(minutes=10)]})
-    got = hw.get_historical_features(wide, rows)
-    # the window of nine minutes ends before the event, and that of ten begins with it
-    expected = {
-        f"v__sum_x{n}_{'1h' if m == 60 else f'{m}m'}": n if m >= 10 else 0
-        for n in range(20)
-        for m in range(1, 21)
-    }
-    assert (
-        got.row(0, named=True) == {"user": 1, "timestamp": NOON + timedelta(minutes=10)} | expected
-    )
-
-
 KEYS = [
     "",
     "k",
@@ -235,19 +215,3 @@ def test_keys_may_be_of_any_length(home):
     hw.materialize(hw.Project("p", [model]), store=store, at=at)
     found = hw.get_online_features(daily, rows.select("user").to_dicts(), store=store, at=at)
     assert found["v__count_1d"].to_list() == counts
-
-
-def test_a_chain_of_views_may_be_deep():
-    """Views over enriched events, to any depth: the third counts what the second counted of the
-    first.
-    """
-    table = pl.DataFrame({"user": [1] * 4, "at": [NOON + timedelta(minutes=n) for n in range(4)]})
-    source, name = hw.Source("s", history=table, timestamp_field="at", select=["user"]), None
-    for depth in range(3):
-        features = [hw.count(name="n")] if name is None else [hw.sum(name, name="n")]
-        chained = hw.FeatureView(
-            f"v{depth}", source=source, keys=["user"], features=features, freshness=hw.on_request()
-        )
-        source, name = hw.enrich(source, f"e{depth}", [chained]), f"v{depth}__n"
-    rows = pl.DataFrame({"user": [1], "timestamp": [NOON + timedelta(hours=1)]})
-    assert hw.get_historical_features(chained, rows)["v2__n"].to_list() == [0 + 0 + 1 + 3]

@@ -3,7 +3,7 @@ by row, with the field, its type and what is allowed.
 """
 
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -101,16 +101,6 @@ def test_a_key_of_any_type_is_found_however_it_is_asked_for(dtype):
             ]
 
 
-def test_an_instant_is_one_key_in_any_zone():
-    kinds = {pl.Datetime("us", "UTC"), pl.Datetime("ms", "America/New_York")}
-    for dtype in kinds:
-        with served(view_of({"a": (dtype, [NOON])})) as online:
-            for zone in (UTC, timezone(timedelta(hours=-5, minutes=-30))):
-                assert online.row({"a": NOON.astimezone(zone)}, t=AT).values == [1]
-            berlin = pl.Series([NOON], dtype=pl.Datetime("us", "Europe/Berlin"))
-            assert online.rows({"a": berlin}, t=AT).values == [[1]]
-
-
 def test_a_decimal_that_the_source_cannot_hold_is_no_key_and_numpy_is_plain():
     with served(view_of({"a": (pl.Decimal(12, 2), [Decimal("1.5")])})) as online:
         for text, count in (("1.500", 1), ("1.505", 0), ("NaN", 0), ("1e99", 0), ("1e-99", 0)):
@@ -146,15 +136,6 @@ def test_a_key_of_another_type_is_refused_by_row(dtype, value, says):
                 online.rows({"a": [good, value]}, t=AT)
         with pytest.raises(DataError, match=r"no (column|field) 'a', which .*view 'v'"):
             online.row({"b": 1}, t=AT)
-
-
-def test_columns_of_other_lengths_are_refused():
-    pair = view_of({"a": (pl.Int64(), [1]), "b": (pl.String(), ["x"])})
-    with (
-        served(pair) as online,
-        pytest.raises(DataError, match=r"the columns of a request hold \[1, 2\] values"),
-    ):
-        online.rows({"a": [1], "b": ["x", "y"]}, t=AT)
 
 
 # ---------------------------------------------------------------- rows as mappings

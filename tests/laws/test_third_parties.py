@@ -16,13 +16,11 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DefinitionError
 from tests.laws.test_roads import free_port
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 EVENTS = pl.DataFrame({"user": ["a"], "at": [NOON]})
 REQUEST = {"who": str, "n": int, "share": float, "member": bool, "since": datetime}
-ROW = {"who": "a", "n": 1, "share": 0.5, "member": True, "since": NOON}
 RESPONSE = {
     "echo": str,
     "count": int,
@@ -247,12 +245,6 @@ def test_a_wrong_answer_costs_its_features_alone(party, tmp_path, answer):
         assert values(ask({"who": "b"})) == {"score": (3.0, "present")}
 
 
-def test_an_answer_that_is_no_json_by_its_type_is_wrong(party, tmp_path):
-    party.say, party.kind = lambda fields: (200, b'{"score": 1.0}'), "text/html"
-    with served(tmp_path, [given(url=party.url)]) as ask:
-        assert values(ask({"who": "a"})) == {"score": (None, "fallback")}
-
-
 @pytest.mark.parametrize(
     "answer",
     [(200, b'{"score": null}'), (200, b'{"scores": 1.0}'), (404, b"{}"), (204, b"")],
@@ -263,19 +255,6 @@ def test_nothing_known_is_an_answer(party, tmp_path, answer):
     party.say = lambda fields: answer
     with served(tmp_path, [given(url=party.url, fallback={"score": 0.25})]) as ask:
         assert values(ask({"who": "a"})) == {"score": (None, "missing")}
-
-
-def test_a_slow_answer_is_not_waited_for(party, tmp_path):
-    released = threading.Event()
-    party.say = lambda fields: (released.wait(30), (200, b'{"score": 1.0}'))[1]
-    slow = hw.HttpFeatures(
-        "ip", url=party.url, request=SENT, response={"score": float}, timeout="100ms", retries=0
-    )
-    try:
-        with served(tmp_path, [slow]) as ask:
-            assert values(ask({"who": "a"})) == {"score": (None, "fallback")}
-    finally:
-        released.set()
 
 
 def test_an_answer_is_kept_for_as_long_as_it_says_and_by_the_fields_that_were_sent(party, tmp_path):
@@ -366,57 +345,6 @@ def test_training_reads_the_latest_earlier_answer_to_the_same_fields():
     found = hw.get_historical_features(features, pl.DataFrame(asked))
     assert found["ip__score"].to_list() == expected
     assert None in expected
-
-
-REFUSED = {
-    "no url": ({"url": "ip.example"}, ["url", "https://"]),
-    "another scheme": ({"url": "ftp://ip.example"}, ["url", "https://"]),
-    "a place in the host": ({"url": "https://{who}.example"}, ["url", "host"]),
-    "a password": ({"url": "https://me:secret@ip.example"}, ["password", "headers="]),
-    "a place that is not sent": ({"url": "https://ip.example/{whom}"}, ["whom", "request"]),
-    "a brace": ({"url": "https://ip.example/{"}, ["url", "braces"]),
-    "nothing sent": ({"request": {}}, ["request", "names"]),
-    "no columns": ({"response": {}}, ["response", "names"]),
-    "a type": ({"request": {"who": list}}, ["who", "str"]),
-    "a path": ({"response": {"score": ("risk..score", float)}}, ["score", "dots"]),
-    "a method": ({"method": "PUT"}, ["method", "GET", "POST"]),
-    "a fallback of another type": ({"fallback": {"score": "low"}}, ["fallback", "score"]),
-    "a fallback of no column": ({"fallback": {"scores": 0.0}}, ["scores", "score"]),
-    "no time": ({"timeout": "0s"}, ["timeout"]),
-    "no breaker's time": ({"breaker": "0s"}, ["breaker"]),
-    "retries": ({"retries": -1}, ["retries", "0", "10"]),
-    "many retries": ({"retries": 11}, ["retries", "10"]),
-    "calls": ({"concurrency": 0}, ["concurrency", "1"]),
-    "entries": ({"cache_entries": 0}, ["cache_entries", "1"]),
-    "idempotent": ({"idempotent": 1}, ["idempotent", "True"]),
-    "stale without a cache": (
-        {"stale_while_revalidate": "1m"},
-        ["stale_while_revalidate", "cache="],
-    ),
-    "a header": ({"headers": {"a b": "x"}}, ["a b", "header"]),
-    "two lines": ({"headers": {"a": "x\ny"}}, ["a", "one line"]),
-    "a history without a column": (
-        {"history": hw.Source("answers", history=EVENTS, timestamp_field="at", select=["user"])},
-        ["answers", "who"],
-    ),
-}
-
-
-@pytest.mark.parametrize(("more", "words"), REFUSED.values(), ids=REFUSED)
-def test_a_wrong_definition_is_refused(more, words):
-    with pytest.raises(DefinitionError) as raised:
-        given(**more)
-    assert [word for word in ["ip", *words] if word not in str(raised.value)] == [], str(
-        raised.value
-    )
-    assert "secret" not in str(raised.value)
-
-
-def test_an_unknown_column_is_refused_with_the_nearest():
-    with pytest.raises(DefinitionError, match="score"):
-        _ = given()["scoer"]
-    assert given()["score"].name == given()["ip__score"].name == "ip__score"
-    assert not given().trains
 
 
 def test_one_row_is_answered_over_http_as_in_process(party, tmp_path):

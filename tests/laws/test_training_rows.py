@@ -13,7 +13,6 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError
-from tests.effort import FULL, LONG, SERVICES
 from tests.laws import chained_worlds, worlds
 from tests.laws import oracle as o
 from tests.laws.compare import differences, same_bits, wrong_dtypes
@@ -21,15 +20,17 @@ from tests.laws.definitions import UTC, Definitions, duration, frame_of, freshne
 from tests.laws.worlds import instant, make_world
 
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
+
 BLOCK = 25  # worlds of one test
 
 
-def seeds(short: int) -> list[range]:
-    """Blocks of seeds, the same ones in each run; six times as many in the full form, and
-    three times as many where mutants are looked for.
-    """
-    count = short * (90 if LONG else 6 if FULL else 3 if SERVICES else 1)
-    return [range(first, first + BLOCK) for first in range(0, count, BLOCK)]
+def seeds(count):
+    """Blocks of seeds, the same ones in each run; six times as many with the slow ones."""
+    blocks = [range(first, first + BLOCK) for first in range(0, 6 * count, BLOCK)]
+    return [
+        pytest.param(block, marks=() if block.stop <= count else pytest.mark.slow)
+        for block in blocks
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +96,7 @@ def test_worlds_at_levels(block):
 
 @pytest.mark.parametrize(
     "block",
-    [range(first, first + 5) for first in range(0, 30 if LONG else 20 if FULL else 10, 5)],
+    [range(first, first + 5) for first in (0, 5)],
     ids=str,
 )
 def test_spilled_worlds_are_those_in_memory_to_the_bit(block, tmp_path):
@@ -327,83 +328,6 @@ def wrong_labels(labels, expected, got):
 
 
 # ---------------------------------------------------------------------------------- files and forms
-
-# of each form of file: how a frame is written, how it is read, and what `select` makes of text
-READ = {
-    "parquet": (pl.DataFrame.write_parquet, hw.parquet, {}),
-    "csv": (pl.DataFrame.write_csv, hw.csv, {}),
-    "jsonl": (pl.DataFrame.write_ndjson, hw.json_lines, {"at", "known", "d", "u"}),
-}
-PLAIN = {"key": pl.String(), "key2": pl.Int32(), "at": UTC, "known": UTC, "id": pl.Int64()}
-PLAIN |= {name: worlds.VALUES[name][0] for name in "fibwsdu"}
-
-
-@pytest.mark.parametrize("form", READ)
-def test_files_say_what_frames_say(form, tmp_path):
-    """The same history from a file and from a frame, and the same rows from a file, to the bit."""
-    write, connect, text = READ[form]
-    for seed in range(30 if LONG else 18 if FULL else 12):
-        world = make_world(seed)
-        own = {c for c in ("known", "id") if c in world.schema} | set(world.view.keys)
-        schema = {
-            c: t for c, t in PLAIN.items() if c not in ("known", "id", "key", "key2") or c in own
-        }
-        if not world.view.keys or any(
-            PLAIN.get(key) != world.schema[key] for key in world.view.keys
-        ):
-            continue
-        frame = whole_values(frame_of(world.view.source.rows, schema))
-        write(frame, tmp_path / f"{seed}.{form}")
-        rows = asked(world)
-        rows.write_parquet(tmp_path / f"{seed}.rows.parquet")
-        parsed = [
-            pl.col(c).str.to_datetime("%+", time_unit="us", time_zone="UTC").alias(c)
-            if c in text
-            else c
-            for c in frame.columns
-        ]
-        plain = [
-            agg
-            for agg in world.view.aggregations
-            if {*agg.columns, agg.where, agg.by} - {None} <= {*PLAIN}
-        ]
-        view = replace(
-            world.view, aggregations=(*plain, o.Aggregation("count", name="events", where="b"))
-        )
-        made = Definitions({"s": frame}).view(
-            replace(view, source=replace(view.source, columns=tuple(frame.columns)))
-        )
-        of_file = hw.Source(
-            "s", history=connect(tmp_path / f"{seed}.{form}"), select=parsed, **source_rules(world)
-        )
-        in_memory = hw.get_historical_features(made, rows, statuses=True)
-        read = hw.get_historical_features(
-            replace(made, source=of_file),
-            hw.parquet(tmp_path / f"{seed}.rows.parquet"),
-            statuses=True,
-        )
-        assert same_bits(in_memory, read), f"seed {seed}"
-
-
-def whole_values(frame):
-    """Values that every form can hold: words without a NUL or a line break, numbers that are
-    numbers.
-    """
-    words = [pl.col(c).str.replace_all("[\x00\n]", "_").replace("", "e") for c in ("key", "s")]
-    return frame.with_columns(*words, pl.col("f").fill_nan(None))
-
-
-def source_rules(world):
-    source = world.view.source
-    rules = {"timestamp_field": "at", "window_on": source.window_on}
-    rules |= (
-        {"known_at_field": "known"}
-        if source.known_at_field
-        else {"known_after": duration(source.known_after)}
-    )
-    return rules | (
-        {"id_field": "id", "id_horizon": duration(source.id_horizon)} if source.id_field else {}
-    )
 
 
 @pytest.mark.parametrize("block", seeds(25), ids=str)

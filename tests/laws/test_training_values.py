@@ -11,16 +11,16 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import NoEventsWarning, RowsLeftOutWarning
+from headwater.errors import RowsLeftOutWarning
 from tests.laws import oracle as o
 from tests.laws.compare import differences, same_bits
 from tests.laws.definitions import UTC as INSTANT
 from tests.laws.definitions import Definitions, frame_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
+
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-HUGE = 1.7e308
 
 
 def source_of(name="s", **columns):
@@ -73,19 +73,6 @@ def test_a_request_meets_the_cut_that_is_published():
         view_of(events, hw.count(), windows=["lifetime"], freshness=daily), asked_at(*times)
     )
     assert got["v__count_lifetime"].to_list() == [1, 2, 3]
-
-
-def test_the_wait_of_a_job_takes_late_events_in():
-    """K is c + wait: known at the end of the wait counts, a microsecond later does not."""
-    known = [NOON.replace(hour=1) + timedelta(microseconds=d) for d in (0, 1)]
-    late = {"k": [1, 1], "at": [NOON.replace(hour=0) - MINUTE] * 2, "known": known}
-    events = source_of(**late, rules={"known_at_field": "known", "select": ["k"]})
-    for wait, count in (("0s", 0), ("1h", 1), ("2h", 2)):
-        daily = hw.batch("1d", delay="4h", wait=wait)
-        got = hw.get_historical_features(
-            view_of(events, hw.count(), freshness=daily, windows=["1d"]), asked_at(NOON)
-        )
-        assert got["v__count_1d"].to_list() == [count]
 
 
 def test_measured_ages_are_drawn_by_the_time_of_the_request():
@@ -145,129 +132,9 @@ def test_a_feature_is_named_by_function_column_and_window(name):
     )
 
 
-def test_features_stand_in_the_order_written_aggregation_by_column_by_window():
-    view = view_of(
-        hw.Source("s", timestamp_field="at"),
-        hw.sum("b", "a"),
-        hw.latest("d", "c"),
-        windows=["2h", "1h"],
-    )
-    assert [name.removeprefix("v__") for name in view.feature_names] == [
-        *("sum_b_2h", "sum_b_1h", "sum_a_2h", "sum_a_1h"),
-        *("latest_d_2h", "latest_d_1h", "latest_c_2h", "latest_c_1h"),
-    ]
-    plain = view_of(hw.Source("s", timestamp_field="at"), hw.sum("b"), windows=None)
-    assert plain.feature_names == ("v__sum_b",)
-
-
-# ---------------------------------------------------------------------------------------- statuses
-
-
-@pytest.mark.parametrize(
-    ("at", "amount", "expected"),
-    [
-        (NOON - 30 * MINUTE, 5.0, [5.0, "present", 1, "present"]),
-        (NOON - 30 * MINUTE, None, [None, "empty", 1, "present"]),
-        (NOON - 240 * MINUTE, 5.0, [None, "empty", 0, "empty"]),
-        (NOON - 2000 * MINUTE, 5.0, [None, "missing", 0, "missing"]),
-    ],
-)
-def test_the_table_of_statuses(at, amount, expected):
-    view = view_of(
-        source_of(k=[1], at=[at], amount=pl.Series([amount], dtype=pl.Float64)),
-        hw.mean("amount"),
-        hw.count(),
-        hw.count(windows=["1d"], name="n"),
-    )
-    got = hw.get_historical_features(
-        [view["mean_amount_1h"], view["count_1h"]], asked_at(NOON), statuses=True
-    )
-    names = ["v__mean_amount_1h", "v__count_1h"]
-    assert [got[f"{name}{end}"][0] for name in names for end in ("", "__status")] == expected
-    unknown = hw.get_historical_features(view, asked_at(NOON, NOON, k=[2, None]), statuses=True)
-    assert unknown["v__count_1h"].to_list() == [0, 0]
-    assert unknown["v__count_1h__status"].to_list() == ["missing"] * 2
-
-
-def test_ttl_counts_to_the_last_counted_event():
-    """Older than `ttl` at T is null, as old is not; what does not count does not make it
-    younger.
-    """
-    late = {
-        "k": [1, 1],
-        "at": [NOON - 10 * MINUTE, NOON - MINUTE],
-        "x": [1.0, None],
-        "word": ["a", "b"],
-    }
-    view = view_of(
-        source_of(**late), hw.sum("x"), hw.count(), hw.sum("x", name="m").by("word"), ttl="10m"
-    )
-    got = hw.get_historical_features(
-        view, asked_at(NOON, NOON + timedelta(microseconds=1)), statuses=True
-    )
-    assert got["v__sum_x_1h"].to_list() == [1.0, None]
-    assert got["v__sum_x_1h__status"].to_list() == ["present", "expired"]
-    assert got["v__m_1h"].to_list() == [{"a": 1.0}, None]
-    assert got["v__count_1h"].to_list() == [2, 2]
-
-
 # ------------------------------------------------------------------------------- limits of numbers
 
 MAX = 2**63 - 1
-NUMBERS = [
-    (hw.sum("x"), [MAX, 1], None, "overflow"),
-    (hw.sum("x"), [MAX, 1, -1], MAX, "present"),
-    (hw.sum("x"), [-MAX, -1], -MAX - 1, "present"),
-    (hw.sum("x"), [-MAX, -2], None, "overflow"),
-    (hw.sum("x"), [2**62] * 4, None, "overflow"),
-    (hw.sum("x"), [2**53, 1], 2**53 + 1, "present"),
-    (hw.mean("x"), [2**62] * 4, 2.0**62, "present"),
-    (hw.rate("x"), [MAX, 1], 2.0**63 / 3600, "present"),
-    (hw.ratio("x", "x"), [MAX, 1], 1.0, "present"),
-    (hw.sum("x"), [HUGE, HUGE], None, "overflow"),
-    (hw.mean("x"), [HUGE, HUGE], None, "overflow"),
-    (hw.sum("x"), [HUGE, -1.0], HUGE, "present"),
-    (hw.max("x"), [HUGE, -HUGE], HUGE, "present"),
-    (hw.min("x"), [HUGE, -HUGE], -HUGE, "present"),
-    (hw.sum("x"), [1e15, 0.01, -1e15], 0.01, "near"),
-    (hw.std("x"), [1e9 + 1, 1e9 + 2, 1e9 + 3], 1.0, "near"),
-    (hw.var("x"), [1.0], None, "present"),
-    (hw.var("x", ddof=0), [1.0], 0.0, "present"),
-    (hw.sum("x"), [True, False, True], 2, "present"),
-    (hw.sum("x"), [float("nan"), 1.5], 1.5, "present"),
-    (hw.count("x"), [float("nan"), None, 1.5], 1, "present"),
-    (hw.sum("x"), pl.Series([None, None], dtype=pl.Int64), 0, "empty"),
-    (hw.ratio("x", "x"), [1.0, -1.0], None, "present"),
-    (hw.latest("x"), [1.0, float("nan")], None, "present"),
-]
-
-
-@pytest.mark.parametrize(("feature", "x", "expected", "status"), NUMBERS)
-def test_numbers_at_their_limits(feature, x, expected, status):
-    value, found = values(feature, x=x)
-    if status == "near":  # within 1e-9 of what the rule names
-        scale = sum(map(abs, x)) if feature.function == "sum" else sum(v * v for v in x) / len(x)
-        assert abs(value ** (1 + (feature.function == "std")) - expected) <= 1e-9 * scale
-    else:
-        assert (value, found) == (expected, status)
-
-
-def test_a_map_keeps_a_category_whose_value_is_null():
-    got = values(hw.sum("x").by("word"), x=[MAX, 1, 5], word=["a", "a", "b"])
-    assert got == ({"a": None, "b": 5}, "present")
-
-
-def test_the_picture_of_a_secondary_key():
-    """`food` is evicted at T1, and is back at T2 with all its events."""
-    at = [NOON + m * MINUTE for m in (1, 5, 10, 20)]
-    events = source_of(k=[1] * 4, at=at, word=["food", "fuel", "toys", "food"], amount=[1, 2, 4, 8])
-    view = view_of(events, hw.sum("amount").by("word", max_keys=2))
-    got = hw.get_historical_features(view, asked_at(NOON + 15 * MINUTE, NOON + 25 * MINUTE))
-    maps = got["v__sum_amount_by_word_1h"].to_list()
-    assert [[*each.items()] for each in maps] == [
-        [("fuel", 2), ("toys", 4)],
-        [("toys", 4), ("food", 9)],
-    ]
 
 
 def test_a_distinct_count_is_exact_up_to_512_and_near_beyond():
@@ -289,18 +156,6 @@ def test_a_percentile_is_within_its_error_and_depends_on_the_values_alone(q):
     exact = sorted(x)[max(math.ceil(q * len(x)), 1) - 1]
     assert abs(value - exact) <= 0.008 * abs(exact)
     assert values(hw.approx_percentile("x", q=q), x=x[::-1])[0] == value
-
-
-def test_decimals_are_integers_or_floats():
-    whole, cents = [Decimal(10**17), Decimal(1)], [Decimal("0.10"), Decimal("0.20")]
-    assert values(hw.sum("x"), x=pl.Series(whole, dtype=pl.Decimal(30, 0))) == (
-        10**17 + 1,
-        "present",
-    )
-    assert values(hw.last("x"), x=pl.Series(cents, dtype=pl.Decimal(30, 2))) == (0.2, "present")
-    assert values(
-        hw.sum("x"), x=pl.Series([Decimal("123456789012345.67")] * 2, dtype=pl.Decimal(30, 2))
-    )[0] == pytest.approx(246913578024691.34)
 
 
 # ------------------------------------------------------------------------------------ dates and zones
@@ -420,14 +275,6 @@ def test_rows_that_are_left_out_are_counted_by_reason():
     assert not any("duplicate" in str(each.message) for each in said)
 
 
-def test_rows_before_every_event_are_warned_of():
-    view = view_of(source_of(k=[1], at=[NOON]), hw.count())
-    with pytest.warns(NoEventsWarning):
-        hw.get_historical_features(view, asked_at(NOON - MINUTE))
-    with pytest.warns(NoEventsWarning):
-        hw.get_historical_features(view, asked_at(*[NOON + MINUTE] * 20, k=range(100, 120)))
-
-
 def test_images_without_effect_are_counted():
     images = {
         "k": [1] * 4,
@@ -440,24 +287,6 @@ def test_images_without_effect_are_counted():
     got = hw.get_historical_features(view_of(events, hw.count()), asked_at(NOON + 5 * MINUTE))
     assert got["v__count_1h"].to_list() == [2]
     assert sorted(got.left_out.values()) == [1, 1]
-
-
-def test_the_picture_of_a_correction_and_a_deletion():
-    known = [NOON + n * MINUTE for n in (1, 2, 2, 3)]
-    rules = {"known_at_field": "known", "id_field": "id", "changes": "before", "select": ["k", "x"]}
-    events = source_of(
-        k=[1] * 4,
-        at=[NOON] * 4,
-        known=known,
-        id=[1] * 4,
-        x=[5, 5, 7, 7],
-        before=[False, True, False, True],
-        rules=rules,
-    )
-    got = hw.get_historical_features(
-        view_of(events, hw.sum("x")), asked_at(*[NOON + n * MINUTE for n in (0.5, 1, 2, 3)])
-    )
-    assert got["v__sum_x_1h"].to_list() == [0, 5, 7, 0]
 
 
 # ------------------------------------------------------------------------- select, filter, requests
@@ -687,24 +516,3 @@ def test_a_column_of_a_file_has_the_type_that_holds_all_its_values(form, tmp_pat
         view_of(events, hw.sum("x"), hw.count("x")), asked_at(NOON + MINUTE)
     )
     assert got.row(0)[2:] == (605.5, 203)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("ids", [True, False], ids=["ids", "no ids"])
-def test_events_that_are_crowded_in_a_moment_are_in_order(ids, threads):
-    """Thousands within a millisecond, in no order and several at a time; and one long before."""
-    chance = random.Random(0)
-    at = [NOON - timedelta(microseconds=chance.randrange(500)) for _ in range(3_000)]
-    at[7] = NOON - timedelta(days=7)
-    names, n = [f"e{i}" for i in range(len(at))], [chance.randrange(1_000) for _ in at]
-    rules = {"select": ["k", "n"]} | ({"id_field": "id"} if ids else {})
-    source = source_of(k=[1] * len(at), id=names, n=n, at=at, rules=rules)
-    view = view_of(source, hw.count(), hw.last("n"), hw.first("n"), windows=("1h", "30d"))
-    got = hw.get_historical_features(
-        view, asked_at(NOON + MINUTE), resources=hw.Resources(threads=threads)
-    ).row(0, named=True)
-    # of one time, the larger id is later; without ids, the larger value
-    rows = sorted(zip(at, names if ids else n, n, strict=True))
-    assert (got["v__count_1h"], got["v__count_30d"]) == (len(at) - 1, len(at))
-    assert (got["v__last_n_1h"], got["v__last_n_30d"]) == (rows[-1][-1],) * 2
-    assert (got["v__first_n_1h"], got["v__first_n_30d"]) == (rows[1][-1], rows[0][-1])

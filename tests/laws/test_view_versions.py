@@ -3,14 +3,10 @@ and a view that a served model reads is not dropped.
 """
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -18,7 +14,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DefinitionError, UsageError
+from headwater.errors import UsageError
 from headwater.testing import clock
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -125,37 +121,6 @@ def test_a_version_is_another_view_with_names_and_state_of_its_own(folder):
     assert friend.tiles_fingerprint == two.tiles_fingerprint
 
 
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        ({"version": 0}, "version is 0; give an integer of at least 1"),
-        ({"version": "2"}, "version is '2'; give an integer of at least 1"),
-        ({"name": "user@2"}, "give the name 'user' and version=2"),
-        ({"name": "user@3", "version": 2}, "give the name 'user' and version=2"),
-        ({"name": "user@", "version": 2}, "give the name 'user' and version=2"),
-        ({"name": "@2", "version": 2}, "a name has letters"),
-        ({"name": 7, "version": 2}, "a name has letters"),
-    ],
-)
-def test_a_name_that_says_another_version_is_refused(folder, given, says):
-    with pytest.raises(DefinitionError, match=says):
-        replace(views_of(folder)[0], **given)
-
-
-def test_what_a_project_keeps_is_a_view_with_state(folder):
-    one, two = views_of(folder)
-    project = hw.Project("shop", [model(folder, two)], views=[one])
-    assert [view.name for view in project.views] == ["user"]
-    with pytest.raises(DefinitionError, match="'friend', an alias, which keeps no state"):
-        hw.Project("shop", [model(folder, two)], views=[one.alias("friend", {})])
-    with pytest.raises(DefinitionError, match=r"views.*give a list of feature views to keep"):
-        hw.Project("shop", [model(folder, two)], views=["user"])
-    with pytest.raises(DefinitionError, match="two feature views are named 'user@2' and differ"):
-        hw.Project("shop", [model(folder, two)], views=[replace(one, version=2)])
-    with pytest.raises(DefinitionError, match="level '2' is named like a version of a view"):
-        hw.Project("shop", [model(folder, two)], levels={"2": hw.batch("1h")})
-
-
 # ---------------------------------------------------------------- every road
 
 
@@ -235,71 +200,6 @@ def test_a_stream_fills_both_versions_each_in_state_of_its_own(folder):
     assert read["user@2__n_1h"] == 13.0
 
 
-def test_a_kept_view_is_kept_at_each_level(folder):
-    one, two = views_of(folder)
-    levels = {"live": hw.streaming("2s"), "instant": hw.on_request()}
-    project = hw.Project("shop", [model(folder, two)], views=[one], levels=levels)
-    with closing(hw.operations.open_store(f"lmdb:{folder}/store?size=100MB")) as store:
-        hw.materialize(project, store=store)
-        shown = {view.view for view in hw.status(project, store=store).views}
-    assert shown == {"user", "user@2", "user@live", "user@2@live"}
-
-
-PROJECT = """
-import headwater as hw
-from tests.laws.test_view_versions import model, views_of
-one, two = views_of(".")
-project = hw.Project("shop", [model(".", two)], views=[one])
-"""
-
-
-AT_NOON = f"""
-import sys
-from headwater.cli import main
-from headwater.testing import clock
-with clock.at("{NOW.isoformat()}"):
-    sys.exit(main(sys.argv[1:]))
-"""
-
-
-def headwater(*arguments):
-    """The exit code of a command at noon, and what it printed."""
-    ran = subprocess.run(
-        [sys.executable, "-c", AT_NOON, *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-    )
-    return ran.returncode, ran.stdout, ran.stderr
-
-
-@pytest.mark.slow
-def test_commands_name_a_version_as_any_view(folder):
-    (folder / "features.py").write_text(PROJECT, encoding="utf-8")
-
-    def run(*arguments):
-        code, out, err = headwater(*arguments, "--json")
-        assert code == 0, err
-        return json.loads(out)
-
-    run("apply")
-    run("materialize", "user@2")
-    states = {view["view"]: view["state"] for view in run("status")["views"]}
-    assert states == {"user": "absent", "user@2": "current"}
-    run("materialize", "user")
-    explained = run("explain", "user@2__n_1h", "user=ä")
-    assert (explained["feature"], explained["online"]) == ("user@2__n_1h", 10.0)
-    assert [view["view"] for view in run("parity", "user@2")["views"]] == ["user@2"]
-    written = run("dataset", "--output", "rows.csv", "--as-of", NOW.isoformat())
-    assert written["features"][0]["of"] == "user@2"
-    assert "user@2__n_1h" in pl.read_csv("rows.csv").columns
-    code, _, err = headwater("materialize", "user@3")
-    assert code == 2
-    assert "no batch view 'user@3'; did you mean 'user@2'" in " ".join(err.split())
-    assert headwater("views")[0] == 2
-
-
 # ---------------------------------------------------------------- plan and apply
 
 
@@ -362,34 +262,6 @@ def test_a_view_that_a_running_service_answers_with_is_not_dropped(folder):
                 hw.apply(dropping, allow_destroy=True, allow_breaking=True)
             hw.apply(kept)
         hw.apply(dropping, allow_destroy=True)
-
-
-def test_plan_proposes_the_next_version_where_a_served_model_reads_what_changes(folder):
-    one, _ = views_of(folder)
-    hw.apply(hw.Project("shop", [model(folder, one)]))
-    changed = replace(one, features=[hw.sum("amount", name="n")])
-    project = hw.Project("shop", [model(folder, changed)])
-    assert hw.plan(project).proposed == {}  # nothing was trained
-    hw.train(model(folder, one)).register(hw.operations.ModelRegistry())
-    planned = hw.plan(project)
-    assert list(planned.proposed) == ["user"]
-    assert "hw.Project(..., views=[user])" in planned.proposed["user"]
-    assert "hw.FeatureView('user', ..., version=2)" in planned.proposed["user"]
-    assert planned.proposed["user"] in str(planned)
-    assert planned.to_dict()["proposed"] == dict(planned.proposed)
-    with pytest.raises(UsageError, match="write the new one as version=2"):
-        hw.apply(project)
-    # as proposed
-    second = replace(one, features=changed.features, version=2)
-    followed = hw.Project("shop", [model(folder, second)], views=[one])
-    hw.apply(followed)
-    hw.train(followed.model()).register(hw.operations.ModelRegistry())
-    third = replace(second, features=[hw.mean("amount", name="n")])
-    planned = hw.plan(hw.Project("shop", [model(folder, third)], views=[one]))
-    assert "version=3" in planned.proposed["user@2"]
-    # what no served model reads changes without a proposal
-    other = replace(one, features=[hw.min("amount")])
-    assert hw.plan(hw.Project("shop", [model(folder, second)], views=[other])).proposed == {}
 
 
 def test_a_model_of_another_version_is_not_served(folder):

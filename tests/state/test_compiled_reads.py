@@ -24,6 +24,9 @@ from headwater.stores import keyspace
 from headwater.testing.cases import SCHEMA
 from headwater.testing.online import KeptState
 
+# windows shorter than delays are meant
+pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
+
 BEGIN = datetime(2024, 3, 10, 6, tzinfo=UTC)
 IDS = {
     "none": None,

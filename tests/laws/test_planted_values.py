@@ -4,7 +4,6 @@ timestamps, strings.
 
 import math
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -122,32 +121,6 @@ def test_values(planted, feature, values, answer):
         assert (found, type(found)) == (answer, type(answer))
 
 
-LISTS = ("first_n", "last_n", "top_k", "collect_set")
-NOTHING = {
-    "count": 0,
-    "sum": 0,
-    "open_count": 0,
-    "count_distinct": 0,
-    "decayed_sum": 0.0,
-    "rate": 0.0,
-} | {name: [] for name in LISTS}
-FLOATS = ("var", "approx_percentile", "decayed_sum", "decayed_mean", "rate", "fraction", "ratio")
-DTYPES = (
-    dict.fromkeys(LISTS, pl.List(pl.Int32))
-    | dict.fromkeys(FLOATS, pl.Float64)
-    | {
-        "count": pl.Int64,
-        "count_distinct": pl.Int64,
-        "sum": pl.Int64,
-        "mean": pl.Float64,
-        "std": pl.Float64,
-        "since_last": pl.Float64,
-        "open_count": pl.Int64,
-        "open_age": pl.Float64,
-    }
-)
-
-
 MADE = {
     "first_n": hw.first_n("x", k=2),
     "last_n": hw.last_n("x", k=2),
@@ -171,89 +144,8 @@ def _of(function):
     return getattr(hw, function)() if function == "since_last" else getattr(hw, function)("x")
 
 
-@pytest.mark.parametrize("freshness", [hw.on_request(), hw.never()], ids=["on_request", "never"])
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_the_value_and_dtype_of_nothing_are_declared(freshness, function):
-    history = pl.DataFrame(
-        {"key": [1], "at": [NOON], "x": [5], "ok": [True], "until": [HALF]},
-        schema_overrides={"x": pl.Int32},
-    )
-    source = hw.Source("events", history=history, timestamp_field="at", select=["key", "x", "ok"])
-    view = hw.FeatureView(
-        "view",
-        source=source,
-        keys=["key"],
-        features=[_of(function)],
-        windows=["1h"],
-        freshness=freshness,
-    )
-    found = hw.get_historical_features(
-        view, pl.DataFrame({"key": [1, 2], "timestamp": [NOON, HALF]})
-    )[view.feature_names[0]]
-    assert found.to_list() == [NOTHING.get(function)] * 2
-    assert found.dtype == DTYPES.get(function, pl.Int32)
-
-
 def test_the_table_has_no_function_that_these_tests_forget():
     assert {feature.function for feature, _, _ in VALUES} == set(FUNCTIONS)
-
-
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        pl.Float32,
-        pl.Int8,
-        pl.UInt8,
-        pl.UInt64,
-        pl.Int16,
-        pl.Boolean,
-        pl.String,
-        pl.Datetime("us", "Europe/Berlin"),
-        pl.Date,
-        pl.Time,
-        pl.Duration("us"),
-    ],
-)
-@pytest.mark.parametrize("function", ["min", "max", "first", "last", "latest"])
-def test_values_keep_their_dtype(dtype, function):
-    values = {pl.String: "a", pl.Date: date(2024, 2, 29), pl.Boolean: True}
-    value = values.get(dtype, 1)
-    series = pl.Series("x", [value]).cast(dtype)
-    source = hw.Source(
-        "events",
-        history=pl.DataFrame({"key": [1], "at": [NOON]}).with_columns(series),
-        timestamp_field="at",
-        select=["key", "x"],
-    )
-    view = hw.FeatureView(
-        "view",
-        source=source,
-        keys=["key"],
-        features=[getattr(hw, function)("x")],
-        windows=["1h"],
-        freshness=hw.on_request(),
-    )
-    found = hw.get_historical_features(view, pl.DataFrame({"key": [1], "timestamp": [HALF]}))[
-        view.feature_names[0]
-    ]
-    # times with a zone are those of UTC, whatever table they come from
-    expected = series.dt.convert_time_zone("UTC") if found.dtype == pl.Datetime else series
-    assert (found.dtype, found.to_list()) == (expected.dtype, expected.to_list())
-
-
-def test_decimals_are_floats():
-    history = pl.DataFrame(
-        {"key": [1, 1], "at": [NOON, NOON], "x": [Decimal("1.10"), Decimal("2.20")]}
-    )
-    view = hw.FeatureView(
-        "view",
-        source=hw.Source("events", history=history, timestamp_field="at"),
-        keys=["key"],
-        features=[hw.sum("x"), hw.max("x")],
-        freshness=hw.on_request(),
-    )
-    found = hw.get_historical_features(view, pl.DataFrame({"key": [1], "timestamp": [HALF]}))
-    assert found.row(0)[2:] == (pytest.approx(3.3), 2.2)
 
 
 @pytest.mark.parametrize(
@@ -297,38 +189,6 @@ WHERE = [
 )
 def test_where_counts_the_events_where_it_is_true(planted, feature, answer):
     assert planted(feature, WHERE, [0]) == [answer]
-
-
-@pytest.mark.parametrize(
-    ("feature", "windows", "names"),
-    [
-        (hw.count(), ["1h"], ["count_1h"]),
-        (hw.count(), None, ["count"]),
-        (hw.count(), ["1h", "lifetime"], ["count_1h", "count_lifetime"]),
-        (hw.count(where="ok"), ["1h"], ["count_where_ok_1h"]),
-        (hw.mean("x", "y"), ["1h"], ["mean_x_1h", "mean_y_1h"]),
-        (hw.mean("x", where="ok"), ["60m"], ["mean_x_where_ok_1h"]),
-        (hw.mean("x", name="delay"), ["7d"], ["delay_7d"]),
-        (hw.latest("x", "y"), None, ["latest_x", "latest_y"]),
-        (hw.latest("x", "y", name="now"), ["1h"], ["now_x_1h", "now_y_1h"]),
-        (hw.since_last(), ["1h"], ["since_last_1h"]),
-        (hw.open_count(until="until"), ["1h"], ["open_count_1h"]),
-        (hw.sum("x", windows=["90m"]), ["1h"], ["sum_x_90m"]),
-        (hw.count(), [hw.window("1h", offset="1d")], ["count_1h_offset_1d"]),
-    ],
-    ids=str,
-)
-def test_names(feature, windows, names):
-    source = hw.Source("events", timestamp_field="at")
-    view = hw.FeatureView(
-        "view",
-        source=source,
-        keys=["key"],
-        features=[feature],
-        windows=windows,
-        freshness=hw.on_request(),
-    )
-    assert list(view.feature_names) == [f"view__{name}" for name in names]
 
 
 OPEN = [
@@ -376,73 +236,8 @@ def test_the_end_of_a_queue_on_known_at_is_known_late_too(planted, until, is_ope
     ) == [int(is_open)]
 
 
-@pytest.mark.parametrize(("wall", "is_open"), [("06:59:59", False), ("07:00", True)])
-def test_a_naive_until_is_in_the_zone_of_its_source(wall, is_open):
-    """08:00 in New York is noon UTC on that day."""
-    history = pl.DataFrame(
-        {
-            "key": [1],
-            "at": [datetime(2024, 3, 10, 6)],  # noqa: DTZ001
-            "until": [datetime.fromisoformat(f"2024-03-10T{wall}")],
-        }
-    )
-    source = hw.Source(
-        "events", history=history, timestamp_field="at", select=["key"], timezone="America/New_York"
-    )
-    view = hw.FeatureView(
-        "view",
-        source=source,
-        keys=["key"],
-        features=[hw.open_count(until="until")],
-        windows=["1d"],
-        freshness=hw.on_request(),
-    )
-    asked = pl.DataFrame({"key": [1], "timestamp": [datetime(2024, 3, 10, 11, tzinfo=UTC)]})
-    assert hw.get_historical_features(view, asked)[view.feature_names[0]].to_list() == [
-        int(is_open)
-    ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("ttl", "last", "T", "status"),
-    [
-        ("10m", -10 * MINUTE, 0, "present"),
-        ("10m", -10 * MINUTE - 1, 0, "expired"),
-        ("10m", -10 * MINUTE, 1, "expired"),
-        ("1us", -1, 0, "present"),
-        ("1us", -2, 0, "expired"),
-        ("10m", -2 * HOUR, 0, "missing"),
-    ],
-)
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_value_expires_when_the_last_counted_event_is_older_than_ttl(
-    planted, function, ttl, last, T, status
-):
-    feature, events = _of(function), [{"at": last, "x": 3, "ok": True, "until": None}] * 2
-    assert planted(feature, events, [T], ttl=ttl, statuses=True) == [status]
-    value = planted(feature, events, [T], ttl=ttl)[0]
-    assert (value is None) == (
-        status == "expired" or (status == "missing" and function not in NOTHING)
-    )
-
-
 def test_a_null_is_no_counted_event_for_ttl(planted):
     events = [{"at": -20 * MINUTE, "x": 3}, {"at": -1, "x": None}]
     assert planted(hw.sum("x"), events, [0], ttl="10m") == [None]
     assert planted(hw.count(), events, [0], ttl="10m") == [2]
     assert planted(hw.latest("x"), events, [0], ttl="10m", statuses=True) == ["present"]
-
-
-@pytest.mark.parametrize(
-    ("events", "status"),
-    [
-        ([], "missing"),
-        ([{"at": -30 * MINUTE, "x": 1}], "present"),
-        ([{"at": -30 * MINUTE, "x": None}], "empty"),
-        ([{"at": -2 * HOUR, "x": 1}], "missing"),
-        ([{"at": -30 * MINUTE, "x": BIG}, {"at": -20 * MINUTE, "x": BIG}], "overflow"),
-    ],
-)
-def test_statuses(planted, events, status):
-    assert planted(hw.sum("x"), events, [0], statuses=True, schema={"x": pl.Int64()}) == [status]

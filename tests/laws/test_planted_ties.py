@@ -1,7 +1,6 @@
 """Events at one time, and copies of one event: what wins never depends on arrival."""
 
 import itertools
-from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -64,25 +63,6 @@ TIES = [
 def test_ties_are_broken_by_id_then_value(planted, feature, rules, events, value):
     for order in itertools.permutations(events):
         assert planted(feature, [{"at": -HOUR, **e} for e in order], [0], **rules) == [value]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("feature", "rules", "events", "value"), TIES)
-def test_ties_are_broken_alike_among_late_events(planted, feature, rules, events, value):
-    """Every order in which the tied events, and one before them, become known: they lie in
-    different layers then.
-    """
-    blank = dict.fromkeys(events[0])
-    before = (
-        {**blank, "at": -2 * HOUR, "known": -100, "id": 0}
-        if "id" in blank
-        else {**blank, "at": -2 * HOUR, "known": -100}
-    )
-    if before.get("id") == 0 and isinstance(events[0]["id"], str):
-        before["id"] = "0"
-    for known in itertools.permutations([-200, -101, -100, -99, -1], len(events)):
-        late = [{"at": -HOUR, "known": k, **e} for k, e in zip(known, events, strict=True)]
-        assert planted(feature, [before, *late], [0], window="lifetime", **rules) == [value]
 
 
 @pytest.mark.parametrize(
@@ -153,35 +133,3 @@ def test_a_copy_outside_the_window_still_drops_one_inside(planted):
     ]
     assert planted(hw.count(), events, [0], id_field="id", id_horizon="1d") == [0]
     assert planted(hw.count(), events, [0], id_field="id", id_horizon="4h") == [1]
-
-
-def test_copies_and_conflicts_are_counted():
-    at = datetime(2024, 5, 1, tzinfo=UTC)
-    rows = [(7, 0, 1.0), (7, 5, 1.0), (7, 9, 2.0), (8, 0, 1.0)]
-    history = pl.DataFrame(
-        {
-            "key": 1,
-            "id": [r[0] for r in rows],
-            "at": at,
-            "known": [at + timedelta(seconds=r[1]) for r in rows],
-            "x": [r[2] for r in rows],
-        }
-    )
-    source = hw.Source(
-        "events", history=history, timestamp_field="at", known_at_field="known", id_field="id"
-    )
-    view = hw.FeatureView(
-        "view",
-        source=source,
-        keys=["key"],
-        features=[hw.sum("x")],
-        windows=["1h"],
-        freshness=hw.on_request(),
-    )
-    rows = pl.DataFrame({"key": [1], "timestamp": [at + timedelta(minutes=1)]})
-    found = hw.get_historical_features(view, rows)
-    assert found["view__sum_x_1h"].to_list() == [2.0]
-    assert found.left_out == {
-        "source events: duplicate events": 2,
-        "source events: of these, duplicates that differ from the first": 1,
-    }

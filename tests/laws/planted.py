@@ -1,25 +1,21 @@
-"""`planted`: rows of events in, values out, as headwater computes them and as the naive reference
+"""`planted` and `compared`: rows of events in, values out, as headwater computes them and as the naive reference
 must too.
 """
 
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
-import pytest
 
 import headwater as hw
+from headwater.testing import cases
+from headwater.testing.conformance import compare
 from headwater.testing.naive import agree, evaluate
 
 BASE = datetime(2024, 3, 10, 12, tzinfo=UTC)  # on every hop's grid
 TIMES = ("at", "known", "until", "moment")
 
 
-@pytest.fixture
-def planted():
-    return _planted
-
-
-def _planted(
+def planted(
     feature,
     events,
     asked,
@@ -105,3 +101,48 @@ def _schema(events, schema):
         | ({} if events else {"key": pl.Int64()})
         | (schema or {})
     )
+
+
+def compared(
+    feature, events, asked=(0,), *, window="1h", freshness=None, ttl=None, dtype=False, **rules
+):
+    """The feature's value for each request, of events in the columns of `headwater.testing.cases`.
+
+    `at`, `known` and `asked` are microseconds after cases.BASE (a request may be a dict of "key" and
+    "timestamp"); the key is 1 where not given.
+    """
+    late = any("known" in event for event in events)
+    source = hw.Source(
+        "events", timestamp_field="at", known_at_field="known" if late else None, **rules
+    )
+    view = hw.FeatureView(
+        "view",
+        source=source,
+        keys=["key"],
+        features=[feature],
+        windows=[window],
+        freshness=freshness or hw.on_request(),
+        ttl=ttl,
+    )
+    given = cases.Case(view, [_row(e) for e in events], [_asked(t) for t in asked])
+    found = compare(given)[view.feature_names[0]]
+    return found.dtype if dtype else found.to_list()
+
+
+def _asked(request):
+    given = request if isinstance(request, dict) else {"key": 1, "timestamp": request}
+    return given | {"timestamp": _moment(given["timestamp"])}
+
+
+def _row(event):
+    times = {"known": event.get("known", event["at"]), "at": event["at"]}
+    return (
+        dict.fromkeys(cases.SCHEMA)
+        | {"key": 1}
+        | event
+        | {name: _moment(t) for name, t in times.items()}
+    )
+
+
+def _moment(t):
+    return cases.BASE + timedelta(microseconds=t)

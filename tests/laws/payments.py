@@ -63,18 +63,3 @@ def listed(source, *columns, at=60, freshness=None):
     )
     found = hw.get_historical_features(view, asked(at)).row(0)[2:]
     return found[0] if len(columns) == 1 else found
-
-
-def rated_payments():
-    payments = payments_of([(-150, 1), (-90, 2), (-30, 3), (-5, 4)])
-    inner = by_card(payments, hw.count(), windows=["1d"])
-    return (
-        payments,
-        inner,
-        by_card(
-            hw.enrich(payments, "rated", [inner]),
-            hw.sum("card__count_1d"),
-            name="outer",
-            windows=["1d"],
-        ),
-    )

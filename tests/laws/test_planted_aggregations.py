@@ -4,11 +4,17 @@ offsets, flags and lifetimes.
 
 from datetime import timedelta
 
-import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.testing.cases import BASE
+from tests.laws.planted import compared
+
+
+@pytest.fixture
+def planted():
+    return compared
+
 
 SECOND, MINUTE, HOUR, DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
 NAN = float("nan")
@@ -267,78 +273,6 @@ def test_there_is_one_zero(planted, feature):
     assert repr(planted(feature, [{"at": -1, "real": -0.0}])).count("-") == 0
 
 
-def test_knowledge_that_goes_back_and_forth(planted):
-    """Ages drawn from a log make K fall where T rises, so events come back in that had gone out."""
-    events = [{"at": -i * SECOND, "word": "abcab"[i % 5], "real": float(i)} for i in range(1, 60)]
-    asked = list(range(-50 * SECOND, 10 * SECOND, SECOND // 2))
-    for feature in (
-        hw.last_n("word", k=3, distinct=True),
-        hw.first_n("word", k=3, distinct=True),
-        hw.top_k("word", k=2),
-    ):
-        planted(
-            feature,
-            events,
-            asked,
-            window=hw.window("20s", hop="1s"),
-            freshness=hw.measured(["0s", "1s", "15s"], seed=1),
-        )
-
-
-@pytest.mark.parametrize(
-    ("window", "answer"),
-    [
-        ("lifetime", ["a", "b", "c"]),
-        ("1h", ["b", "c"]),
-        (hw.window("1h", offset="1h"), ["a"]),
-        (hw.window("lifetime", offset="1h"), ["a"]),
-    ],
-    ids=str,
-)
-def test_windows_of_every_kind(planted, window, answer):
-    events = [
-        {"at": -90 * MINUTE, "word": "a"},
-        {"at": -59 * MINUTE, "word": "b"},
-        {"at": -1, "word": "c"},
-        {"at": 0, "word": "d"},
-    ]
-    for feature in (
-        hw.last_n("word", k=9),
-        hw.first_n("word", k=9, distinct=True),
-        hw.top_k("word", k=9),
-        hw.collect_set("word", max_size=9),
-    ):
-        assert planted(feature, events, window=window) == [answer]
-    assert planted(hw.count_distinct("word"), events, window=window) == [len(answer)]
-    assert planted(hw.min_by("word", "word"), events, window=window) == [answer[0]]
-
-
-def test_where(planted):
-    events = [
-        {"at": -4, "word": "a", "flag": True},
-        {"at": -3, "word": "b", "flag": False},
-        {"at": -2, "word": "c", "flag": None},
-    ]
-    for feature in (
-        hw.last_n("word", k=9, where="flag"),
-        hw.top_k("word", k=9, where="flag"),
-        hw.collect_set("word", max_size=9, where="flag"),
-    ):
-        assert planted(feature, events) == [["a"]]
-    assert planted(hw.count_distinct("word", where="flag"), events) == [1]
-    assert planted(hw.fraction("flag", where="flag"), events) == [1.0]
-    assert planted(hw.max_by("word", "word", where="flag"), events) == ["a"]
-
-
-def test_a_list_expires_as_a_whole(planted):
-    events = [{"at": -20 * MINUTE, "word": "a"}, {"at": -1, "word": None}]
-    assert planted(hw.last_n("word", k=2), events, [0, -15 * MINUTE], ttl="10m") == [None, ["a"]]
-    assert planted(
-        hw.min_by("word", "real"), [events[0] | {"real": 1.0}, events[1]], ttl="10m"
-    ) == [None]
-    assert planted(hw.fraction("flag"), events, ttl="10m") == [0.0]  # it counts every event
-
-
 def test_decay_is_safe_over_any_time(planted):
     """A hundred years in half-lives of a microsecond, and weights that all vanish by T."""
     events = [{"at": -100 * 365 * DAY, "real": 3.0}, {"at": -50 * 365 * DAY, "real": 5.0}]
@@ -354,25 +288,3 @@ def test_the_rate_is_per_second_of_the_nominal_length(planted):
     """
     events = [{"at": -HOUR + i, "real": 1.0} for i in range(4)]
     assert planted(hw.rate(), events, [30 * SECOND]) == [4 / 3600]
-
-
-@pytest.mark.parametrize(
-    ("feature", "dtype"),
-    [
-        (hw.last_n("flag", k=1), pl.List(pl.Boolean)),
-        (hw.top_k("word", k=1), pl.List(pl.String)),
-        (hw.collect_set("moment", max_size=1), pl.List(pl.Datetime("us", "UTC"))),
-        (hw.mode("flag"), pl.Boolean),
-        (hw.min_by("word", "real"), pl.String),
-        (hw.rate(), pl.Float64),
-        (hw.count_distinct("word"), pl.Int64),
-    ],
-    ids=lambda v: v.function if hasattr(v, "function") else None,
-)
-@pytest.mark.parametrize(
-    "events",
-    [[], [{"at": -1, "flag": True, "word": "a", "moment": BASE, "real": 1.0}]],
-    ids=["nothing", "something"],
-)
-def test_dtypes(planted, feature, dtype, events):
-    assert planted(feature, events, dtype=True) == dtype

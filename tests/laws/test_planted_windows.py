@@ -80,33 +80,6 @@ def test_a_hop_of_ones_own(planted, hop, T, counts):
     assert planted(hw.count(), [{"at": -HOUR}], [T], hop=hop) == [int(counts)]
 
 
-@pytest.mark.parametrize(
-    ("window", "hop"),
-    [
-        ("500ms", "10ms"),
-        ("480ms", "10ms"),
-        ("5s", "100ms"),
-        ("1m", "1s"),
-        ("10m", "10s"),
-        ("1h", "1m"),
-        ("8h", "10m"),
-        ("90m", "1m"),
-        ("1d", "10m"),
-        ("2d", "1h"),
-        ("7d", "1h"),
-        ("12d", "6h"),
-        ("30d", "6h"),
-        ("48d", "1d"),
-        ("90d", "1d"),
-        ("47d", "6h"),
-    ],
-)
-def test_the_hop_is_the_largest_step_that_divides_and_is_a_48th(window, hop):
-    units = {"ms": 1_000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86_400 * 10**6}
-    unit = hop.lstrip("0123456789")
-    assert hw.window(window).hop == int(hop.removesuffix(unit)) * units[unit]
-
-
 def test_the_hop_divides_the_offset_too():
     assert hw.window("7d", offset="30m").hop == 10 * MINUTE
 
@@ -290,19 +263,3 @@ def test_a_lifetime_reaches_from_the_first_year_to_the_last(planted):
     assert planted(
         hw.count(), [{"at": first}, {"at": last}], [first + 1, last + 1], window="1h", base=GAP
     ) == [1, 1]
-
-
-def test_several_windows_of_one_aggregation_beside_those_of_the_view(planted):
-    feature = hw.count(windows=["10m", "1h", "lifetime", hw.window("1h", offset="1h")])
-    events = [
-        {"at": -MINUTE},
-        {"at": -10 * MINUTE},
-        {"at": -10 * MINUTE - 1},
-        {"at": -HOUR - 1},
-        {"at": -DAY},
-    ]
-    assert planted(feature, events, [0]) == [(2, 3, 5, 1)]
-
-
-def test_no_window_is_all_of_the_past(planted):
-    assert planted(hw.count(), [{"at": -(10**15)}, {"at": -1}, {"at": 0}], [0], window=None) == [2]
