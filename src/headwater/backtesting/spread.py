@@ -191,9 +191,11 @@ class Spread:
 
     @cached_property
     def _training(self) -> float:
-        """The variance that training adds, by refits; NaN where one of them has no value."""
+        """The variance that training adds, by refits; NaN where one of them has no value. One block
+        does not tell it from noise, and has no interval.
+        """
         refits = len(self.again)
-        if refits < 2 or not self.redrawn.size:
+        if refits < 2 or self.blocks < 2 or not self.redrawn.size:
             return 0.0
         single = float(np.nanvar(self.redrawn, axis=0, ddof=1).mean())
         mean = float(np.nanvar(self.redrawn.mean(axis=1), ddof=1))
