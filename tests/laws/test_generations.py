@@ -134,14 +134,13 @@ def stopped(places, prepare, commit, work=filled):
     return place
 
 
-def begun(places):
-    """A fill was asked for, and nothing of it is done."""
-    return stopped(places, prepared, commits_of(places, prepared, filled)[0])
-
-
 def test_ingestion_makes_a_generation_in_parts(places):
     """It goes on behind the last one, and reads are of one generation wherever it is stopped."""
-    notes = set()
+    notes, first = set(), commits_of(places, prepared, filled)[0]
+
+    def begun(places):  # a fill was asked for, and nothing of it is done
+        return stopped(places, prepared, first)
+
     for commit in commits_of(places, begun, ingest_watched):
         place = stopped(places, begun, commit, ingest_watched)
         assert served(place) in (OLD, NEW), commit
