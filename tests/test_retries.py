@@ -4,36 +4,34 @@ no other loop.
 
 import ast
 import math
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from headwater import retries
+from headwater import clock, retries
 from headwater.retries import Backoff, retry
+from headwater.testing.clock import at
 
 SOURCES = sorted((Path(__file__).resolve().parents[1] / "src").rglob("*.py"))
 
 
-class Clock:
-    """Time that passes only by waiting, or while a call lasts."""
+class Waits:
+    """Seconds that were waited, one after the other; none of them passes."""
 
-    def __init__(self):
-        self.now, self.pauses = 0.0, []
-
-    def stopwatch(self):
-        return self.now
+    def __init__(self, now):
+        self.now, self.pauses = now, []
 
     def wait(self, seconds):
         self.pauses.append(seconds)
-        self.now += seconds
+        clock.wait(seconds)
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(retries, "clock", clock)
-    return clock
+def waits():
+    with at("2024-05-01T12:00Z", skips=True) as now:
+        yield Waits(now)
 
 
 @pytest.fixture
@@ -42,7 +40,7 @@ def longest(monkeypatch):
     monkeypatch.setattr(retries.random, "uniform", lambda _, high: high)
 
 
-def failing(*errors, clock=None, lasts=0.0):
+def failing(*errors, waits=None, lasts=0.0):
     """A read that raises these errors one after the other, then answers; and how often it was
     called.
     """
@@ -50,8 +48,8 @@ def failing(*errors, clock=None, lasts=0.0):
 
     def read():
         calls.append(1)
-        if clock is not None:
-            clock.now += lasts
+        if waits is not None:
+            waits.now.advance(timedelta(seconds=lasts))
         if left:
             raise left.pop(0)
         return "answer"
@@ -77,16 +75,16 @@ def test_pauses_of_a_retry_are_random_from_half_their_length_on():
         assert 0.9 * most < max(pauses) <= most
 
 
-def test_no_pause_ends_after_the_time_is_over(clock, longest):
+def test_no_pause_ends_after_the_time_is_over(waits, longest):
     pauses = Backoff(1, 4).within(8.0)
     for pause in pauses:
-        clock.wait(pause)
-    assert clock.pauses == [1, 2, 4]
+        waits.wait(pause)
+    assert waits.pauses == [1, 2, 4]
 
 
-def test_the_time_begins_with_the_retry_and_not_with_its_first_failure(clock, longest):
+def test_the_time_begins_with_the_retry_and_not_with_its_first_failure(waits, longest):
     pauses = Backoff(1, 4).within(10.0)
-    clock.now = 9.5  # the first call has lasted so long
+    waits.now.advance("9500ms")  # the first call has lasted so long
     assert next(pauses, None) is None
 
 
@@ -98,28 +96,28 @@ def test_no_more_pauses_than_are_given():
 # ---------------------------------------------------------------- retry
 
 
-def test_what_may_pass_is_read_again_after_a_pause(clock, longest):
+def test_what_may_pass_is_read_again_after_a_pause(waits, longest):
     read, calls = failing(TimeoutError("1"), ConnectionError("2"))
     assert (
         retry(
             read,
             on=(TimeoutError, ConnectionError),
             pauses=Backoff(0.5, 9).within(10),
-            wait=clock.wait,
+            wait=waits.wait,
         )
         == "answer"
     )
-    assert (len(calls), clock.pauses) == (3, [0.5, 1.0])
+    assert (len(calls), waits.pauses) == (3, [0.5, 1.0])
 
 
-def test_another_error_is_raised_at_once(clock):
+def test_another_error_is_raised_at_once(waits):
     read, calls = failing(ValueError("wrong"))
     with pytest.raises(ValueError, match="wrong"):
-        retry(read, on=OSError, pauses=Backoff(0.5, 9).within(10), wait=clock.wait)
-    assert (len(calls), clock.pauses) == (1, [])
+        retry(read, on=OSError, pauses=Backoff(0.5, 9).within(10), wait=waits.wait)
+    assert (len(calls), waits.pauses) == (1, [])
 
 
-def test_an_error_that_does_not_pass_is_raised_at_once_and_each_is_asked_about_once(clock):
+def test_an_error_that_does_not_pass_is_raised_at_once_and_each_is_asked_about_once(waits):
     asked = []
 
     def passes(error):
@@ -128,28 +126,28 @@ def test_an_error_that_does_not_pass_is_raised_at_once_and_each_is_asked_about_o
 
     read, calls = failing(OSError("soon"), OSError("for good"), OSError("never met"))
     with pytest.raises(OSError, match="for good"):
-        retry(read, on=OSError, pauses=Backoff(0.5, 9).within(10), passes=passes, wait=clock.wait)
-    assert (len(calls), len(clock.pauses), asked) == (2, 1, ["soon", "for good"])
+        retry(read, on=OSError, pauses=Backoff(0.5, 9).within(10), passes=passes, wait=waits.wait)
+    assert (len(calls), len(waits.pauses), asked) == (2, 1, ["soon", "for good"])
 
 
-def test_the_last_error_is_raised_when_the_time_is_over(clock, longest):
-    read, calls = failing(*(OSError(str(n)) for n in range(9)), clock=clock, lasts=1.0)
+def test_the_last_error_is_raised_when_the_time_is_over(waits, longest):
+    read, calls = failing(*(OSError(str(n)) for n in range(9)), waits=waits, lasts=1.0)
     with pytest.raises(OSError, match="3"):
-        retry(read, on=OSError, pauses=Backoff(1, 2).within(9.0), wait=clock.wait)
-    assert (len(calls), clock.pauses, clock.now) == (4, [1, 2, 2], 9.0)
+        retry(read, on=OSError, pauses=Backoff(1, 2).within(9.0), wait=waits.wait)
+    assert (len(calls), waits.pauses) == (4, [1, 2, 2])
 
 
-def test_a_call_that_takes_all_of_the_time_is_made_once(clock):
-    read, calls = failing(OSError("silent"), clock=clock, lasts=10.0)
+def test_a_call_that_takes_all_of_the_time_is_made_once(waits):
+    read, calls = failing(OSError("silent"), waits=waits, lasts=10.0)
     with pytest.raises(OSError, match="silent"):
-        retry(read, on=OSError, pauses=Backoff(0.05, 0.5).within(10), wait=clock.wait)
-    assert (len(calls), clock.pauses) == (1, [])
+        retry(read, on=OSError, pauses=Backoff(0.05, 0.5).within(10), wait=waits.wait)
+    assert (len(calls), waits.pauses) == (1, [])
 
 
-def test_an_interrupt_ends_it(clock):
+def test_an_interrupt_ends_it(waits):
     read, calls = failing(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        retry(read, on=Exception, pauses=Backoff(0.5, 9).within(10), wait=clock.wait)
+        retry(read, on=Exception, pauses=Backoff(0.5, 9).within(10), wait=waits.wait)
     assert len(calls) == 1
 
 

@@ -105,6 +105,4 @@ break-even, so every alarm is false; at most 5 % of project-years may have one."
 AFTER = """## Limits
 
 The worlds are small and their models simple. Verdicts have their nominal error rates under the assumptions: similar days. No world has
-a season or a shock that its test period does not contain. The leaks are those that we thought of.
-
-A short form of this validation runs with the tests (`tests/bench/test_validation.py`, `tests/bench/test_experiment_validation.py`)."""
+a season or a shock that its test period does not contain. The leaks are those that we thought of."""

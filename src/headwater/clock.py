@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Protocol
 
 _STEADY = tuple(
@@ -26,6 +27,14 @@ class Clock(Protocol):
         """Microseconds of the monotonic clocks."""
         ...
 
+    def moved(self) -> float:
+        """Seconds that it was moved on, beside those that really passed."""
+        ...
+
+    def waits(self, seconds: float) -> None:
+        """Told of each wait as it begins; it may move on at once."""
+        ...
+
 
 _instead: Clock | None = None
 
@@ -44,8 +53,24 @@ def now() -> datetime:
     return datetime.now(UTC) if _instead is None else timestamp(_instead.wall())
 
 
-stopwatch = time.perf_counter
-"""Seconds of a monotonic clock; only differences are meaningful."""
+def stopwatch() -> float:
+    """Seconds of a monotonic clock; only differences are meaningful."""
+    real = time.perf_counter()
+    return real if _instead is None else real + _instead.moved()
+
+
+_NEVER = Event()
+
+
+def wait(seconds: float, event: Event = _NEVER) -> bool:
+    """Wait so many seconds by the stopwatch, or until an event is set; whether it is."""
+    if _instead is None:
+        return event.wait(max(seconds, 0.0))
+    until = stopwatch() + seconds
+    _instead.waits(seconds)
+    while (rest := until - stopwatch()) > 0 and not event.wait(min(rest, 0.01)):
+        pass
+    return event.is_set()
 
 
 def processor_seconds() -> float:

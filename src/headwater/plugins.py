@@ -13,6 +13,7 @@ from headwater.lazy_names import lazy_names as lazy_names
 if TYPE_CHECKING:
     from headwater.clock import now_micros as now_micros
     from headwater.clock import stopwatch as stopwatch
+    from headwater.clock import wait as wait
     from headwater.definitions.checks import check as check
     from headwater.definitions.checks import parse_timestamp as parse_timestamp
     from headwater.definitions.checks import refusal as refusal
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from headwater.stores.server import renewed as renewed
 
 _HOMES = {
-    "headwater.clock": "now_micros stopwatch",
+    "headwater.clock": "now_micros stopwatch wait",
     "headwater.definitions.checks": "check parse_timestamp refusal",
     "headwater.definitions.connectors": (
         "BrokerStream Env Format ProtobufMessage Registry Schema Stream Timestamps record_format"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -71,7 +70,7 @@ def retry(
     on: type[E] | tuple[type[E], ...],
     pauses: Iterator[float],
     passes: Callable[[E], bool] = lambda _: True,
-    wait: Callable[[float], object] = time.sleep,
+    wait: Callable[[float], object] = clock.wait,
 ) -> T:
     """Call `read`, again after an error that may pass, and return its result; the last error is
     raised unchanged.

@@ -7,14 +7,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from headwater.errors import ConnectError, HeadwaterError, MissingExtraError, nearest
-from headwater.plugins import Backoff, retry, stopwatch
+from headwater.plugins import Backoff, retry, stopwatch, wait
 
 _LOG = logging.getLogger(__name__)
 
@@ -240,7 +239,7 @@ class AwsClient:
                 self.throttled,
                 self.waited,
             )
-        time.sleep(seconds)
+        wait(seconds)
 
     def _passes(self, expected: Collection[str], error: Exception) -> bool:
         """Whether what boto3 raised may be gone soon. Throttled requests are counted."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +51,7 @@ from headwater.plugins import (
     parse,
     renewed,
     stopwatch,
+    wait,
 )
 from headwater_aws.aws_client import AwsClient, AwsRefusedError
 
@@ -368,7 +368,7 @@ class DynamoDB:
                         "longer"
                     )
                 seen, since = holder, stopwatch()
-            time.sleep(0.1)
+            wait(0.1)
 
     def _hold(self, place: Item, holder: Item, condition: str, values: Item) -> Item | None:
         """Write who holds a lease if a condition holds; else who holds it."""
@@ -556,7 +556,7 @@ class _DynamoTable:
                     f"the table {self.where} is still being created after {_CREATED_WITHIN:g} s; "
                     "start again when it is ACTIVE"
                 )
-            time.sleep(0.2)
+            wait(0.2)
             table = self._described()
         if table["TableStatus"] not in ("ACTIVE", "UPDATING"):
             raise StoreError(

@@ -37,6 +37,7 @@ from headwater.plugins import (
     now_micros,
     secret,
     stopwatch,
+    wait,
 )
 from headwater_aws.aws_client import Answer, AwsClient, AwsRefusedError
 from headwater_aws.kinesis_stream import KinesisStream
@@ -194,7 +195,7 @@ class KinesisFeed:
 
     def _watch(self) -> None:
         """Look for new shards, in a thread of its own, until closed."""
-        while not self._closing.wait(_LISTED):
+        while not wait(_LISTED, self._closing):
             try:
                 self._describe()
             except HeadwaterError as error:
@@ -402,7 +403,7 @@ class ShardReader:
                 continue
             iterator = answer.get("NextShardIterator")
             yield answer
-            self.stop.wait(max(0.0, _PACE - (stopwatch() - since)))
+            wait(max(0.0, _PACE - (stopwatch() - since)), self.stop)
 
     def _iterator(self) -> str:
         request = {

@@ -5,14 +5,18 @@ starts.
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 import headwater as hw
+from headwater.clock import stopwatch, wait
 from headwater.errors import ClockError, UsageError
+from headwater.stores import HeldError
 from headwater.testing import clock
 
 PROJECT = """
@@ -107,3 +111,37 @@ def test_a_command_is_run_by_a_clock_that_was_set():
     ):
         ended = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
         assert (ended.returncode, said in ended.stdout + ended.stderr) == (code, True), arguments
+
+
+def test_a_wait_ends_when_the_clock_has_moved_so_far():
+    with clock.at("2024-05-01T12:00Z") as now, ThreadPoolExecutor(1) as pool:
+        began, event = stopwatch(), Event()
+        waiting = pool.submit(wait, 3_600, event)
+        now.advance("1h")
+        assert waiting.result(60) is False
+        assert stopwatch() - began >= 3_600
+        waiting = pool.submit(wait, 3_600, event)
+        event.set()
+        assert waiting.result(60) is True
+
+
+def test_who_skips_waits_moves_the_clock():
+    with clock.at("2024-05-01T12:00Z", skips=True) as now:
+        began = stopwatch()
+        assert wait(90) is False
+        assert stopwatch() - began >= 90
+        assert now.time().isoformat() == "2024-05-01T12:01:30+00:00"
+    assert stopwatch() - began < 90
+
+
+def test_a_held_lease_is_refused_after_the_wait(tmp_path):
+    url = f"lmdb:{tmp_path}/store?size=10MB"
+    with (
+        clock.at("2024-05-01T12:00Z", skips=True) as now,
+        closing(hw.operations.open_store(url)) as store,
+        store.lease("ingest", wait=0),
+    ):
+        began = now.time()
+        with pytest.raises(HeldError), store.lease("ingest", wait=600):
+            pass
+        assert now.time() - began >= timedelta(minutes=10)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from headwater import clock
 from headwater.catalog.database import Catalog
 from headwater.catalog.plan import CatalogLike
 from headwater.catalog.serialize import describe
@@ -58,7 +59,7 @@ def applies_watched(
         return version
 
     def work(seen: int) -> None:
-        while not stop.wait(_EVERY):
+        while not clock.wait(_EVERY, stop):
             with suppress(HeadwaterError):  # the catalog cannot be read just now
                 seen = look(seen)
 

@@ -312,7 +312,7 @@ def timestamp(text: str | None, flag: str) -> datetime | None:
 def wait_until(due: int, stop: threading.Event) -> None:
     """Sleep until after a time, in microseconds, or until `stop` is set."""
     while (seconds := (due - clock.now_micros()) / 1e6) >= 0 and not stop.is_set():
-        stop.wait(min(seconds + 0.001, 30.0))  # a machine may sleep meanwhile
+        clock.wait(min(seconds + 0.001, 30.0), stop)  # a machine may sleep meanwhile
 
 
 def as_json() -> list[Flag]:

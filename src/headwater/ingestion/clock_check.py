@@ -343,7 +343,7 @@ class BrokerClocks:
     def wait(self) -> None:
         """Until each broker was asked once, for 3 seconds at most."""
         if self._thread is not None:
-            self._first.wait(_FIRST)
+            clock.wait(_FIRST, self._first)
 
     def ahead(self, *, doubtful: bool) -> tuple[str, int] | None:
         """The broker whose clock is furthest from the wall clock, and by how many microseconds that
@@ -371,7 +371,7 @@ class BrokerClocks:
                     broker.look()
             self._first.set()
             self._doubt.clear()
-            self._stop.wait(1.0)
+            clock.wait(1.0, self._stop)
 
     def _tell(self) -> None:
         standing = self._standing()

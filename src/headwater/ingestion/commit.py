@@ -276,7 +276,7 @@ class PartitionWriter:
         progress, since = self.progress, clock.stopwatch()
         # whatever the clock of the other machine says
         while progress.paused > clock.now_micros() and clock.stopwatch() - since < _PAUSE:
-            self.abandoned.wait(_LOOK)
+            clock.wait(_LOOK, self.abandoned)
             self.check_mine()
             before, progress = progress, read_progress(self.store.get([self.progress_key])[0])
             if progress != before:

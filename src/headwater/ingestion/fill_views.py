@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -26,6 +25,7 @@ from itertools import islice
 import msgspec
 import polars as pl
 
+from headwater import clock
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import FencedError, LostError
 from headwater.events.read_events import TIME
@@ -225,7 +225,7 @@ class Fill:
                     filling, records = _with_part(writer, tiles, part, filling)
                     begun = msgspec.structs.replace(state, filling=filling)
                     writer.fill({**records, state_key: encoded(begun)})
-                time.sleep(self.turn)
+                clock.wait(self.turn)
             if writer.corrections is not None:
                 filling = self._add_stored(tiles, filling)
             with self.alone:
@@ -261,7 +261,7 @@ class Fill:
                     tokens[first : first + self._past.logs.part],
                 )
                 writer.fill(records)
-            time.sleep(self.turn)
+            clock.wait(self.turn)
         return filling
 
     def _make_whole(self, tiles: ViewTiles, T: int, events: int, changes: Changes) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -342,7 +341,7 @@ class SourceReader:
     def _run(self) -> None:
         try:
             while not self.stop.is_set():
-                if self.go.wait(IDLE):
+                if clock.wait(IDLE, self.go):
                     with ExitStack() as lease:
                         if self._is_writer(lease):
                             self._write()
@@ -413,7 +412,7 @@ class SourceReader:
         try:
             while not self.stop.is_set() and epoch == self.epoch:
                 if not self.go.is_set():
-                    self.go.wait(IDLE)
+                    clock.wait(IDLE, self.go)
                     continue
                 if self.ingestor.inbox is None:  # who pushes waits for an answer
                     self._gather(reading)
@@ -457,7 +456,7 @@ class SourceReader:
             self.work.wait_until_done(rest)
         rest = min(self.began + _PERIOD - reading, until) - clock.stopwatch()
         if rest > 0:
-            time.sleep(rest)
+            clock.wait(rest)
 
     def _at_end(self, feed: Feed, seconds: float) -> bool:
         """Whether nothing is left to read; `seconds` ago the stream was opened."""
@@ -492,7 +491,7 @@ class SourceReader:
         """Have the expired records counted as lost, and wait for that commit."""
         self.skipped.clear()
         self.work.put(PolledBatch(self.epoch, error=error))
-        while not self.stop.is_set() and not self.skipped.wait(0.1):
+        while not self.stop.is_set() and not clock.wait(0.1, self.skipped):
             pass
 
 
@@ -625,7 +624,7 @@ class SourceCommitter:
                 waiting = []
                 if reader.ingestor.inbox is not None:
                     reader.ingestor.inbox.give_up(close=False, waiting=True)
-                reader.stop.wait(IDLE)
+                clock.wait(IDLE, reader.stop)
                 wrong = self._refusal([])
         finally:
             reader.go.set()

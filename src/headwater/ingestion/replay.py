@@ -5,7 +5,6 @@ known.
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -185,7 +184,7 @@ def replay_views(
     began = clock.stopwatch()
     for now in stops:
         if speed is not None:
-            time.sleep(max((now - start) / 1e6 / speed - (clock.stopwatch() - began), 0.0))
+            clock.wait(max((now - start) / 1e6 / speed - (clock.stopwatch() - began), 0.0))
         committed, seconds = [], []
         for tape in tapes:
             records, before = tape.until(now, limits.batch), clock.stopwatch()

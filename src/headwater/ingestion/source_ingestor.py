@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -622,7 +621,7 @@ class SourceIngestor:
         """
         retired = any(held.retired for held in self._generations)
         if retired and not self.store.capabilities.atomic:
-            writer.abandoned.wait(_READ)
+            clock.wait(_READ, writer.abandoned)
 
     def _clear(
         self, writer: PartitionWriter, alone: AbstractContextManager[object] | None = None
@@ -721,7 +720,7 @@ class SourceIngestor:
                 since, before = clock.stopwatch(), parts
             elif clock.stopwatch() - since > patience:
                 return None
-            time.sleep(_LOOK)
+            clock.wait(_LOOK)
 
     def _counts(self, generations: GenerationsToFill) -> dict[str, int]:
         return {

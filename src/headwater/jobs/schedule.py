@@ -117,7 +117,7 @@ def schedule(
             if job.due <= clock.now_micros() and not stop.is_set():
                 yield job.run()
         seconds = (min(job.due for job in jobs) - clock.now_micros()) / 1e6 + 0.001
-        stop.wait(min(max(seconds, 0.0), _NAP))
+        clock.wait(min(max(seconds, 0.0), _NAP), stop)
 
 
 def _views(project: Project) -> list[StoredView]:

@@ -69,7 +69,7 @@ def repeated(
                 _LOG.warning(
                     "old %s cannot be removed: %s; the next attempt is in an hour", subject, error
                 )
-            if stop.wait(every):
+            if clock.wait(every, stop):
                 return
 
     thread = threading.Thread(target=run, name=f"{subject} kept", daemon=True)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -136,7 +135,7 @@ def followed(
         ]
         if not behind or clock.stopwatch() > until:
             return processes
-        time.sleep(_POLL)
+        clock.wait(_POLL)
 
 
 def _read(path: Path) -> Iterator[ServingProcess]:

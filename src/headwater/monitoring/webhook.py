@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -81,7 +80,7 @@ def notify(
     about: Mapping[str, str],
     folder: Path,
     *,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], object] = clock.wait,
 ) -> int:
     """Send the alerts that began or ceased to fire, and return their number.
 
@@ -178,7 +177,7 @@ def _reported(folder: Path) -> dict[str, FiringAlert]:
     return {entry.alert.fingerprint: entry for entry in entries}
 
 
-def _post(webhook: Webhook, body: bytes, pause: Callable[[float], None]) -> None:
+def _post(webhook: Webhook, body: bytes, pause: Callable[[float], object]) -> None:
     """Send a body, again after a failure that may pass: no connection, a timeout, 429 or 5xx.
 
     The receiver may get it twice, as alerts that are sent until they are taken must be: their

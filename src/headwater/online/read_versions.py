@@ -4,7 +4,6 @@ records count.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -241,7 +240,7 @@ class StreamVersionReader:
                         f"feature view {self.view.name!r} is not filled yet: `headwater ingest` "
                         "fills it with its past; see `headwater status`"
                     )
-                time.sleep(_PAUSE)
+                clock.wait(_PAUSE)
         return self._state
 
     def _begins(self) -> bool:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from heapq import merge
@@ -247,7 +246,7 @@ class LmdbStore:
                             f"another process holds the lease {name!r} of the online store in "
                             f"{self.folder}{self._holder(name)}; stop it, or wait longer"
                         ) from None
-                    time.sleep(_LEASE_POLL)
+                    clock.wait(_LEASE_POLL)
             file.truncate(0)
             file.write(str(os.getpid()).encode())
             file.flush()

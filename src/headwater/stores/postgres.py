@@ -30,7 +30,6 @@ import secrets
 import socket
 import struct
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -374,7 +373,7 @@ class PostgresStore:
                         f"another process holds the lease {name!r} of {self.where}{holder}; stop "
                         "it, or wait longer"
                     )
-                time.sleep(_LEASE_POLL)
+                clock.wait(_LEASE_POLL)
             with renewed(lambda: self._scalar(connection, "SELECT 1")):
                 yield
             # the end of the connection ends it too, once the server has noticed

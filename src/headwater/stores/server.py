@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
+from headwater import clock
 from headwater.definitions.checks import micros
 from headwater.errors import StoreError, UsageError, nearest
 
@@ -88,7 +89,7 @@ def renewed(renew: Callable[[], object]) -> Iterator[None]:
     stop = threading.Event()
 
     def run() -> None:
-        while not stop.wait(LEASE / 3):
+        while not clock.wait(LEASE / 3, stop):
             with suppress(StoreError):
                 renew()
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import struct
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -173,7 +172,7 @@ class Schemas(Generic[T]):
             if clock.stopwatch() - since > _WAIT:
                 self._waited = clock.stopwatch()
                 break
-            time.sleep(_PAUSE)
+            clock.wait(_PAUSE)
             schema = self._requested(number)
         return schema
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import os
 import struct
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -103,7 +102,7 @@ class FileFeed:
             records = self._moved() or self._read(most)
             if records is not None or clock.stopwatch() - since >= timeout:
                 return records
-            time.sleep(min(_STEP, timeout))
+            clock.wait(min(_STEP, timeout))
 
     def lag(self) -> Mapping[str, int]:
         """See `Feed`; in bytes, of complete lines: bytes after the last newline do not count."""

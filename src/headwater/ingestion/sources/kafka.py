@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -472,7 +471,7 @@ class KafkaFeed:
         since = clock.stopwatch()
         # a new leader may not know yet how far it is
         while wanted > high and clock.stopwatch() - since < PATIENCE:
-            time.sleep(0.2)
+            clock.wait(0.2)
             low, high = self._watermarks(partition)
         if not low <= wanted <= high:
             raise self._retention_error(partition, wanted, low, high)
@@ -515,7 +514,7 @@ class KafkaFeed:
             return int(low), int(high)
 
         def wait(seconds: float) -> None:
-            time.sleep(seconds)
+            clock.wait(seconds)
             with suppress(ck.KafkaException):
                 # else it uses its metadata of before a broker restarted
                 self._consumer.list_topics(self._spec.topic, timeout=1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
@@ -95,7 +94,7 @@ class Client(Methods):
                 if reply.status in call.good:
                     return call.result(reply)
                 pause = attempts.pause(reply.error(), reply)
-            time.sleep(pause)
+            clock.wait(pause)
 
 
 class AsyncClient(AsyncMethods):

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TextIO
 
 import msgspec
 
+from headwater import clock
 from headwater.serving.http.response_encoder import iso_timestamp
 
 _EVERY: Final = 0.2  # seconds between two writes
@@ -73,7 +74,7 @@ class RequestLog:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(_EVERY):
+        while not clock.wait(_EVERY, self._stop):
             self._write()
         self._write()
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client.core import CounterMetricFamily, Metric
 
+from headwater import clock
 from headwater.errors import MissingExtraError, UsageError
 from headwater.version import __version__
 
@@ -149,7 +150,7 @@ class RequestSpans:
         self._exporter.shutdown()
 
     def _run(self) -> None:
-        while not self._stop.wait(_EVERY):
+        while not clock.wait(_EVERY, self._stop):
             self._export()
         self._export()
 

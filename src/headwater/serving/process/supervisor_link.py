@@ -126,7 +126,7 @@ class SupervisorLink:
         def work() -> None:
             while True:
                 self.tell(ChildMessage(metrics=collect()))
-                if self._stop.wait(every):
+                if clock.wait(every, self._stop):
                     self.tell(ChildMessage(metrics=collect()))
                     return
 
@@ -151,7 +151,7 @@ class SupervisorLink:
             if current != reasons:
                 self.tell(ChildMessage(reasons=current))
                 reasons = current
-            if self._stop.wait(_UNREADY if reasons else _READY):
+            if clock.wait(_UNREADY if reasons else _READY, self._stop):
                 return
 
     def _send(self) -> None:
@@ -168,7 +168,7 @@ class SupervisorLink:
         os.kill(os.getpid(), signal.SIGTERM)
         until = clock.stopwatch() + self.grace + 1
         while clock.stopwatch() < until:
-            threading.Event().wait(0.1)
+            clock.wait(0.1)
         os._exit(1)
 
     def _receive(self, heard: SupervisorMessage) -> None:

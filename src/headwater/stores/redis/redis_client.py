@@ -4,12 +4,12 @@ with its remedy.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from headwater import clock
 from headwater.errors import MissingExtraError, StoreError, UsageError, nearest
 from headwater.retries import Backoff, retry
 from headwater.stores import UnansweredError
@@ -483,7 +483,7 @@ def _persistently(
         return not once or isinstance(error, _REDIRECTED)
 
     def wait(seconds: float) -> None:
-        time.sleep(seconds)
+        clock.wait(seconds)
         _quietly(refresh)
 
     def answer() -> _T:

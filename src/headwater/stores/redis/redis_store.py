@@ -41,7 +41,6 @@ import re
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -278,7 +277,7 @@ class RedisStore:
                     f"another process holds the lease {name!r} of {self._options.where}{who}; "
                     "stop it, or wait longer"
                 )
-            time.sleep(_LEASE_POLL)
+            clock.wait(_LEASE_POLL)
         try:
             with renewed(
                 lambda: self._quietly(RedisCall(key, scripts.RENEW, (token, int(LEASE * 1000))))

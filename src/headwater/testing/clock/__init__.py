@@ -43,15 +43,23 @@ test.
 With `file=`, the time also stands in that file, and `python -m headwater.testing.clock FILE
 ARGUMENTS` runs `headwater ARGUMENTS` by it: the process sees each move directly. With a time in
 place of FILE, its clock starts there and goes on as real time does. Processes that the command
-starts itself (`serve --workers 2`) have the machine's clock. Timeouts and measured durations are
-always real.
+starts itself (`serve --workers 2`) have the machine's clock.
+
+Timeouts, leases, back-offs and pauses end when the clock has moved so far, or when so much time has
+really passed. With `skips=True` nobody waits: each wait moves the clock on by itself.
+
+>>> from headwater.clock import wait
+>>> with clock.at("2024-05-01T12:00Z", skips=True) as now:
+...     _ = wait(90)
+...     print(now)
+StandingClock('2024-05-01T12:01:30+00:00')
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from headwater import clock
@@ -67,8 +75,10 @@ class StandingClock:
     '2024-05-01T13:30:00+00:00'
     """
 
-    def __init__(self, at: datetime | str, file: str | Path | None = None) -> None:
-        self._wall, self._steady = parse_timestamp(at, "at"), 0
+    def __init__(
+        self, at: datetime | str, file: str | Path | None = None, *, skips: bool = False
+    ) -> None:
+        self._wall, self._steady, self._skips = parse_timestamp(at, "at"), 0, skips
         self._file = None if file is None else Path(file)
         self._write()
 
@@ -82,6 +92,15 @@ class StandingClock:
     def steady(self) -> int:
         """The microseconds that have passed on it."""
         return self._steady
+
+    def moved(self) -> float:
+        """The seconds that have passed on it."""
+        return self._steady / 1e6
+
+    def waits(self, seconds: float) -> None:
+        """Somebody waits so many seconds; with `skips`, they have passed."""
+        if self._skips and seconds > 0:
+            self.advance(timedelta(seconds=seconds))
 
     def time(self) -> datetime:
         """The time that it shows."""
@@ -108,7 +127,9 @@ class StandingClock:
 
 
 @contextmanager
-def at(time: datetime | str, *, file: str | Path | None = None) -> Iterator[StandingClock]:
+def at(
+    time: datetime | str, *, file: str | Path | None = None, skips: bool = False
+) -> Iterator[StandingClock]:
     """In the block, headwater reads a clock that stands at this time until it is moved, in all
     threads of this process.
 
@@ -116,6 +137,7 @@ def at(time: datetime | str, *, file: str | Path | None = None) -> Iterator[Stan
         time: tz-aware, or ISO 8601 with an offset.
         file: where the time is kept too, for processes that are started with `python -m
             headwater.testing.clock FILE ...`.
+        skips: nobody waits; each wait moves the clock on.
 
     >>> import headwater as hw
     >>> from headwater.testing import clock
@@ -124,7 +146,7 @@ def at(time: datetime | str, *, file: str | Path | None = None) -> Iterator[Stan
     ...     print(now)
     StandingClock('2024-05-01T13:00:00+00:00')
     """
-    standing = StandingClock(time, file)
+    standing = StandingClock(time, file, skips=skips)
     before = clock.read_instead(standing)
     try:
         yield standing

@@ -28,6 +28,11 @@ class _FileClock:
     def steady(self) -> int:
         return int(self._file.read_text(encoding="ascii").split()[1])
 
+    def moved(self) -> float:
+        return self.steady() / 1e6
+
+    def waits(self, seconds: float) -> None: ...
+
 
 class _RunningClock:
     """A clock that was set to a time, and goes on as real time does."""
@@ -40,6 +45,11 @@ class _RunningClock:
 
     def steady(self) -> int:
         return time.monotonic_ns() // 1000
+
+    def moved(self) -> float:
+        return 0.0
+
+    def waits(self, seconds: float) -> None: ...
 
 
 def main() -> int:
