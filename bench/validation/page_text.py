@@ -45,7 +45,7 @@ that of the freshest. With fewer than eight days of test a page names none.""",
 Twenty machines, 200 requests a day for 40 days; features are the mean and last severity of a machine's earlier outcomes
 (`bench/validation/departures.py`). Each leak is one mistake in that definition or in its data. What it adds is the AUC of the leaking model minus that of
 the honest one on the same rows. Found means: refused before training, a LEAK of the audit, a SUSPECT, or levels that are called not measurable. A LEAK
-withholds the verdict; a SUSPECT is a question below a verdict that stands.
+withholds the verdict; a SUSPECT is a condition that the verdict begins with.
 Two kinds are known to be invisible: late request fields where the labels' table has the binary label alone, and outcomes that are known later than
 stated where no table has another time. They are shown and not counted.""",
     "honest": """## False alarms

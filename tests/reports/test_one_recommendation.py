@@ -6,6 +6,7 @@ import html
 import io
 import math
 import re
+from collections.abc import Sequence
 from itertools import combinations
 
 import pytest
@@ -19,7 +20,7 @@ from headwater.reports import to_html, to_notebook, to_table, to_text, wording
 from headwater.reports.first_screen import to_screen
 from headwater.reports.recommendation_words import in_practice
 from headwater.reports.recommending import days_tested, recommend, with_recommendation
-from headwater.results.audit_result import AuditFinding, AuditResult
+from headwater.results.audit_result import AcknowledgedBy, AuditFinding, AuditResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.blocks_result import BlocksResult
 from headwater.results.estimate import Comparison, Estimate
@@ -36,6 +37,7 @@ def result_of(
     baseline: str = "",
     least: float = LEAST,
     leak: bool = False,
+    suspects: Sequence[AuditFinding] = (),
 ) -> BacktestResult:
     """The flights levels with these values of AUC, each difference `half` wide on both sides; NaN:
     without intervals.
@@ -57,11 +59,11 @@ def result_of(
         _compared(pair, gain, half, least, adjusted.get(pair), len(primary))
         for pair, gain in gains.items()
     ]
-    findings = (
-        [AuditFinding("label rows", "LEAK", "x", "it holds the label", "leave it out")]
-        if leak
-        else []
-    )
+    findings = [*suspects]
+    if leak:
+        findings.append(
+            AuditFinding("label rows", "LEAK", "x", "it holds the label", "leave it out")
+        )
     return with_recommendation(
         structs.replace(
             base,
@@ -231,6 +233,27 @@ def test_a_leak_withholds_it() -> None:
     assert found.first_line == "No verdict: a leak in 'x'."
 
 
+def test_the_weightiest_open_condition_stands_first() -> None:
+    suspects = [
+        AuditFinding("own outcome", "SUSPECT", name, "e", "r", brief=f"{name!r} is a plan")
+        for name in ("twins", "x")
+    ]
+    values = {"daily": 0.66, "hourly": 0.76}
+    free = result_of(values, 0.002).recommendation
+    found = result_of(values, 0.002, suspects=suspects).recommendation
+    assert free is not None
+    assert found is not None
+    assert (found.answer, found.level) == ("run", "hourly")
+    action = f"{free.sentence[:1].lower()}{free.sentence[1:]}"
+    assert found.sentence == f"If 'twins' is a plan (declared): {action}"
+    assert found.in_practice == free.in_practice
+    answered = [
+        structs.replace(suspect, acknowledged=AcknowledgedBy("so we bill", "Ann"))
+        for suspect in suspects
+    ]
+    assert result_of(values, 0.002, suspects=answered).recommendation == free
+
+
 def test_a_break_even_of_money_changes_it() -> None:
     """By hand: hourly gains 0.10 over daily and minute 0.02 more, each +-0.005; a stream that costs
     0.05 of the metric does not pay.
@@ -239,6 +262,9 @@ def test_a_break_even_of_money_changes_it() -> None:
     assert recommend(result).level == "minute"
     assert recommend(result, {"daily": 0.0, "hourly": 0.01, "minute": 0.06}).level == "hourly"
     assert recommend(result, {"daily": 0.0, "hourly": 0.2, "minute": 0.4}).level == "daily"
+
+
+SUSPECT = AuditFinding("own outcome", "SUSPECT", "x", "e", "r", brief="'x' is a plan")
 
 
 @st.composite
@@ -259,6 +285,7 @@ def results(draw: st.DrawFn) -> BacktestResult:
         baseline=draw(st.sampled_from(["", *kept])),
         least=draw(st.sampled_from([0.0, 0.005, 0.03])),
         leak=draw(st.integers(0, 9)) == 0,
+        suspects=draw(st.sampled_from([(), (SUSPECT,)])),
     )
 
 

@@ -80,11 +80,12 @@ def conditions_in_short(audit: AuditResult) -> Sequence[str]:
     return (
         []
         if audit.blocking
-        else [f"Holds if {_holds(finding)} ({finding.check})." for finding in audit.conditions]
+        else [f"Holds if {holds(finding)} ({finding.check})." for finding in audit.conditions]
     )
 
 
-def _holds(finding: AuditFinding) -> str:
+def holds(finding: AuditFinding) -> str:
+    """What must be true for the verdict to stand, after "if"."""
     return finding.brief or f"this is not a leak in {finding.subject!r}"
 
 
@@ -92,7 +93,7 @@ def _condition(finding: AuditFinding) -> str:
     end = "" if finding.message.endswith(("?", ".")) else "."
     answer = shlex.quote(f"{finding.check} | {finding.subject} | REASON | AUTHOR")
     return (
-        f"{_holds(finding)} ({finding.check}{_of_rows(finding)}). {finding.message}{end} To "
+        f"{holds(finding)} ({finding.check}{_of_rows(finding)}). {finding.message}{end} To "
         f"answer: --acknowledge {answer}."
     )
 

@@ -37,7 +37,13 @@ from itertools import combinations, pairwise
 import msgspec
 
 from headwater.definitions.evaluations import DecisionValue
-from headwater.reports import fixed_models, measured_levels, recommendation_words, wording
+from headwater.reports import (
+    audit_words,
+    fixed_models,
+    measured_levels,
+    recommendation_words,
+    wording,
+)
 from headwater.reports.level_gaps import Choice, Gap, days_needed, decided, meanwhile
 from headwater.results.audit_result import replaced_headline
 from headwater.results.backtest_result import BacktestResult, Value
@@ -185,9 +191,18 @@ def recommend(
     if choice.level:
         words = recommendation_words.to_run(result, choice.level, baseline)
         practice = recommendation_words.in_practice(result, choice.level, baseline)
-        return made("run", choice.level, f"{words} {blind}".strip(), practice, choice)
+        sentence = f"{_conditional(result, words)} {blind}".strip()
+        return made("run", choice.level, sentence, practice, choice)
     words = recommendation_words.not_decided(choice, baseline)
     return made("cannot decide", "", f"{words} {blind}".strip(), "", choice)
+
+
+def _conditional(result: BacktestResult, words: str) -> str:
+    """What to do, after the weightiest condition that is only declared, where there is one."""
+    if not result.audit.conditions:
+        return words
+    holds = audit_words.holds(result.audit.conditions[0])
+    return f"If {holds} (declared): {words[:1].lower()}{words[1:]}"
 
 
 def too_few_periods(periods: int) -> str:

@@ -62,7 +62,7 @@ class AuditFinding(Result, frozen=True):
     | WITHDRAWN | production delivered less than a backtest promised | withheld until acknowledged |
     | LEAK | proven: the numbers contain what was not known | withheld |
     | EMPTY | no event joins the requests, so the data answer nothing | withheld |
-    | SUSPECT | it depends on something that data cannot show | stands, with the question below it |
+    | SUSPECT | it depends on something that data cannot show | stands, after "if" |
     | question | it looks odd, as honest data may | stands |
 
     brief: the finding in a few words; of a SUSPECT what must be true, after "if"; of an EMPTY the
