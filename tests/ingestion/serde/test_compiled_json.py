@@ -3,7 +3,7 @@ bit.
 """
 
 import random
-from datetime import UTC, date, datetime
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,6 @@ from headwater.definitions.connectors import push
 from headwater.ingestion.serde.json import Payloads, compiled_reader
 from headwater.ingestion.sources import stream_reader
 from headwater.ingestion.sources.stream_reader import decoder, stream_schema
-from tests.ingestion.world import LONG
 
 SCHEMA = {
     "id": pl.String(),
@@ -271,15 +270,9 @@ def test_random_payloads_are_read_as_msgspec_reads_them():
 
 @pytest.mark.slow
 def test_many_random_payloads_are_read_as_msgspec_reads_them():
-    """A million of them with HEADWATER_TRUST=long."""
-    payloads = 1_000_000 if LONG else 200_000
-    taken, bad = fuzz(payloads, 2)
-    print(
-        f"{taken:,} of {payloads:,} payloads were taken by the compiled reader, {len(bad):,} of "
-        "them wrong"
-    )
+    taken, bad = fuzz(200_000, 2)
     assert not bad
-    assert taken > payloads // 5
+    assert taken > 40_000
 
 
 # ---------------------------------------------------------------- what it takes, and what it leaves to msgspec
@@ -323,25 +316,6 @@ LEFT = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("payloads", "sure"), [(TAKEN, True), (LEFT, False)], ids=["taken", "left"]
-)
-def test_what_it_takes(payloads, sure):
-    given = source(SMALL)
-    read = compiled_reader(stream_schema(given), given.stream, ZONE)
-    assert read(Payloads.pack(payloads))[1].tolist() == [sure] * len(payloads)
-    assert read(Payloads.pack(list(reversed(payloads))))[1].tolist() == [sure] * len(payloads)
-
-
-@pytest.mark.parametrize(
-    "dtype",
-    [pl.Decimal(10, 2), pl.Time(), pl.Binary(), pl.List(pl.Int64()), pl.Struct({"x": pl.Int64()})],
-    ids=str,
-)
-def test_other_types_are_left_to_msgspec(dtype):
-    assert compiled_reader({"x": dtype}, push(), None) is None
-
-
 @pytest.mark.parametrize(("unit", "factor"), [("s", 1_000_000), ("ms", 1_000), ("us", 1)])
 def test_timestamps_that_are_numbers(unit, factor):
     given = source({"at": datetime}, timestamps=unit)
@@ -359,45 +333,3 @@ def test_records_of_both_readers_stay_in_order():
     assert mine.frame.equals(theirs.frame)
     assert mine.rows.tolist() == theirs.rows.tolist()
     assert mine.refused == theirs.refused
-
-
-def test_many_columns_in_any_order():
-    names = [f"column {n}" for n in range(150)]
-    r = random.Random(3)
-    rows = [
-        {name: r.randrange(100) for name in r.sample(names, r.randrange(150))} for _ in range(50)
-    ]
-    payloads = [
-        b"{" + b",".join(b'"%s":%d' % (name.encode(), value) for name, value in row.items()) + b"}"
-        for row in rows
-    ]
-    frame, sure = compiled_reader(dict.fromkeys(names, pl.Int64()), push(), None)(
-        Payloads.pack(payloads)
-    )
-    assert sure.all()
-    assert frame.to_dicts() == [{name: row.get(name) for name in names} for row in rows]
-
-
-def test_values_of_each_type():
-    text = (
-        '{"id":"é","n":-5,"amount":0.1,"at":"2024-05-01T10:00:00Z","ok":true,"small":-128,"size":7,"day":"2024-02-29","half":0.5,'
-        '"kind":"é","né":"x","local":"2024-05-01T10:00:00Z"}'
-    )
-    frame, sure = compiled_reader(SCHEMA, push(), ZONE)(Payloads.pack([text.encode()]))
-    assert sure.all()
-    at = datetime(2024, 5, 1, 10, tzinfo=UTC)
-    assert frame.row(0) == (
-        "é",
-        -5,
-        0.1,
-        at,
-        True,
-        -128,
-        7,
-        date(2024, 2, 29),
-        0.5,
-        "é",
-        "x",
-        at.replace(hour=12, tzinfo=None),
-    )
-    assert dict(frame.schema) == SCHEMA

@@ -2,7 +2,6 @@
 neighbours.
 """
 
-import itertools
 import json
 import re
 from datetime import UTC, date, datetime, time
@@ -15,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.errors import DefinitionError
 from headwater.ingestion.sources import stream_reader
 from headwater.ingestion.sources.stream_reader import decoder
 
@@ -166,18 +164,6 @@ def test_what_is_refused_moves_no_neighbour(payload, why):
     assert among.refused == [(1, alone.refused[0][1]), (3, alone.refused[0][1])]
 
 
-def test_a_large_record_is_read():
-    text = "x" * 10_000_000
-    found = DECODE([b'{"s":"%s","i":1}' % text.encode(), GOOD])
-    assert found.frame["s"].str.len_chars().to_list() == [10_000_000, 1]
-
-
-def test_nothing_gives_no_rows():
-    found = DECODE([])
-    assert (found.frame.height, found.rows.tolist(), found.refused) == (0, [], [])
-    assert found.frame.schema == DECODE([GOOD]).frame.schema
-
-
 # ---------------------------------------------------------------- laws
 
 ODD = st.sampled_from(
@@ -300,48 +286,3 @@ def test_each_type(dtype, text, expected):
     assert made.frame["x"].to_list() == [*rest, None]
     assert made.frame["x"].dtype == (dtype() if isinstance(dtype, type) else dtype)
     assert len(made.refused) == (expected is ...)
-
-
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        pl.Duration("us"),
-        pl.Object,
-        pl.List(pl.Datetime("us", "UTC")),
-        pl.Struct({"t": pl.Duration}),
-    ],
-)
-def test_a_type_that_no_record_carries_is_refused_when_the_decoder_is_made(dtype):
-    with pytest.raises(
-        DefinitionError,
-        match=r"the column 'x' of a stream cannot be or hold .*; give it another type",
-    ):
-        decoder(source({"x": dtype}))
-
-
-def test_columns_may_have_any_name():
-    made = decoder(source({"a b": str, "class": int, "@t": float, "c0": bool}))(
-        [b'{"c0":true,"@t":1,"class":2,"a b":"x"}']
-    )
-    assert made.frame.to_dicts() == [{"a b": "x", "class": 2, "@t": 1.0, "c0": True}]
-
-
-def test_some_of_what_was_decoded_is_what_some_of_the_payloads_hold():
-    payloads = [GOOD, b"{", None, b'{"i":2}', b"[]", b'{"i":3}']
-    for index in ([0, 1, 2, 3, 4, 5], [1, 3, 4], [2], [], [0, 5]):
-        some = DECODE([payloads[n] for n in index])
-        taken = DECODE(payloads).take(np.array(index, np.int64), len(payloads))
-        assert taken.frame.equals(some.frame)
-        assert taken.rows.tolist() == some.rows.tolist()
-        assert taken.refused == some.refused
-
-
-def test_parts_in_one_are_what_all_payloads_hold():
-    payloads = [GOOD, b"{", None, b'{"i":2}', b"[]", b'{"i":3}']
-    whole = DECODE(payloads)
-    for cuts in ([0, 1, 6], [0, 0, 2, 5, 6], [0, 6]):
-        parts = [payloads[a:b] for a, b in itertools.pairwise(cuts)]
-        one = stream_reader.in_one([(DECODE(part), len(part)) for part in parts])
-        assert one.frame.equals(whole.frame)
-        assert one.rows.tolist() == whole.rows.tolist()
-        assert one.refused == whole.refused

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.errors import DataError
 from headwater.ingestion.sources.stream_reader import decoder
 
 pytest.importorskip("google.protobuf", reason="needs protobuf: pip install 'headwater[protobuf]'")
@@ -142,31 +141,11 @@ def test_messages_of_a_given_type(described):
     assert [n for n, _ in found.refused] == [1, 2, 4]
 
 
-def test_no_bytes_are_a_message_of_nothing(described):
-    found = decoder(source(message=(described, "shop.Payment")))([b""])
-    # proto3 does not tell these from unset
-    empty = {"card": "", "n": 0, "amount": 0.0, "kind": "UNKNOWN", "tags": []}
-    assert found.frame.to_dicts() == [dict.fromkeys(SCHEMA) | empty]
-
-
 def test_a_value_that_the_schema_cannot_hold_is_refused(described):
     made = decoder(source({"card": int, "at": datetime}, message=(described, "shop.Payment")))(
         [message()]
     )
     assert made.refused == [(0, "Expected `int | null`, got `str` - at `$.card`")]
-
-
-def test_what_cannot_be_read_is_said(described, tmp_path):
-    with pytest.raises(
-        DataError, match=r"no message type 'shop.Paymnt'; did you mean 'shop.Payment'"
-    ):
-        decoder(source(message=(described, "shop.Paymnt")))
-    (tmp_path / "bad").write_bytes(b"\xff\xff")
-    for name in ("bad", "none"):
-        with pytest.raises(
-            DataError, match=f"{name} is not a Protobuf descriptor set.*protoc --include_imports"
-        ):
-            decoder(source(message=(tmp_path / name, "shop.Payment")))
 
 
 def registered(file):
@@ -198,25 +177,6 @@ def test_messages_that_name_their_schema_and_type(registry):
         ]
     )
     assert inner.frame.select("city", "x").rows() == [("Rome", None), (None, "first")]
-
-
-def test_files_that_depend_on_others(registry):
-    place = descriptor_pb2.FileDescriptorProto(name="whatever", package="geo", syntax="proto3")
-    field(place.message_type.add(name="Place"), "city", 1, F.TYPE_STRING)
-    visit = descriptor_pb2.FileDescriptorProto(
-        name="visit.proto", package="shop", syntax="proto3", dependency=["geo/place.proto"]
-    )
-    field(visit.message_type.add(name="Visit"), "place", 1, F.TYPE_MESSAGE, type_name=".geo.Place")
-    registry.refer("place", 3, **registered(place))
-    registry.put(
-        1,
-        **registered(visit),
-        references=[{"name": "geo/place.proto", "subject": "place", "version": 3}],
-    )
-    found = decoder(
-        source({"place": pl.Struct({"city": pl.String}), "at": datetime}, registry=registry.url)
-    )([framed(1, b"\0", b"\x0a\x06\x0a\x04Rome")])
-    assert found.frame["place"].to_list() == [{"city": "Rome"}]
 
 
 @pytest.mark.parametrize(
