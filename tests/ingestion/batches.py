@@ -59,7 +59,7 @@ class Frame:
         )
         return Frame(
             self.rows.filter(self.rows.hash_rows(seed=1) % pieces == piece).sample(
-                fraction=1, shuffle=True
+                fraction=1, shuffle=True, seed=piece
             )
         )
 

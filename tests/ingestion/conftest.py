@@ -1,14 +1,16 @@
-"""Worlds over each kind of store, how often to kill, and where figures are printed."""
+"""Worlds over each kind of store."""
 
 import functools
 
 import pytest
 
-from tests.figures import figure
-from tests.ingestion.world import LONG, World
+from tests.ingestion.world import World
 from tests.stores.durable_stores import durable_store
 
-STORES = ["lmdb", "redis", "postgres"]
+STORES = [
+    "lmdb",
+    *(pytest.param(name, marks=pytest.mark.services) for name in ("redis", "postgres")),
+]
 
 
 @pytest.fixture(params=STORES)
@@ -16,18 +18,6 @@ def url(request, tmp_path):
     """An online store that outlives the processes which write to it."""
     with durable_store(request.param, tmp_path) as address:
         yield address
-
-
-@pytest.fixture
-def kills():
-    """How often to kill."""
-    return 200 if LONG else 6
-
-
-@pytest.fixture
-def report():
-    """Prints the figure that a test found."""
-    return figure
 
 
 @pytest.fixture

@@ -30,11 +30,6 @@ def kept(store, folder, schema=WHOLE, *, roll=True):
     return view, flow
 
 
-def compared(view, store, folder, second):
-    (found,) = hw.parity(project_of(view), store=store, data_dir=folder, at=at(second))
-    return found
-
-
 def over(view, schema=WHOLE, **rules):
     """The view over a stream that is another now; its state stands, so that only the read of the
     archive differs.
@@ -80,64 +75,6 @@ def test_explain_reads_what_was_written_by_another_schema(now, roll, store, tmp_
     )
     assert (found.offline, dict(found.notes)) == (3, notes)
     assert found.events["counts"].to_list() == [True, True]
-
-
-def test_files_of_several_schemas_are_read_together(store, tmp_path, clock):
-    clock(100)
-    view, flow = kept(store, tmp_path)
-    archive = next((tmp_path / "archive").rglob("*.parquet"))
-    flow.send([{"key": 1, "at": 40, "amount": 7}], 100)
-    pl.read_parquet(archive).with_columns(
-        pl.col("amount").cast(pl.Float64), word=pl.lit("x")
-    ).write_parquet(archive)
-    made = compared(view, store, tmp_path, 110)
-    assert (made.mismatches, dict(made.notes)) == ([], {})
-    found = hw.operations.explain(
-        project_of(view),
-        "view__sum_amount_1h",
-        {"key": 1},
-        store=store,
-        data_dir=tmp_path,
-        at=at(110),
-    )
-    assert found.offline == 10
-
-
-def test_values_that_the_type_of_now_does_not_hold_are_named(store, tmp_path, clock):
-    clock(100)
-    view, _ = kept(store, tmp_path)
-    archive = next((tmp_path / "archive").rglob("*.parquet"))
-    pl.read_parquet(archive).with_columns(pl.col("amount") + 0.5).write_parquet(archive)
-    made = compared(view, store, tmp_path, 110)
-    assert dict(made.notes) == {
-        "events whose column 'amount' was Float64, with values that Int64 does not hold": 3
-    }
-    assert made.to_dict()["not_compared"] == made.notes
-    pl.read_parquet(archive).drop("amount").write_parquet(archive)
-    made = compared(view, store, tmp_path, 110)
-    assert dict(made.notes) == {"events from before the column 'amount' was kept": 3}
-    assert {m.feature for m in made.mismatches} == {"view__sum_amount_1h"}
-
-
-def test_a_filter_that_was_tightened_says_what_it_leaves_out(store, tmp_path, clock):
-    clock(100)
-    view, _ = kept(store, tmp_path)
-    now = over(view, filter=pl.col("amount") > 1)
-    Flow([now], store, tmp_path).send([{"key": 2, "at": 50, "amount": 5}], 100)
-    assert compared(now, store, tmp_path, 110).mismatches == []
-    found = hw.operations.explain(
-        project_of(now),
-        "view__sum_amount_1h",
-        {"key": 1},
-        store=store,
-        data_dir=tmp_path,
-        at=at(110),
-    )
-    assert found.offline == 2
-    assert found.events["why"].to_list() == [
-        "it counts",
-        "filtered: the source's filter leaves it out",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,11 @@ import json
 import shutil
 from datetime import UTC, datetime, timedelta
 
-import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.errors import UsageError
 from tests.laws.streams import TIME, project
-from tests.stores.commands import headwater
 
 AT = datetime.now(UTC) - timedelta(minutes=5)
 
@@ -75,18 +73,6 @@ def test_two_projects_with_sources_of_one_name_do_not_share_a_folder(here):
     here.ingest("bank", "two")
     with pytest.raises(UsageError, match="is that of project 'bank'"):
         here.ingest("shop", "one")
-
-
-def test_one_project_may_move_to_another_store(here):
-    here.ingest("shop", "one")
-    backup = str(here.folder / "backup")
-    assert headwater("store", "backup", backup, "--store", here.store("one"))[0] == 0
-    restored = here.store("restored")
-    assert headwater("store", "restore", backup, "--store", restored, "--yes")[0] == 0
-    here.ingest("shop", "restored")
-    archive = here.folder / "data" / "archive" / "events"
-    rows = [pl.read_parquet(file).height for file in archive.rglob("*.parquet")]
-    assert sum(rows) == here.sent
 
 
 def test_production_and_development_environments_have_folders_of_their_own(here, monkeypatch):

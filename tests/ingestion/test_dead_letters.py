@@ -1,15 +1,12 @@
 """Refused records are replayed through the same acceptance, each at most once."""
 
-import json
-from contextlib import closing
 from datetime import datetime
 
 import pytest
 
 import headwater as hw
-from headwater.errors import StoreError, UsageError
+from headwater.errors import StoreError
 from tests.flow import Flow, at, clock, home, project_of, store, streaming_view  # noqa: F401 (fixtures)
-from tests.warm_commands import run_command
 
 WITH_ID = {"key": int, "amount": float, "at": datetime, "id": str}
 
@@ -119,65 +116,6 @@ def test_some_of_them(store, tmp_path, clock, which, found):
     )
     assert done.records == len(found)
     assert done.outcomes.get("accepted", 0) == len(found - {3})
-
-
-def test_what_cannot_be_replayed_is_said(store, tmp_path):
-    view = streaming_view()
-    Flow([view], store, tmp_path).send([event(1, 200_000.0)], 3)
-    with pytest.raises(UsageError, match=r"no source 'event'.*did you mean 'events'"):
-        hw.operations.replay_dead_letters(project_of(view), "event", store=store, data_dir=tmp_path)
-    with (
-        store.lease("ingest", wait=0),
-        pytest.raises(StoreError, match="another process holds the lease"),
-    ):
-        hw.operations.replay_dead_letters(
-            project_of(view),
-            "events",
-            store=store,
-            data_dir=tmp_path,
-            limits=hw.operations.IngestLimits(wait=0.0),
-        )
-
-
-def test_the_command(tmp_path, clock):
-    (tmp_path / "features.py").write_text(
-        "import datetime, polars as pl, headwater as hw\n"
-        "source = hw.Source('events', timestamp_field='at', stream=hw.push(schema={'key': int, "
-        "'amount': float, 'at': datetime.datetime}, at_least_once=True))\nview = "
-        "hw.FeatureView('view', source=source, keys=['key'], features=[hw.count()], "
-        "windows=['1d'], freshness=hw.streaming('2s'))\nrows = pl.DataFrame({'key': [1], 'at': "
-        "[datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)], 'y': [1.0]})\nlabels = "
-        "hw.Labels('labels', table=rows, timestamp_field='at', label='y', "
-        "known_after='1h')\nmodel = hw.Model('m', task='regression', "
-        "features=hw.FeatureService('s', [view]), labels=labels)\nproject = hw.Project('project', "
-        "[model])\n"
-    )
-    url = f"lmdb:{tmp_path}/online"
-    with closing(hw.operations.open_store(url)) as store:
-        Flow([streaming_view(windows=["1d"], features=[hw.count()])], store, tmp_path).send(
-            [event(1, 200_000.0)], 3
-        )
-    same = [
-        "events",
-        "--project",
-        "features.py",
-        "--store",
-        url,
-        "--data-dir",
-        str(tmp_path),
-        "--json",
-    ]
-
-    def run(*arguments):
-        done = run_command(arguments, tmp_path)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    (listed,) = run("deadletters", "list", *same)["refused"]
-    assert "after it was received" in listed["reason"]
-    assert run("deadletters", "replay", *same, "--dry-run")["outcomes"] == {"accepted": 1}
-    assert run("deadletters", "replay", *same)["outcomes"] == {"accepted": 1}
-    assert run("deadletters", "replay", *same) == run("deadletters", "replay", *same)
 
 
 def _fails(*_):

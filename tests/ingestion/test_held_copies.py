@@ -17,7 +17,7 @@ TIME = pl.Datetime("us", "UTC")
 _NUMBERS = itertools.count()
 STORES = [
     "lmdb",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("redis", "cluster", "postgres")),
+    *(pytest.param(name, marks=pytest.mark.services) for name in ("redis", "postgres")),
 ]
 
 
@@ -169,52 +169,3 @@ def test_on_every_kind_of_store(world):
     came = [(0, 23, 1), (1, 23, 1), (5, 4, 2), (28, 27, 3)]
     assert play(world, came, [24], "1d", (7, int)) == (1, 2)
     assert world.refused(view_of(world.path, int)) == ["a duplicate of an accepted event"] * 3
-
-
-def test_id_field_is_added_while_copies_are_held(world):
-    """And taken away again: held events are judged by the rules of the day of their release."""
-    before, after = view_of(world.path, id_field=None), view_of(world.path)
-    world.put("x", 2)
-    world.put("x", 2)
-    world.put("y", -1)
-    world.ingest(before, 0)
-    world.put("x", 2)
-    world.ingest(after, 1)
-    world.ingest(after, 3)
-    assert world.served(after) == (2, 2)
-    world.ingest(before, 4)
-    assert world.served(before) == (4, 4)
-
-
-def test_rules_that_change_while_events_are_held(tmp_path, lmdb, now):
-    """A filter leaves some out, an id becomes required, and another column says when they
-    happen.
-    """
-    world = World(tmp_path, lmdb, now)
-    schema = {"t": datetime, "u": datetime, "key": str, "id": str, "n": int}
-    stream = hw.appended(world.path, schema=schema)
-    first = view_of(world.path, stream=stream, id_field=None)
-    then = view_of(world.path, stream=stream, filter=pl.col("n") > 1, timestamp_field="u")
-    for event_id, u, n in (
-        ("low", 4, 1),
-        ("early", 1, 2),
-        ("late", 20, 3),
-        (None, 4, 4),
-        ("no time", None, 5),
-    ):
-        times = {
-            "t": world.time(5),
-            "u": None if u is None else world.time(u),
-        }
-        with world.path.open("a") as file:
-            file.write(
-                json.dumps({"key": "a", "id": event_id, "n": n, **times}, default=str) + "\n"
-            )
-    world.ingest(first, 0)
-    world.ingest(then, 2)
-    assert world.served(then) == (1, 2)
-    world.ingest(then, 6)
-    assert world.served(then) == (1, 2)
-    assert sorted(world.refused(then)) == ["no id", "no u"]
-    world.ingest(then, 21)
-    assert world.served(then) == (2, 5)

@@ -2,13 +2,12 @@
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.ingestion.validate import DUE, HeldEvents, waiting
 from headwater.stores import keyspace
-from tests.effort import tries
 from tests.flow import Flow, at, frame, home, store, streaming_view  # noqa: F401 (fixtures)
 
 
@@ -25,7 +24,6 @@ def held_blocks(store):
 # ---------------------------------------------------------------- laws of the structure
 
 
-@settings(max_examples=tries(60), deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -68,30 +66,6 @@ def test_every_held_event_is_released_once_at_its_time(steps):
             == len(held)
             == len(expected)
         )
-
-
-def test_a_commit_reads_the_events_that_are_due_however_many_wait():
-    work = {}
-    for n in (200, 3_200):
-        held, values = HeldEvents(), {}
-        for i in range(n):
-            changes, held = held.put(b"%08d" % i, pl.DataFrame({"n": [i], DUE: [10**9 + i]}))
-            values |= changes
-        values = {k: v for k, v in values.items() if v is not None}
-        assert held.blocks == len(values) <= 64
-        assert held.looked_at <= 4 * n, "each event is merged a few times at most"
-        released, left = held.release(10**9 + 3)
-        assert [rows.height for rows in released] == [3]
-        work[n] = left.looked_at - held.looked_at
-    assert work[3_200] == work[200] == 3
-
-
-def test_events_of_several_schemas_wait_beside_each_other():
-    held = HeldEvents()
-    for n in range(40):
-        columns = {"n": [n]} if n % 2 else {"n": [str(n)], "more": [1.0]}
-        _, held = held.put(b"%d" % n, pl.DataFrame({**columns, DUE: [n]}))
-    assert sorted(rows.height for rows in held.release(100)[0]) == [20, 20]
 
 
 # ---------------------------------------------------------------- through a store

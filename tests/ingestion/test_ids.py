@@ -4,12 +4,11 @@ of many small commits stays small.
 
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.ingestion.ids import DedupIndex, IdBlocks
 from headwater.stores import keyspace
-from tests.effort import tries
 from tests.flow import Flow, home, store, streaming_view  # noqa: F401 (fixtures)
 
 DAY = 86_400
@@ -58,7 +57,6 @@ def batches(draw):
     )
 
 
-@settings(max_examples=tries(60), deadline=None)
 @given(
     st.lists(
         st.tuples(batches(), st.sampled_from(["go", "go", "go", "fail", "older"])), max_size=25
@@ -127,49 +125,9 @@ def test_an_id_takes_at_most_32_bytes_while_the_tables_grow():
     assert 24 < most <= 32
 
 
-def test_growth_needs_no_memory_for_all_ids_twice():
-    """Additional tables, so that the version before a commit stays valid: the tables that this
-    commit has replaced.
-    """
-    before, most = None, 0.0
-    for index in filled(300_000, 2_000):
-        if before is not None and len(index) > 100_000:
-            most = max(most, before.nbytes / index.nbytes)
-        before = index
-    assert 0 < most < 0.5
-
-
-def test_ids_that_pass_make_room_for_new_ones():
-    """Two horizons at one rate, then a tenth of it: the tables follow what lives, and not what ever
-    came.
-    """
-    batch, commits = 2_000, 100
-    step = DAY // commits
-    for index in filled(2 * commits * batch, batch, step=step):
-        last = index
-    assert last.nbytes / (commits * batch) <= 32
-    for number in range(2 * commits, 5 * commits):
-        ids = np.arange(number * batch, number * batch + batch // 10)
-        last = last.accept(pl.Series(ids), ids, number * step).index
-    assert last.nbytes / (commits * batch // 10) <= 40, "eighths of a horizon are dropped at a time"
-
-
-def test_many_commits_of_one_id_are_in_order_and_their_times_pass():
-    index = DedupIndex(500)
-    for known in range(5_000):
-        found = index.accept(pl.Series([known % 700]), np.array([known % 3]), known)
-        assert found.accepted.item()
-        index = found.index
-        assert not index.accept(
-            pl.Series([(known - 400) % 700 if known > 400 else 0]), np.array([0]), known
-        ).accepted.item()
-    assert index.nbytes < 100_000
-
-
 # ---------------------------------------------------------------- blocks
 
 
-@settings(max_examples=tries(40), deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 30), st.lists(st.integers(0, 9), max_size=6), st.booleans()),
@@ -201,32 +159,6 @@ def test_ids_within_the_horizon_are_known_however_blocks_were_merged(steps):
             else:
                 values[key] = value
         assert len(values) == len(blocks)
-
-
-def test_a_day_of_small_commits_is_a_few_blocks_of_ids():
-    """20 commits a second for a tenth of a day: the work per commit and the blocks left do not grow
-    with their number.
-    """
-    found = {}
-    for n in (5_000, 80_000):
-        values = {}
-        blocks, read = (
-            IdBlocks(DAY * 10**6),
-            lambda keys, values=values: [values[key] for key in keys],
-        )
-        row = np.array([[0, 1, 0, 2]], np.int64)
-        for i in range(n):
-            row[0, 2] = i * 50_000
-            changes, blocks = blocks.put(b"%08d" % i, row.tobytes(), i * 50_000, read)
-            for key, value in changes.items():
-                if value is None:
-                    del values[key]
-                else:
-                    values[key] = value
-        assert sum(len(value) for value in values.values()) == 32 * n, "every id is there once"
-        found[n] = (blocks.copied / n, len(blocks))
-    assert max(copied for copied, _ in found.values()) < 1.2
-    assert max(left for _, left in found.values()) < 150
 
 
 def test_every_version_of_the_ids_stays_valid_whichever_was_used_last():

@@ -2,9 +2,6 @@
 nothing is lost: it can go on later.
 """
 
-import functools
-import resource
-
 import pytest
 
 FILE = 'hw.appended("log.ndjson", schema=schema)'
@@ -29,18 +26,6 @@ def test_a_full_map(tmp_path, world_at):
     write(here, 60_000)
     fails(here.start("--once"), "size= limit", "lmdb:FOLDER?size=")
     here.url = here.url.replace("1MB", "1GB")
-    here.once()
-    here.check()
-
-
-@pytest.mark.slow
-def test_a_disk_that_takes_no_more(tmp_path, world_at):
-    here = world_at(f"lmdb:{tmp_path / 'online'}", FILE)
-    write(here, 60_000)
-    bounded = functools.partial(
-        resource.setrlimit, resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY)
-    )
-    fails(here.start("--once", preexec_fn=bounded), "cannot be written", "Nothing was written")
     here.once()
     here.check()
 

@@ -96,23 +96,6 @@ def ingest(views, store, folder, *, on_commit=None, limits=None, **more):
     )
 
 
-@pytest.mark.slow
-def test_every_commit_of_every_source_counts_once(store, tmp_path):
-    chance, commits, sent = random.Random(1), Counter(), {}
-    views = [view for number in range(4) for view in views_of(tmp_path, number)]
-    limits = hw.operations.IngestLimits(batch=60, linger=0.001, roll=3_000)
-    for run in range(3):  # views that are new are filled while other sources are committed
-        views += [view for n in range(4) if run == 1 for view in views_of(tmp_path, n, "again")[1:]]
-        for number in range(4):
-            rows = rows_of(number, 500 if run == 0 or number else 3_000, chance, run)
-            sent.setdefault(f"s{number}", []).extend(rows)
-            write(tmp_path, number, rows, chance)
-        count = lambda source, *_: commits.update([source.name])  # noqa: E731
-        ingest(views, store, tmp_path, limits=limits, once=True, on_commit=count)
-        check(store, views, sent)
-    assert min(commits.values()) > 10
-
-
 class Held:
     """A store whose commits of one source's records wait until `go` is set, or fail."""
 

@@ -22,9 +22,6 @@ import headwater as hw
 from headwater.cli.projects import load
 from headwater.ingestion.validate import COPY
 from headwater.online.view_reader import OnlineView
-from headwater.state.view_state import read_stream
-from headwater.stores import keyspace
-from tests.effort import LONG
 
 USERS = 20
 
@@ -100,7 +97,7 @@ class World:
     def once(self, *more):
         """Ingest all there is, and stop."""
         process = self.start("--once", *more)
-        assert process.wait(900 if LONG else 60) == 0, process.log.read_text()
+        assert process.wait(60) == 0, process.log.read_text()
 
     def killed(self, times, pause=0.25, seed=0):
         """Start and kill processes at random times; the seconds from start to first commit."""
@@ -181,26 +178,6 @@ class World:
 
     def view(self, name):
         return load(str(self.folder / "features.py")).names[name]
-
-    def is_whole(self, name):
-        """Whether a view has been filled with its past."""
-        store = hw.operations.open_store(self.url)
-        try:
-            state = read_stream(store, self.view(name).tiles_fingerprint, "visits")
-        finally:
-            store.close()
-        return state is not None and state.seeded is not None
-
-    def unfill(self, name):
-        """Take back that a view is whole, as if it had been killed just before."""
-        tiles = self.view(name).tiles_fingerprint
-        store = hw.operations.open_store(self.url)
-        try:
-            store.commit(
-                dict.fromkeys([key for key, _ in store.scan(keyspace.stream_state(tiles))]), {}
-            )
-        finally:
-            store.close()
 
     def rows(self, what):
         """The archive or the dead letters; everything is in files after a graceful stop."""

@@ -4,8 +4,6 @@ where it cannot be called.
 
 import ctypes
 import logging
-import subprocess
-import sys
 import time
 import uuid
 
@@ -55,11 +53,6 @@ def made(**options):
     return own
 
 
-def test_the_api_is_called_where_it_can_be():
-    assert type(made()) is BatchFetcher
-    assert type(made(**{"client.id": "another name"})) is BatchFetcher
-
-
 class Shifted(ctypes.Structure):
     """A message with another field between."""
 
@@ -87,13 +80,6 @@ def test_where_it_cannot_be_called_records_are_read_one_by_one(
     (record,) = caplog.records
     assert why in record.getMessage()
     assert "read one by one" in record.getMessage()
-
-
-def test_a_consumer_that_is_kept_in_another_way_is_read_one_by_one(caplog):
-    one = consumer()
-    assert type(fetcher(one, "not its name")) is Fetcher
-    assert "keeps its consumer in another way" in caplog.text
-    one.close()
 
 
 def test_messages_are_copied():
@@ -175,27 +161,3 @@ def test_both_take_the_same(broker):
     assert found[0][1] == {(0, 2_000), (1, 1_000)}
     assert [row[4] for row in found[0][0]] == values[5:2_000] + values[2_005:]
     assert all(row[3] for row in found[0][0])
-
-
-FORGOTTEN = """
-from headwater.ingestion.sources.kafka_batches import BatchFetcher, fetcher
-from headwater.ingestion.sources.kafka_client import ck
-consumer = ck.Consumer({{"bootstrap.servers": "{servers}", "group.id": "forgotten", "client.id": "headwater"}})
-own = fetcher(consumer, "headwater")
-assert type(own) is BatchFetcher
-consumer.assign([ck.TopicPartition("{topic}", 0, ck.OFFSET_BEGINNING)])
-own.forward("{topic}", 0)
-while not len(own.fetch(1, 1.0).offset):
-    pass
-"""
-
-
-@pytest.mark.slow
-def test_a_consumer_that_nobody_closes_does_not_keep_the_process(broker):
-    topic = broker.topic()
-    broker.produce(topic, [b"1"] * 10)
-    subprocess.run(
-        [sys.executable, "-c", FORGOTTEN.format(servers=broker.servers, topic=topic)],
-        check=True,
-        timeout=60,
-    )

@@ -1,7 +1,6 @@
 """A consumer whose group has no coordinator may never close; a feed does not wait for it."""
 
 import threading
-import time
 
 import pytest
 
@@ -26,9 +25,7 @@ class Closing:
 
 def test_a_consumer_that_never_closes_is_left_behind():
     stuck = Closing(answers=False)
-    since = time.monotonic()
     assert not close_within(stuck, 0.2)
-    assert time.monotonic() - since < 5
     stuck.coordinator.set()
 
 

@@ -148,29 +148,3 @@ def test_a_group_of_another_name_reads_on_from_the_stored_offsets_and_doctor_see
     (warned,) = warnings(together, a)
     assert "another online store" in warned.evidence
     assert "leave group= out" in warned.remedy
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("policy", "changes", "said"),
-    [
-        ("delete", None, None),
-        ("compact", None, "those that a later one replaces before they are read are removed"),
-        ("compact,delete", "gone", "a deletion is removed 2.0 h after it was written"),
-    ],
-)
-def test_a_compacted_topic_is_warned_of(broker, tmp_path, caplog, policy, changes, said):
-    topic = broker.topic(**{"cleanup.policy": policy, "delete.retention.ms": "7200000"})
-    rules = (
-        {} if changes is None else {"changes": changes, "id_field": "key", "known_at_field": "at"}
-    )
-    stream = hw.kafka(topic, servers=broker.servers, schema={**SCHEMA, "gone": bool})
-    project = project_of(hw.Source("events", timestamp_field="at", stream=stream, **rules))
-    store = f"lmdb:{tmp_path / 'a'}?size=100MB"
-    ingested(project, store, tmp_path / "archive")
-    logged = [
-        record.getMessage() for record in caplog.records if "is compacted" in record.getMessage()
-    ]
-    found = [each.evidence for each in warnings(project, store)]
-    assert len(logged) == len(found) == (said is not None)
-    assert all(said in text for text in (*logged, *found))

@@ -8,32 +8,20 @@ import threading
 import time
 from pathlib import Path
 
-import msgspec
 import pytest
 
-import headwater as hw
-from headwater.ingestion.commit import Progress
-from headwater.stores import keyspace
-from tests.figures import figure
-from tests.ingestion.world import LONG, World, said, wait_until
+from tests.ingestion.world import World
 from tests.stores.durable_stores import durable_store
 from tests.stores.servers import serving
 
 PARTITIONS = 3
 ONE_BY_ONE = Path(__file__).with_name("one_by_one.py")
-KILLS = 30 if LONG else 3  # each takes until the group has noticed
-FETCHING = ["batches", "objects"]
-PAIRS = (
-    [(store, fetching) for store in ("lmdb", "redis") for fetching in FETCHING]
-    if LONG
-    else [("lmdb", "batches"), ("redis", "objects")]
-)
+KILLS = 3  # each takes until the group has noticed
+PAIRS = [("lmdb", "batches"), ("redis", "objects")]
 
 in_each_store = pytest.mark.parametrize(("url", "fetching"), PAIRS, indirect=True)
-in_one_store = pytest.mark.parametrize(
-    ("url", "fetching"), PAIRS if LONG else PAIRS[:1], indirect=True
-)
-in_each_way = pytest.mark.parametrize("fetching", FETCHING if LONG else FETCHING[:1], indirect=True)
+in_one_store = pytest.mark.parametrize(("url", "fetching"), PAIRS[:1], indirect=True)
+in_each_way = pytest.mark.parametrize("fetching", ["batches"], indirect=True)
 
 
 @pytest.fixture
@@ -119,20 +107,6 @@ class Stream(threading.Thread):
         self.end()
 
 
-def progress(url):
-    store = hw.operations.open_store(url, readonly=True)
-    try:
-        found = [
-            msgspec.msgpack.decode(value, type=Progress)
-            for _, value in store.scan(keyspace.PROGRESS)
-        ]
-    finally:
-        store.close()
-    return {
-        name: sum(p.counts.get(name, 0) for p in found) for name in ("records", "accepted", "lost")
-    }
-
-
 def end(process):
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0, process.log.read_text()
@@ -154,9 +128,6 @@ def test_a_broker_that_restarts(url, make, broker, topic):
     end(process)
     here.once()
     here.check()
-    figure(
-        f"a broker restarted, one partition of {PARTITIONS} hot: {len(here.good):,} events exact"
-    )
 
 
 @pytest.mark.slow
@@ -167,7 +138,6 @@ def test_killed_processes(url, make, broker, topic):
         here.killed(KILLS)
     here.once()
     here.check()
-    figure(f"{KILLS} kills: {len(here.good):,} events exact")
 
 
 @pytest.mark.slow
@@ -189,7 +159,6 @@ def test_processes_that_come_and_go(redis_url, make, broker, topic):
     end(third)
     here.once()
     here.check()
-    figure(f"two processes, one joined, one left, one killed: {len(here.good):,} events exact")
 
 
 @pytest.mark.slow
@@ -206,15 +175,10 @@ def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topi
         sleeper.send_signal(signal.SIGCONT)
         time.sleep(3)
     assert sleeper.poll() is None, sleeper.log.read_text()
-    fenced = said(sleeper, "continuing from the offsets in the store")
     end(sleeper)
     end(other)
     here.once()
     here.check()
-    figure(
-        "one of two stopped for 9 s and resumed, "
-        f"{'fenced' if fenced else 'told before it wrote'}: {len(here.good):,} events exact"
-    )
 
 
 @pytest.mark.slow
@@ -239,67 +203,6 @@ def test_aborted_transactions_never_count(url, make, broker, topic):
     here.once()
     here.check()
     assert len(here.good) + here.refused == 1500
-
-
-@pytest.mark.slow
-@in_one_store
-def test_records_that_were_deleted_before_they_were_read(url, make, broker, topic):
-    here = make(url)
-
-    def write(count):
-        made = [here.event() for _ in range(count)]
-        broker.produce(topic, [line for line, _ in made])
-        return [n for _, n in made]
-
-    here.took(write(1000))
-    here.once()
-    lost, kept = write(300), write(700)
-    broker.delete_before(topic, 0, 1300)
-    process = here.start("--once")
-    assert process.wait(60) == 1
-    wait_until(
-        lambda: said(
-            process, "offset 1000 is to be read next, and the first one still there is 1300"
-        ),
-        "the reason",
-    )
-    assert said(process, "--accept-loss")
-    here.once("--accept-loss")
-    here.took(kept)
-    here.incomplete = True
-    here.check()
-    assert progress(url)["lost"] == len(lost)
-    here.once()  # what was lost is behind it
-
-
-@pytest.mark.slow
-@in_one_store
-def test_a_topic_that_was_created_again(url, make, broker, topic):
-    """With fewer records than the old one had, and with more."""
-    here, more = make(url), 10 if url.startswith("lmdb") else 2000
-
-    def write(count):
-        made = [here.event() for _ in range(count)]
-        for p in range(PARTITIONS):
-            broker.produce(topic, [line for line, _ in made[p::PARTITIONS]], p)
-        return [n for _, n in made]
-
-    here.took(write(1000))
-    here.once()
-    broker.recreate(topic, PARTITIONS)
-    fresh = write(more)
-    process = here.start("--once")
-    assert process.wait(60) == 1
-    for words in ("was deleted and created again under its name", "--accept-loss"):
-        wait_until(lambda words=words: said(process, words), "the reason")
-    here.check()  # nothing was read
-    here.once("--accept-loss")
-    here.took(fresh)
-    here.incomplete = True
-    here.check()
-    here.took(write(50))
-    here.once()
-    here.check()
 
 
 class Repeating(Stream):
@@ -362,4 +265,3 @@ def test_partitions_that_are_added_under_load(redis_url, broker, topic, tmp_path
     end(second)
     here.once()
     here.check()
-    figure(f"partitions added under load: {len(here.good):,} events exact, one in five sent twice")

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import UsageError
 from headwater.testing import clock
 
 _NUMBERS = itertools.count()
@@ -216,22 +215,3 @@ def test_a_fill_leaves_out_copies_that_came_when_partitions_had_grown(world):
         world.ingest(**rules)
         world.fill(**rules)
         assert world.counts("a", "b", **rules) == ([8, 1], ["present"] * 2)
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [({}, {"writers": "partition"}), ({"writers": "partition"}, {}), ({}, {"id_field": None})],
-    ids=str,
-)
-def test_other_writers_than_the_state_is_of_are_refused(world, first, second):
-    world.broker.produce(world.topic, [world.event("a")], 0)
-    world.ingest(**first)
-    before = world.counts("a", **first)
-    with pytest.raises(
-        UsageError,
-        match=r"source 'payments' is written by .* Nothing was written. Give it writers='.*; or build its state again: give",
-    ):
-        world.ingest(**second)
-    world.broker.produce(world.topic, [world.event("a")], 0)
-    world.ingest(**first)
-    assert (before[0], world.counts("a", **first)[0]) == ([1], [2])

@@ -9,15 +9,15 @@ import time
 import pytest
 
 from tests.aws.faithful import FaithfulKinesis
-from tests.effort import FULL
 from tests.ingestion.world import World, wait_until
 from tests.stores.durable_stores import durable_store
 from tests.stores.servers import serving
 
+pytestmark = pytest.mark.services
 IDS = ', id_field="n", id_horizon="1h"'
 
 
-@pytest.fixture(params=["lmdb", "redis"] if FULL else ["redis"])
+@pytest.fixture(params=["redis"])
 def url(request, tmp_path):
     with durable_store(request.param, tmp_path) as address:
         yield address

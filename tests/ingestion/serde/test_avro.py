@@ -5,7 +5,6 @@ import io
 import json
 import struct
 import threading
-import time
 import tracemalloc
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -165,16 +164,6 @@ def secured(at, **options):
     return hw.Registry(
         at["url"], options={name: value for name, value in chosen.items() if value is not None}
     )
-
-
-@pytest.mark.slow
-def test_a_registry_with_client_certificates_and_oauth(secure_registry, monkeypatch):
-    """A token that has expired is replaced by a new one."""
-    monkeypatch.setenv("CLIENT_SECRET", "hunter2")
-    decode = decoder(source(registry=secured(secure_registry)))
-    assert decode([encoded(RECORD, WRITTEN, 1)]).frame.to_dicts() == [RECORD]
-    time.sleep(4.2)  # the life of a token
-    assert "no schema 2" in decode([encoded(RECORD, WRITTEN, 2)]).refused[0][1]
 
 
 @pytest.mark.parametrize(

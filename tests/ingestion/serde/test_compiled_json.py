@@ -277,44 +277,6 @@ def test_many_random_payloads_are_read_as_msgspec_reads_them():
 
 # ---------------------------------------------------------------- what it takes, and what it leaves to msgspec
 
-SMALL = {"s": str, "i": int, "f": float, "b": bool, "at": datetime}
-TAKEN = [
-    b"{}",
-    b' \n{ "i" :\t5 }\r\n ',
-    b'{"i":-1,"f":-0.25,"s":"","b":false}',
-    b'{"f":3,"at":"2024-05-01T12:00:00.123456+02:00"}',
-    b'{"at":null,"b":true,"s":null,"f":null,"i":null}',
-    b'{"other":1.5,"s":"a","more":null,"third":"x","":true,"fourth":false,"i":999999999999999999}',
-    '{"s":"żółw \U0001f600"}'.encode(),
-    b'{"f":9007199254740992}',
-    b'{"f":0.0000000000000000000001}',
-]
-LEFT = [
-    None,
-    b"",
-    b'{"s":"\\u0041"}',
-    b'{"i":1,"i":2}',
-    b'{"\\u0069":1}',
-    b'{"other":[1]}',
-    b'{"other":{}}',
-    b'{"f":1e5}',
-    b'{"f":9007199254740993}',
-    b'{"f":-0}',
-    b'{"i":1000000000000000000}',
-    b'{"i":-9223372036854775808}',
-    b'{"s":"\xff"}',
-    b'{"s":1}',
-    b'{"i":1.0}',
-    b'{"i":01}',
-    b'{"f":-00.5}',
-    b'{"f":1.}',
-    b'{"at":"2024-05-01 10:00:00Z"}',
-    b'{"i":1',
-    b'{"i":1}x',
-    b'{"i":NaN}',
-    b'{"b":1}',
-]
-
 
 @pytest.mark.parametrize(("unit", "factor"), [("s", 1_000_000), ("ms", 1_000), ("us", 1)])
 def test_timestamps_that_are_numbers(unit, factor):
@@ -324,12 +286,3 @@ def test_timestamps_that_are_numbers(unit, factor):
     assert sure.tolist() == [True, False, False, True]
     assert frame["at"].dt.epoch("us").to_list()[::3] == [1714557600 * factor, -factor]
     assert decoder(given)(payloads).frame.equals(by_msgspec(given)(payloads).frame)
-
-
-def test_records_of_both_readers_stay_in_order():
-    payloads = [p for pair in zip(TAKEN, LEFT, strict=False) for p in pair]
-    given = source(SMALL)
-    mine, theirs = decoder(given)(payloads), by_msgspec(given)(payloads)
-    assert mine.frame.equals(theirs.frame)
-    assert mine.rows.tolist() == theirs.rows.tolist()
-    assert mine.refused == theirs.refused
