@@ -99,19 +99,6 @@ def test_commits_that_two_processes_wrote_are_read_once(store, tmp_path, bucket)
     ]
 
 
-def test_dead_letters_that_two_processes_wrote_are_read_once(store, tmp_path, bucket, clock):
-    flow = Flow([streaming_view([hw.sum("amount")])], store, tmp_path)
-    for n in range(3):
-        flow.send([{"key": "none", "at": n, "amount": 1.0}], n + 1)
-    mine = Roller(store, keyspace.DEAD, tmp_path / "dead_letters", "events")
-    letters = mine.rows().collect()
-    archive = ObjectArchive(f"{bucket}/dead_letters/events")
-    archive.append(letters[:2], at(1).date(), 1, 2)
-    archive.append(letters[1:], at(1).date(), 2, 3)
-    store.commit(dict.fromkeys([key for key, _ in store.scan(keyspace.DEAD)]), {})
-    assert (letters.height, mine.rows().collect().equals(letters)) == (3, True)
-
-
 def test_commits_that_the_store_has_lost_are_cut(store, tmp_path, bucket):
     """Also in objects that a wider one hides, with a row of before and without one; and again,
     where a run was stopped.

@@ -172,7 +172,6 @@ def dead(tmp_path):
     return list((tmp_path / "dead_letters").rglob("*.parquet"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("behind", [5 * DAY, -YEAR], ids=["5 days behind", "a year ahead"])
 def test_a_wrong_clock_stops_a_run_and_loses_nothing(store, tmp_path, clocks, behind):
     view, write = world(tmp_path)
@@ -189,7 +188,6 @@ def test_a_wrong_clock_stops_a_run_and_loses_nothing(store, tmp_path, clocks, be
     assert (dead(tmp_path), counted(store, view, 6)) == ([], (1010, False))
 
 
-@pytest.mark.slow
 def test_a_running_ingestion_waits_for_the_right_clock(store, tmp_path, clocks, caplog):
     """What was read by the wrong clock is read again: a time of receipt that is days behind would
     refuse events as from the future.

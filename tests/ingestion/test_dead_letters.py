@@ -21,7 +21,6 @@ def event(n, second=1.0, **more):
     return {"key": 1, "at": second, "amount": 1.0, "id": f"e{n}"} | more
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rolled", [True, False], ids=["in files", "in the store"])
 def test_what_a_wrong_limit_refused_is_taken_in_once(either, tmp_path, clock, rolled):
     """Events from the future of a clock that was behind: later they are none."""

@@ -81,11 +81,10 @@ def at_once(view, moments):
     return hw.get_historical_features(view, asked, level=level, statuses=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["plain", "late", "known after", "known after, ids", "filter and ids"]
 )
-@pytest.mark.parametrize("step", ["7m", "1h", "1d"])
+@pytest.mark.parametrize("step", [pytest.param("7m", marks=pytest.mark.slow), "1h", "1d"])
 def test_every_step_is_what_training_says(kind, step, store):
     view = live(history(), kind)
     moments, found = [], []

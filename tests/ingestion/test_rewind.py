@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 import headwater as hw
-import headwater_spark
 from headwater.errors import LostError
 from headwater.ingestion.archive import Roller
 from headwater.ingestion.clock_check import ClockCheck
@@ -74,30 +73,6 @@ def flow_of(view, store, folder):
     )
     flow.offset = flow.ingestor.writer(PARTITION).progress.counts.get("records", 0)
     return flow
-
-
-def archived(folder):
-    return sorted(
-        row
-        for path in (folder / "archive").rglob("*.parquet")
-        for row in pl.read_parquet(path)["amount"].to_list()
-    )
-
-
-def test_batches_that_spark_does_not_repeat_stay_in_the_archive(tmp_path, clock):
-    view = streaming_view(
-        SUMS, source={"stream": headwater_spark.spark_stream("query", schema=WITH_ID)}
-    )
-    url, _ = sent(view, tmp_path, commits=4, rolled=[4], kept=2)
-    with closing(hw.operations.open_store(url)) as store:
-        (found,) = rewind(project_of(view), store=store, data_dir=tmp_path, dry_run=True).sources
-        assert (found.made, found.archived) == (2, 4)
-        with pytest.raises(
-            LostError,
-            match=r"Spark does not repeat the lost batches of source 'events'.*rebuild it from the archive",
-        ):
-            rewind(project_of(view), store=store, data_dir=tmp_path)
-    assert archived(tmp_path) == [2.0**n for n in range(40)]
 
 
 def test_senders_are_told_that_commits_were_lost(tmp_path, clock):

@@ -3,7 +3,6 @@ by itself.
 """
 
 import json
-import random
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from headwater.testing.naive import evaluate
 from headwater.testing.stores import OFFSET
 from tests.flow import project_of
 
-SCHEMA = {"key": int, "n": int, "id": str, "at": datetime}
+SCHEMA = {"key": int, "n": int, "at": datetime}
 NOW = datetime.now(UTC)
 
 
@@ -24,48 +23,30 @@ def store(either):
     return either
 
 
-def write(folder, number, rows, chance):
-    """Append rows to the three files of a source; copies share a file."""
+def write(folder, number, rows):
+    """Append rows to the three files of a source."""
     for row in rows:
-        part = row["key"] % 3 if "id" in row else chance.randrange(3)
-        with (folder / f"s{number}-{part}.jsonl").open("a", encoding="utf-8") as file:
+        with (folder / f"s{number}-{row['n'] % 3}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({**row, "at": row["at"].isoformat()}) + "\n")
 
 
-def views_of(folder, number, *more):
-    source = hw.Source(
-        f"s{number}",
-        stream=hw.appended(f"{folder}/s{number}-*.jsonl", schema=SCHEMA),
-        timestamp_field="at",
-        **({"id_field": "id"} if number % 2 else {}),
+def view_of(folder, number):
+    stream = hw.appended(f"{folder}/s{number}-*.jsonl", schema=SCHEMA)
+    return hw.FeatureView(
+        f"v{number}",
+        source=hw.Source(f"s{number}", stream=stream, timestamp_field="at"),
+        keys=["key"],
+        features=[hw.count(), hw.sum("n"), hw.max("n")],
+        windows=["2d"],
+        freshness=hw.streaming("2s"),
     )
-    features = [hw.count(), hw.sum("n"), hw.max("n")]
+
+
+def rows_of(count):
     return [
-        hw.FeatureView(
-            f"v{number}{name}",
-            source=source,
-            keys=["key"],
-            features=features,
-            windows=["2d"],
-            freshness=hw.streaming("2s"),
-        )
-        for name in ("", *more)
-    ]
-
-
-def rows_of(number, count, chance, run=0):
-    made = [
-        {
-            "key": chance.randrange(7),
-            "n": n,
-            "id": f"{run} {n}",
-            "at": NOW - timedelta(seconds=60 + chance.randrange(80_000)),
-        }
+        {"key": n % 7, "n": n, "at": NOW - timedelta(seconds=60 + 7919 * n % 80_000)}
         for n in range(count)
     ]
-    if number % 2:
-        return made + [dict(chance.choice(made)) for _ in range(count // 5)]
-    return [{name: value for name, value in row.items() if name != "id"} for row in made]
 
 
 def check(store, views, sent):
@@ -137,11 +118,11 @@ def test_a_source_whose_commit_takes_long_or_fails_holds_no_other_up(
     store, tmp_path, caplog, fails
 ):
     """A failure ends ingestion, which names the source; the next run counts every event once."""
-    chance, sent, raised, stop = random.Random(3), {}, [], threading.Event()
-    slow, quick, arrivals = views_of(tmp_path, 0), views_of(tmp_path, 2), Arrivals(sent)
+    sent, raised, stop = {}, [], threading.Event()
+    slow, quick, arrivals = [view_of(tmp_path, 0)], [view_of(tmp_path, 2)], Arrivals(sent)
     for number in (0, 2):
-        sent[f"s{number}"] = rows_of(number, 200, chance)
-        write(tmp_path, number, sent[f"s{number}"], chance)
+        sent[f"s{number}"] = rows_of(200)
+        write(tmp_path, number, sent[f"s{number}"])
     held = Held(store, "s0", hw.errors.StoreError("no room") if fails else None)
 
     def run():
@@ -154,9 +135,9 @@ def test_a_source_whose_commit_takes_long_or_fails_holds_no_other_up(
     thread.start()
     assert held.waits.wait(60)
     assert arrivals.wait("s2"), "the commits of another source wait for one that takes long"
-    more = rows_of(2, 50, chance)
+    more = rows_of(50)
     sent["s2"] = sent["s2"] + more
-    write(tmp_path, 2, more, chance)
+    write(tmp_path, 2, more)
     assert arrivals.wait("s2")
     check(store, quick, sent)
     assert arrivals.counts["s0"] == 0

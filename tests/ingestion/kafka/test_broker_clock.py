@@ -3,7 +3,6 @@ refused, and nothing else stops for it.
 """
 
 import threading
-import time
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -15,8 +14,6 @@ from headwater.errors import ClockError, ConnectError
 from headwater.ingestion import clock_check
 from headwater.ingestion.clock_check import BrokerClocks
 from headwater.ingestion.ingest import ingest
-from headwater.ingestion.source_ingestor import IngestLimits
-from headwater.ingestion.sources.kafka_client import TOPIC
 from headwater.retries import Backoff
 from tests.flow import project_of
 from tests.ingestion.world import wait_until
@@ -43,25 +40,6 @@ def store(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
     with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
         yield made
-
-
-@pytest.fixture
-def fresh(broker):
-    """The broker, without the topic of the clock."""
-    without(broker)
-    yield broker
-    without(broker)
-
-
-def without(broker):
-    from confluent_kafka import KafkaException
-
-    admin = broker.admin()
-    while TOPIC in admin.list_topics(timeout=5).topics:
-        try:
-            admin.delete_topics([TOPIC])[TOPIC].result()
-        except KafkaException:  # it is being deleted
-            time.sleep(0.1)
 
 
 def view_of(source):
@@ -112,23 +90,6 @@ def test_a_run_by_a_wrong_clock_commits_nothing(off, stamped, broker, store, tmp
     ingest(project_of(view), store, data_dir=tmp_path, once=True)
     assert standing(view, store, tmp_path) == ("compared", 10)
     assert not list((tmp_path / "dead_letters").rglob("*.parquet"))
-
-
-@pytest.mark.slow
-def test_it_can_be_turned_off(fresh, store, tmp_path, wall):
-    topic = fresh.topic()
-    view = view_of(fresh.source(topic))
-    events(fresh, topic, range(10))
-    wall.off = 6 * MINUTE
-    ingest(
-        project_of(view),
-        store,
-        data_dir=tmp_path,
-        once=True,
-        limits=IngestLimits(broker_clock=False),
-    )
-    assert standing(view, store, tmp_path) == ("not compared: it is turned off", 10)
-    assert TOPIC not in fresh.admin().list_topics(timeout=5).topics
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 
 import headwater as hw
-from headwater.errors import ConnectError, DataError, UsageError
+from headwater.errors import ConnectError, UsageError
 from headwater.ingestion.sources import stream_reader
 from headwater.ingestion.sources.stream_reader import integer_position, offset_at
 
@@ -192,17 +192,6 @@ def test_an_open_transaction_waits(broker, reader):
     assert one.store == {"0": 0}
     producer.commit_transaction()
     one.until(lambda: one.values == [b"0"])
-
-
-@pytest.mark.slow
-def test_an_offset_beyond_the_end_is_an_error(broker, reader):
-    topic = broker.topic()
-    broker.produce(topic, numbers(0, 5))
-    one = reader(broker.source(topic), {"0": 6})
-    with pytest.raises(
-        DataError, match="offset 6 is to be read next, and it ends at 5: the topic was recreated"
-    ):
-        one.until(lambda: False)
 
 
 def test_security_settings_are_passed_on_and_what_does_not_fit_is_said_soon(broker, monkeypatch):

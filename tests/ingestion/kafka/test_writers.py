@@ -122,45 +122,6 @@ def test_copies_in_two_partitions_count_once_and_may_grow(world):
     assert (world.parity().mismatches, world.parity().findings) == ([], [])
 
 
-def test_a_promise_that_is_kept_is_exact(world):
-    for partition in (0, 1):
-        events = [world.event(f"c{n % 4}") for n in range(20)]
-        world.broker.produce(world.topic, [*events, *events[:5]], partition)
-    rules = {"writers": "partition"}
-    world.ingest(**rules)
-    assert world.counts("c0", "c3", **rules) == ([10, 10], ["present"] * 2)
-    assert sorted(stream.partition for stream in world.status(**rules).streams) == ["0", "1"]
-    assert (world.parity(**rules).mismatches, world.parity(**rules).findings) == ([], [])
-
-
-def test_a_broken_promise_is_found_by_parity(world, tmp_path):
-    events = [world.event(f"c{n % 40}") for n in range(200)]
-    world.broker.produce(world.topic, events, 0)
-    world.broker.produce(world.topic, events[:5], 1)
-    rules = {"writers": "partition"}
-    world.ingest(**rules)
-    found = world.parity(**rules)
-    assert {one.keys["card"] for one in found.mismatches} == {f"c{n}" for n in range(5)}
-    assert all(
-        one.reason == "the value differs; copies of events of the key are in two partitions"
-        for one in found.mismatches
-    )
-    says = (
-        "copies in two partitions of the archive, which both count: 5; equal 'id' must share a "
-        "partition, as writers='partition' promises"
-    )
-    assert [finding[: len(says)] for finding in found.findings] == [says]
-    planned = hw.plan(world.project(**rules), tmp_path / "catalog", store=world.url)
-    assert planned.writers == {
-        "payments": "each partition has a writer, in any process of the consumer group"
-    }
-    for producers in (planned.producers, world.status(**rules).producers):
-        assert producers["payments"].startswith(
-            "equal 'id' must share a partition, as writers='partition' promises, or copies count "
-            "twice"
-        )
-
-
 def test_views_are_incomplete_when_partitions_grow(world):
     rules = {"writers": "partition"}
     for partition in (0, 1):
