@@ -104,7 +104,6 @@ def one(url):
     return url
 
 
-@pytest.mark.smoke
 def test_what_is_served_is_what_training_has(one):
     make(one, READ[1])
     for at in READ:

@@ -47,16 +47,6 @@ class Asking(threading.Thread):
             "features",
         )
 
-    def silence(self, since):
-        """The seconds from `since` to the last request that was not answered."""
-        return (
-            max(
-                (at for at, status in list(self.answers) if at > since and status != 200),
-                default=since,
-            )
-            - since
-        )
-
 
 @contextlib.contextmanager
 def asked(here):

@@ -15,10 +15,11 @@ from tests.cluster.proxy import Link
 from tests.cluster.test_failover import goes_on, losing, refused, repaired
 from tests.cluster.test_network import answered
 from tests.cluster.world import producing
-from tests.figures import figure
 from tests.ingestion.test_kills import SMALL_FILES
 from tests.ingestion.world import World, wait_until
 from tests.stores.servers import clustered
+
+pytestmark = pytest.mark.services
 
 AOF = ("--appendonly", "yes", "--cluster-replica-validity-factor", "0")
 MASTERS = 3
@@ -68,21 +69,17 @@ class Cluster:
         self.links[n].block(self.replicas[n].process.pid)
 
     def kill(self, n):
-        """Kill a primary, and wait until its replica is one; the seconds."""
-        begin = time.monotonic()
+        """Kill a primary and wait until its replica is one."""
         self.servers[n].kill()
         wait_until(lambda: self.replicas[n].role == "master", "a promoted replica")
-        return time.monotonic() - begin
 
     def silence(self, n):
         """Let nothing pass to a primary or from it, and have its replica take over."""
-        begin = time.monotonic()
         self.links[n].block()
         with self.replicas[n].client as client:
             client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
         wait_until(lambda: self.servers[n].role == "slave", "a replica of the promoted one")
         self.servers[n].follows()
-        return time.monotonic() - begin
 
     def back(self, n):
         """Start a killed primary again, which becomes the replica of its replica."""
@@ -97,7 +94,6 @@ def servers(tmp_path):
         yield Cluster(tmp_path / "servers", stack)
 
 
-@pytest.mark.slow
 def test_two_processes_and_a_service_go_on_by_themselves(servers, network, group_at, topic):
     """Commits wait for a replica; the primary of the state is killed, then one of records, and the
     last one falls silent.
@@ -106,29 +102,19 @@ def test_two_processes_and_a_service_go_on_by_themselves(servers, network, group
     with producing(here, network.servers, topic):
         first, second = here.begin(None, None)
         with asked(here) as asking:
-            gaps = []
             for step in range(MASTERS):
-                n, begin = (servers.state + step) % MASTERS, time.monotonic()
+                n = (servers.state + step) % MASTERS
                 if step < 2:
-                    seconds = servers.kill(n)
+                    servers.kill(n)
                     servers.back(n)
                 else:
-                    seconds = servers.silence(n)
+                    servers.silence(n)
                 goes_on(here, (first, second))
                 asking.answered(time.monotonic())
-                gaps.append((seconds, asking.silence(begin)))
         assert [process.poll() for process in (first, second)] == [None, None]
     here.end()
-    promoted, silent = (
-        ", ".join(f"{seconds:.1f}" for seconds in column) for column in zip(*gaps, strict=True)
-    )
-    figure(
-        f"primaries of a Redis cluster: two killed, one silent; replaced after {promoted} s, "
-        f"features after {silent} s: {len(here.good):,} events exact"
-    )
 
 
-@pytest.mark.slow
 def test_a_cluster_that_answers_too_slowly_for_requests_is_opened_and_read_when_it_is_fast_again(
     servers,
 ):
@@ -147,7 +133,6 @@ def test_a_cluster_that_answers_too_slowly_for_requests_is_opened_and_read_when_
         wait_until(lambda: answered(store, keyspace.FORMAT_KEY), "an answer")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["state", "records"])
 def test_commits_that_a_promoted_replica_lacks_are_refused_and_repaired(
     lost, servers, network, group_at, topic
@@ -178,13 +163,8 @@ def test_commits_that_a_promoted_replica_lacks_are_refused_and_repaired(
     here.processes.clear()
     here.begin(None)
     here.end()
-    figure(
-        f"a promoted replica without the last commits of {lost}, refused and repaired: "
-        f"{len(here.good):,} events exact"
-    )
 
 
-@pytest.mark.slow
 def test_acknowledged_pushes_that_a_promoted_replica_lacks_are_refused_and_named(servers, tmp_path):
     here = World(tmp_path, servers.url, "hw.push(schema=schema)")
     with losing(here, lambda: servers.part(servers.state), lambda: servers.kill(servers.state)):

@@ -14,10 +14,11 @@ import pytest
 from tests.cluster.asking import asked
 from tests.cluster.proxy import Link
 from tests.cluster.world import producing
-from tests.figures import figure
 from tests.ingestion.test_kills import SMALL_FILES
 from tests.ingestion.world import World, said, wait_until
 from tests.stores.servers import PostgresServer, SentinelServer, Server, free_port
+
+pytestmark = pytest.mark.services
 
 AOF = ("--appendonly", "yes")
 
@@ -147,7 +148,6 @@ class PostgresHosts(PostgresMoved):
         )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [RedisChain, RedisSentinel, PostgresMoved, PostgresHosts])
 def test_processes_and_a_service_go_on_with_a_new_primary_by_themselves(
     kind, network, group_at, topic, tmp_path
@@ -159,19 +159,12 @@ def test_processes_and_a_service_go_on_with_a_new_primary_by_themselves(
         with producing(here, network.servers, topic):
             processes = here.begin(None, None)
             with asked(here) as asking:
-                silent = []
                 for fault in (servers.interrupt, servers.fail_over):
-                    begin = time.monotonic()
                     fault()
                     goes_on(here, processes)
                     asking.answered(time.monotonic())
-                    silent.append(f"{asking.silence(begin):.1f}")
             assert [process.poll() for process in processes] == [None, None]
         here.end()
-        figure(
-            f"{kind.__name__}: features again {silent[0]} s after the interruption, {silent[1]} s "
-            f"after the failover: {len(here.good):,} events exact"
-        )
 
 
 def goes_on(here, processes):
@@ -191,7 +184,6 @@ def pair(request, tmp_path):
         yield lambda *, waits: request.param(tmp_path / "servers", stack, waits=waits)
 
 
-@pytest.mark.slow
 def test_a_standby_that_commits_wait_for_takes_over_without_loss(pair, network, group_at, topic):
     servers = pair(waits=True)
     here = group_at(servers.url)
@@ -206,7 +198,6 @@ def test_a_standby_that_commits_wait_for_takes_over_without_loss(pair, network, 
         here.begin(None, None)
         time.sleep(1)
     here.end()
-    figure(f"failover to a standby that has every commit: {len(here.good):,} events exact")
 
 
 def repaired(here, *arguments):
@@ -234,7 +225,6 @@ def refused(process, *words):
     assert any(said(process, each) for each in words), process.log.read_text()
 
 
-@pytest.mark.slow
 def test_commits_that_a_standby_lacks_are_refused_and_read_again(pair, network, group_at, topic):
     """Files of the archive hold events of lost commits."""
     servers = pair(waits=False)
@@ -260,10 +250,6 @@ def test_commits_that_a_standby_lacks_are_refused_and_read_again(pair, network, 
     assert "nothing is lost" in repaired(here, "--dry-run")
     here.processes.clear()  # they were refused
     here.end()
-    figure(
-        "failover to a standby without the last commits, refused and repaired: "
-        f"{len(here.good):,} events exact"
-    )
 
 
 @contextlib.contextmanager
@@ -307,13 +293,8 @@ def losing(here, part, fail_over):
     here.good = archived
     here.incomplete = True
     assert here.found() == here.expected()
-    figure(
-        f"failover to a standby without {len(missing):,} acknowledged pushes: refused, at most "
-        f"{lost:,} named; the others exact"
-    )
 
 
-@pytest.mark.slow
 def test_acknowledged_pushes_that_a_standby_lacks_are_refused_and_named(pair, tmp_path):
     servers = pair(waits=False)
     here = World(tmp_path, servers.url, "hw.push(schema=schema)")

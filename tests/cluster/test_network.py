@@ -16,9 +16,10 @@ from headwater.stores import keyspace
 from headwater.stores.keyspace import opened_for, scoped
 from tests.cluster.proxy import Link
 from tests.cluster.world import producing
-from tests.figures import figure
 from tests.ingestion.world import said, wait_until
 from tests.stores.durable_stores import durable_store
+
+pytestmark = pytest.mark.services
 
 
 @pytest.fixture(params=["redis", "postgres"])
@@ -38,7 +39,6 @@ def ways(direct):
         yield links, [through.replace(f":{port}", f":{link.port}", 1) for link in links]
 
 
-@pytest.mark.slow
 def test_delays_losses_and_partitions(direct, ways, network, group_at, topic):
     links, urls = ways
     here = group_at(direct)
@@ -67,13 +67,8 @@ def test_delays_losses_and_partitions(direct, ways, network, group_at, topic):
         assert first.poll() is None, first.log.read_text()
         assert second.poll() is None, second.log.read_text()
     here.end()
-    figure(
-        f"delays, cut connections, and partitions from broker and store: {len(here.good):,} "
-        "events exact"
-    )
 
 
-@pytest.mark.slow
 def test_a_store_that_answers_too_slowly_for_requests_is_opened_and_read_when_it_is_fast_again(
     direct, ways
 ):
@@ -94,7 +89,6 @@ def test_a_store_that_answers_too_slowly_for_requests_is_opened_and_read_when_it
         wait_until(lambda: answered(store, key), "an answer")
 
 
-@pytest.mark.slow
 def test_a_service_that_starts_while_the_store_is_slow_asks_again_whose_it_is(direct, ways):
     links, urls = ways
     url = urls[0].replace("timeout=3s", "timeout=60s")
@@ -124,7 +118,6 @@ sys.exit(cli.main())
 """
 
 
-@pytest.mark.slow
 def test_a_process_whose_clock_is_wrong_commits_nothing_and_one_that_is_a_little_off_is_exact(
     direct, network, group_at, topic
 ):
@@ -157,4 +150,3 @@ def test_a_process_whose_clock_is_wrong_commits_nothing_and_one_that_is_a_little
     here.script, here.processes = None, []
     here.skewed = True
     here.end()
-    figure(f"one clock 100 s ahead, one 1,000 s ahead and refused: {len(here.good):,} events exact")

@@ -19,7 +19,6 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, StoreError, UsageError
-from tests.figures import figure
 from tests.ingestion.world import wait_until
 from tests.journal.conftest import at, model
 from tests.journal.disks import full_disk, stuck_disk, writing
@@ -267,7 +266,6 @@ def test_a_killed_process_loses_nothing_that_was_answered(tmp_path, after):
     again = hw.operations.Outcomes(tmp_path, model().labels, keys=["user"])
     again.add([{"request_id": f"r{n}-0", "outcome": True} for n in range(answered + 1)])
     assert hw.operations.outcomes(tmp_path, model().labels).height == len(found)
-    figure(f"killed after {answered + 1} answers of 3 rows, {len(found)} rows are there")
 
 
 def _add(folder, number, results):

@@ -115,7 +115,9 @@ def iceberg(tmp_path_factory):
     made.run("stop")
 
 
-@pytest.fixture(params=["sail", pytest.param("cluster", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.services) for name in ("sail", "cluster")]
+)
 def url(request):
     """The URL of each server."""
     server = request.getfixturevalue(request.param)

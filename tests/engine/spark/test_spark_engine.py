@@ -16,7 +16,6 @@ from headwater.engine.query import AsOf, EngineRun, Query, RequestSet
 from headwater.kernel.arrays import NOTHING
 from headwater.kernel.as_of import as_of
 from headwater.testing import engine_laws
-from tests.effort import FULL
 from tests.engine.spark import events as day
 from tests.engine.spark.conftest import end_session, started
 
@@ -25,8 +24,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas"),
 ]
 
-# laws of many calls
-LONG = {"every aggregation", "states of a cut", "several levels", "expired values"}
 RULES = {
     "plain": {},
     "late events": {"known_at_field": "known"},
@@ -37,31 +34,12 @@ RULES = {
 FEW = [hw.count(), hw.sum("real"), hw.last("word")]
 
 
-SHORT = engine_laws.LAWS.keys() - {
-    "late events",
-    "windows by known time",
-    "duplicates",
-    "change images",
-}  # test_every_aggregation_bit_by_bit has these
-
-
-MARKS = dict.fromkeys(LONG, pytest.mark.slow) | {"null times": pytest.mark.smoke}
-
-
-@pytest.mark.parametrize(
-    "law",
-    [
-        pytest.param(law, marks=MARKS.get(law, ()))
-        for law in engine_laws.LAWS
-        if FULL or law in SHORT
-    ],
-)
+@pytest.mark.parametrize("law", engine_laws.LAWS)
 def test_every_law_on_sail(law, sail):
-    for seed in range(2 if FULL and law not in LONG else 1):
-        engine_laws.LAWS[law](headwater_spark.spark(sail), Random(seed))
+    engine_laws.LAWS[law](headwater_spark.spark(sail), Random(0))
 
 
-@pytest.mark.slow
+@pytest.mark.services
 @pytest.mark.parametrize(
     "law", ["null times", "change images", "rows that count nothing", "refusals"]
 )
@@ -130,7 +108,7 @@ def test_no_event_and_no_row(engine):
     same(query, [rows, rows.take(NOTHING)], engine)
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_the_answer_is_exact_after_a_worker_is_killed(tmp_path_factory):
     """In a cluster of its own, while workers compute."""
     cluster = started(tmp_path_factory)

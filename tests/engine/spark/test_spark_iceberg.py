@@ -12,7 +12,7 @@ from headwater.errors import DataError
 from tests.engine.spark import events as day
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.services,
     pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning"),
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas"),
 ]

@@ -177,8 +177,7 @@ def test_a_list_that_is_too_long_and_a_column_without_lists(engine, session):
         asserted(each, rows.with_columns(keys=pl.lit(1, pl.Int64)), engine, session)
 
 
-@pytest.mark.slow
-@pytest.mark.long
+@pytest.mark.services
 def test_lists_are_whole_after_a_worker_is_killed(tmp_path_factory, tmp_path):
     """Elements and rows that Spark deals again find each other. In a cluster of its own, while
     workers compute.

@@ -18,7 +18,6 @@ import headwater as hw
 import headwater_spark
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.sources.spark_batch import BatchPosition, SparkBatch
-from tests.effort import LONG
 from tests.engine.spark.conftest import ROOT
 from tests.ingestion.batches import POLARS, QUERY, check, project, rows, source, view
 from tests.stores.durable_stores import durable_store
@@ -146,7 +145,7 @@ class Query:
 @pytest.fixture(
     params=[
         "redis",
-        *(pytest.param(store, marks=pytest.mark.long) for store in ("postgres", "lmdb")),
+        *(pytest.param(store, marks=pytest.mark.services) for store in ("postgres", "lmdb")),
     ]
 )
 def query(request, cluster, tmp_path):
@@ -156,7 +155,7 @@ def query(request, cluster, tmp_path):
         made.close()
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_a_query_whose_process_is_killed_is_exact(query):
     """Files of 300 rows with copies are committed in pieces of about 120; the committing process is
     killed at any time.
@@ -169,7 +168,7 @@ def test_a_query_whose_process_is_killed_is_exact(query):
         )
         query.put(pl.concat([rows(n * 300, 300), rows(max(n * 300 - 40, 0), 40), bad]))
 
-    for kill in range(12 if LONG else 2):
+    for kill in range(2):
         before = query.commits()
         put()
         query.start()
@@ -190,8 +189,7 @@ def test_a_query_whose_process_is_killed_is_exact(query):
     assert stream.counts["copies"] == query.files * 40
 
 
-@pytest.mark.slow
-@pytest.mark.long
+@pytest.mark.services
 @pytest.mark.parametrize("query", ["redis"], indirect=True)
 def test_a_server_that_is_killed(query):
     """The Connect server dies with its driver; another one goes on from the checkpoint."""
@@ -207,7 +205,7 @@ def test_a_server_that_is_killed(query):
     check(query.url, VIEW, rows(0, 1200))
 
 
-@pytest.mark.slow
+@pytest.mark.services
 @pytest.mark.parametrize("query", ["redis"], indirect=True)
 def test_another_checkpoint_and_another_name(query):
     query.put(rows(0, 100))
@@ -229,7 +227,7 @@ def test_another_checkpoint_and_another_name(query):
     check(query.url, VIEW, rows(0, 200))
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_a_store_that_is_down(cluster, tmp_path):
     """The query fails with the error of the store, and goes on from its checkpoint once the store
     is back.
@@ -269,7 +267,7 @@ query.awaitTermination()
 """
 
 
-@pytest.mark.slow
+@pytest.mark.services
 @pytest.mark.parametrize("query", ["lmdb"], indirect=True)
 def test_a_classic_session(query):
     """Spark in the process itself, which commits too; it is started again."""

@@ -61,7 +61,7 @@ def test_rules_of_events_and_statuses(rule, engine, rows):
     same([day.view(day.source(EVENTS, **RULES[rule]), features=FEW)], rows, engine, statuses=True)
 
 
-@pytest.mark.slow
+@pytest.mark.services
 def test_every_aggregation_bit_by_bit(engine, rows):
     same([day.view(day.source(EVENTS, **RULES["ids"]))], rows, engine)
 
