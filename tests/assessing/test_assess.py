@@ -87,6 +87,7 @@ def test_every_part_is_there_or_says_why_not(made):
     assert [one.share for one in busy.timed_out] == [0.0, 0.01, 0.05, 0.2]
 
 
+@pytest.mark.slow
 def test_json_round_trip(made, tmp_path):
     """A backtest's JSON says what the backtest says, and so does the assessment of it."""
     of, backtest, found = made

@@ -22,14 +22,14 @@ def test_events_that_are_sent_at_once_are_all_taken(tmp_path):
     """
     place = shop.Place(tmp_path, f"lmdb:{tmp_path}/store?size=64MB")
     project = shop.shop(place, stream=STREAM)
-    lines = [json.dumps(shop.event(number, since=shop.SINCE)) for number in range(48)]
-    batches = [lines[n : n + 2] for n in range(0, 48, 2)]
+    lines = [json.dumps(shop.event(number, since=shop.SINCE)) for number in range(24)]
+    batches = [lines[n : n + 2] for n in range(0, 24, 2)]
     for turn in range(2):
-        with shop.pushing(place, project[0]) as post, ThreadPoolExecutor(12) as senders:
+        with shop.pushing(place, project[0]) as post, ThreadPoolExecutor(6) as senders:
             answers = list(senders.map(post, batches))
         taken = [(0, 2) if turn else (2, 0)] * len(batches)
         assert [(one["accepted"], one["copies"]) for one in answers] == taken
-        assert counted(place, project) == set(range(48))
+        assert counted(place, project) == set(range(24))
 
 
 def test_a_large_request_is_taken_in_as_small_ones_are(tmp_path):
