@@ -5,6 +5,7 @@ those over days that do not.
 import numpy as np
 import pytest
 from scipy.signal import lfilter
+from scipy.stats import t as student
 
 from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.serial_dependence import BlockSeries
@@ -45,6 +46,16 @@ def covered(n, r, noise=0.0, runs=2000):
             low, high = spread(values, weights, of).interval()
             held[at] += low <= 0 <= high
     return held / runs
+
+
+def test_the_least_detectable_lift_is_that_of_a_test_at_5_percent_with_a_power_of_80():
+    values, weights = np.random.default_rng(2).normal(size=30), drawn(30)
+    found = spread(values, weights, BlockSeries(weights))
+    assert found.detected == pytest.approx(
+        student.ppf(0.975, found.freedom) + student.ppf(0.8, found.freedom), rel=1e-9
+    )
+    assert 2.85 < found.detected < 3.0
+    assert spread(values, weights, None).detected == 2.8
 
 
 @pytest.mark.slow
