@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -17,6 +17,7 @@ import headwater as hw
 from headwater.assistants.project_reader import HIDDEN, MARK, ProjectReader
 from headwater.serving.http.auth import TokenFile
 from headwater.testing.examples import temporary_store, visiting
+from tests.waiting import until
 
 pytest.importorskip("mcp", reason="needs the extra mcp")
 
@@ -166,15 +167,12 @@ def test_over_http_a_token_with_the_scope_read_is_needed(tmp_path):
         return httpx.post(f"http://127.0.0.1:{port}/mcp", json=hello, headers=headers)
 
     try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                refused = ask(None)
-                break
-            except httpx.ConnectError:
-                assert time.monotonic() < until
-                time.sleep(0.2)
-        assert refused.status_code == 401
+
+        def answered():
+            with suppress(httpx.ConnectError):
+                return ask(None).status_code
+
+        assert until(answered) == 401
         assert ask(predict).status_code == 403
         answer = ask(read)
         assert answer.status_code == 200

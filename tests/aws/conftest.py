@@ -7,12 +7,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import headwater as hw
+from tests.waiting import until
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `faithful`
 _NUMBERS = itertools.count()
@@ -42,11 +42,9 @@ class Emulator:
                 stdout=output,
                 stderr=output,
             )
-        until = time.monotonic() + 60
-        while not (folder / "port").exists():
-            assert self.process.poll() is None, (folder / "output").read_text()
-            assert time.monotonic() < until, (folder / "output").read_text()
-            time.sleep(0.05)
+        until(
+            (folder / "port").exists, "its port", self.process, said=(folder / "output").read_text
+        )
         self.url = f"http://127.0.0.1:{(folder / 'port').read_text()}"
 
     def store(self, **options):

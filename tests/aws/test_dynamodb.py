@@ -5,7 +5,6 @@ cut before or the new one, and never a part of each.
 import json
 import os
 import signal
-import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ import headwater as hw
 from headwater.testing import examples, stores
 from headwater.testing.processes import Process
 from headwater_aws.aws_client import AwsClient
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.services,
@@ -167,10 +167,7 @@ def test_a_run_that_stood_still_is_refused_and_changes_nothing(emulator, one):
     run = Process(materialized, one, READ[1], emulator.url, "stop", 6)
     pid = run.wait()
     later = READ[1] + timedelta(hours=1)
-    until = time.monotonic() + 30
-    while Path(f"/proc/{pid}/stat").read_text().split()[2] != "T":
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "T", "it stands still")
     made = make(one, later)  # waits until the lease has lapsed
     assert made.cut.T > made.before.T
     values = read(one, later)
@@ -289,10 +286,8 @@ def test_five_hundred_keys_end(emulator):
         features=[hw.sum("n")],
         freshness=hw.batch("1h"),
     )
-    began = time.monotonic()
     (made,) = hw.materialize(project(many), store=url, at=NOON + timedelta(hours=1))
     assert made.keys == 500
-    assert time.monotonic() - began < 60
 
 
 def test_a_view_is_forgotten_and_made_again(one):

@@ -15,6 +15,7 @@ import headwater_aws
 from headwater.errors import ConnectError, DefinitionError, RecreatedError, RetentionError
 from headwater_aws import kinesis_feed
 from headwater_aws.kinesis_feed import ShardPosition, look, payloads_of
+from tests import waiting
 
 HOUR = 3_600_000
 
@@ -90,11 +91,10 @@ class Reader:
             self.store[name] = after
         self.origins.update(records.origins)
 
-    def until(self, done, seconds=10):
-        since = time.monotonic()
-        while not done():
-            assert time.monotonic() - since < seconds, (dict(self.read), self.store)
-            self.poll()
+    def until(self, done):
+        waiting.until(
+            lambda: done() or self.poll(), "the records", said=lambda: (dict(self.read), self.store)
+        )
 
     def all(self):
         return [payload for payloads in self.read.values() for payload in payloads]

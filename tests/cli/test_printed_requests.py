@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.serving.world import free_port
+from tests.waiting import until
 
 SOURCES = """
 from datetime import date, datetime
@@ -96,14 +97,6 @@ def started(folder, *arguments):
         process.wait(120)
 
 
-def until(holds, process, said):
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert process.poll() is None, said()
-        assert time.monotonic() < end, said()
-        time.sleep(0.1)
-
-
 def run(line):
     """The status and the body of a printed line, run by a shell."""
     done = subprocess.run(
@@ -139,7 +132,7 @@ def ingesting(tmp_path_factory):
             except httpx.HTTPError:
                 return False
 
-        until(answers, process, said)
+        until(answers, "an answer", process, PATIENCE, said)
         lines = re.findall(r"^curl .*/v1/events/(\w+) .*$", said(), re.MULTILINE)
         yield (
             {
@@ -220,7 +213,7 @@ def test_the_printed_prediction_is_answered(tmp_path):
         process,
         said,
     ):
-        until(lambda: "curl" in said(), process, said)
+        until(lambda: "curl" in said(), "the request", process, PATIENCE, said)
         (line,) = (line for line in said().splitlines() if line.startswith("curl"))
         status, body = run(line)
     assert status == 200, (line, body)

@@ -13,8 +13,8 @@ import httpx
 import polars as pl
 import pytest
 
-from tests.ingestion.world import wait_until
 from tests.serving.world import free_port
+from tests.waiting import until
 
 PROJECT = """
 import headwater as hw
@@ -75,7 +75,7 @@ def test_it_answers_and_ends(folder, number):
                 except httpx.ConnectError:
                     return False
 
-            wait_until(ready, "readiness")
+            until(ready, "readiness")
             said = client.post(
                 "/v1/predict/churn", json={"row": {"user": 1}}, headers={"X-Request-Id": "mine"}
             ).json()

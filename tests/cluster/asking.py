@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 
-from tests.ingestion.world import free_port, listens, wait_until
+from tests.ingestion.world import free_port, listens
+from tests.waiting import until
 
 
 class Asking(threading.Thread):
@@ -42,7 +43,7 @@ class Asking(threading.Thread):
 
     def answered(self, since):
         """Wait until a request that was sent later than `since` is answered."""
-        wait_until(
+        until(
             lambda: any(status == 200 for at, status in list(self.answers) if at > since),
             "features",
         )
@@ -71,7 +72,7 @@ def asked(here):
     service.log = log
     asking = Asking(port)
     try:
-        wait_until(lambda: listens(port), "a service", service, seconds=120)
+        until(lambda: listens(port), "a service", service, seconds=120)
         asking.start()
         asking.answered(0)
         yield asking

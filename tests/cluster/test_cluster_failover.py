@@ -16,8 +16,9 @@ from tests.cluster.test_failover import goes_on, losing, refused, repaired
 from tests.cluster.test_network import answered
 from tests.cluster.world import producing
 from tests.ingestion.test_kills import SMALL_FILES
-from tests.ingestion.world import World, wait_until
+from tests.ingestion.world import World
 from tests.stores.servers import clustered
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 
@@ -45,9 +46,7 @@ class Cluster:
             server.options += tuple(
                 str(part) for name, value in announced.items() for part in (f"--{name}", value)
             )
-        wait_until(
-            lambda: all(self._by_link(n) for n in range(MASTERS)), "replicas that use the links"
-        )
+        until(lambda: all(self._by_link(n) for n in range(MASTERS)), "replicas that use the links")
         self.url = "redis+cluster://" + ",".join(
             f"127.0.0.1:{server.port}" for server in self.servers[:2]
         )
@@ -71,20 +70,20 @@ class Cluster:
     def kill(self, n):
         """Kill a primary and wait until its replica is one."""
         self.servers[n].kill()
-        wait_until(lambda: self.replicas[n].role == "master", "a promoted replica")
+        until(lambda: self.replicas[n].role == "master", "a promoted replica")
 
     def silence(self, n):
         """Let nothing pass to a primary or from it, and have its replica take over."""
         self.links[n].block()
         with self.replicas[n].client as client:
             client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
-        wait_until(lambda: self.servers[n].role == "slave", "a replica of the promoted one")
+        until(lambda: self.servers[n].role == "slave", "a replica of the promoted one")
         self.servers[n].follows()
 
     def back(self, n):
         """Start a killed primary again, which becomes the replica of its replica."""
         self.servers[n].start()
-        wait_until(lambda: self.servers[n].role == "slave", "a replica of the promoted one")
+        until(lambda: self.servers[n].role == "slave", "a replica of the promoted one")
         self.servers[n].follows()
 
 
@@ -130,7 +129,7 @@ def test_a_cluster_that_answers_too_slowly_for_requests_is_opened_and_read_when_
             store.get([keyspace.FORMAT_KEY])
         for link in servers.links:
             link.delay = 0.0
-        wait_until(lambda: answered(store, keyspace.FORMAT_KEY), "an answer")
+        until(lambda: answered(store, keyspace.FORMAT_KEY), "an answer")
 
 
 @pytest.mark.parametrize("lost", ["state", "records"])
@@ -146,7 +145,7 @@ def test_commits_that_a_promoted_replica_lacks_are_refused_and_repaired(
         (process,) = here.begin(None)
         servers.part(n)
         files = {*here.folder.rglob("*.parquet")}
-        wait_until(
+        until(
             lambda: len({*here.folder.rglob("*.parquet")} - files) >= 8,
             "files of the archive",
             process,

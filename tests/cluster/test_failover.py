@@ -15,8 +15,9 @@ from tests.cluster.asking import asked
 from tests.cluster.proxy import Link
 from tests.cluster.world import producing
 from tests.ingestion.test_kills import SMALL_FILES
-from tests.ingestion.world import World, said, wait_until
+from tests.ingestion.world import World, said
 from tests.stores.servers import PostgresServer, SentinelServer, Server, free_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 
@@ -170,12 +171,13 @@ def test_processes_and_a_service_go_on_with_a_new_primary_by_themselves(
 def goes_on(here, processes):
     """Wait for twenty commits; no process may end."""
     before = here.commits()
-    until = time.monotonic() + 60
-    while here.commits() < before + 20:
+
+    def more():
         for process in processes:
             assert process.poll() is None, process.log.read_text()
-        assert time.monotonic() < until, "no commits"
-        time.sleep(0.05)
+        return here.commits() >= before + 20
+
+    until(more, "twenty commits")
 
 
 @pytest.fixture(params=[RedisPair, PostgresPair], ids=["redis", "postgres"])
@@ -233,7 +235,7 @@ def test_commits_that_a_standby_lacks_are_refused_and_read_again(pair, network, 
         (process,) = here.begin(None)
         servers.part()
         files = {*here.folder.rglob("*.parquet")}
-        wait_until(
+        until(
             lambda: len({*here.folder.rglob("*.parquet")} - files) >= 8,
             "files of the archive",
             process,
@@ -264,7 +266,7 @@ def losing(here, part, fail_over):
         here.begun(process)
         part()
         before = len(here.good)
-        wait_until(lambda: len(here.good) > before + 50, "acknowledged pushes", process)
+        until(lambda: len(here.good) > before + 50, "acknowledged pushes", process)
         fail_over()
         refused(
             process,
@@ -280,7 +282,7 @@ def losing(here, part, fail_over):
         last = here.start()
         here.begun(last)
         reached = senders[0].batches + 3
-        wait_until(lambda: senders[0].batches >= reached, "pushes that are taken again", last)
+        until(lambda: senders[0].batches >= reached, "pushes that are taken again", last)
     finally:
         senders[0].over.set()
         senders[0].join(60)

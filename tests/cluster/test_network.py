@@ -16,8 +16,9 @@ from headwater.stores import keyspace
 from headwater.stores.keyspace import opened_for, scoped
 from tests.cluster.proxy import Link
 from tests.cluster.world import producing
-from tests.ingestion.world import said, wait_until
+from tests.ingestion.world import said
 from tests.stores.durable_stores import durable_store
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 
@@ -86,7 +87,7 @@ def test_a_store_that_answers_too_slowly_for_requests_is_opened_and_read_when_it
         with pytest.raises(StoreError, match=r"does not answer|no answer|timed out"):
             store.get([key])
         links[0].delay = 0.0
-        wait_until(lambda: answered(store, key), "an answer")
+        until(lambda: answered(store, key), "an answer")
 
 
 def test_a_service_that_starts_while_the_store_is_slow_asks_again_whose_it_is(direct, ways):
@@ -133,7 +134,7 @@ def test_a_process_whose_clock_is_wrong_commits_nothing_and_one_that_is_a_little
         (little,) = here.begin(None)
         here.script = off["much"]
         much = here.start()
-        wait_until(
+        until(
             lambda: said(much, "at most 5m is allowed (max_clock_jump). Nothing was committed"),
             "the refusal",
             much,

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.cluster.world import producing
-from tests.ingestion.world import wait_until
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 
@@ -24,7 +24,7 @@ def test_a_process_that_stands_by_goes_on_for_one_that_was_killed(url, network, 
             made = here.commits()
             first.send_signal(signal.SIGKILL)
             first.wait()
-            wait_until(
+            until(
                 lambda made=made: here.commits() > made, "a commit of the one that stood by", second
             )
             first = second
@@ -36,7 +36,7 @@ def stood_by(here):
     here.port += 1
     process = here.start()
     here.processes.append(process)
-    wait_until(
+    until(
         lambda: "Standing by" in process.log.read_text(), "that it stands by", process, seconds=180
     )
     return process

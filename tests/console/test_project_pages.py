@@ -22,7 +22,7 @@ from headwater.journal.serving_log_rows import EntryContext, RowEntry
 from headwater.monitoring.daily_statistics import update
 from headwater.monitoring.status import status
 from headwater.testing.examples import visiting
-from tests.ingestion.world import wait_until
+from tests.waiting import until
 
 HOST = "http://127.0.0.1:8330"
 HOSTILE = '"><script>alert(1)</script>'
@@ -118,7 +118,7 @@ def ingested(project, store, folder):
     ingesting = threading.Thread(target=lambda: hw.ingest(project, store, **options))
     ingesting.start()
     try:
-        wait_until(
+        until(
             lambda: [
                 s for s in status(project, store=store, data_dir=folder / "data").streams if s.dead
             ],

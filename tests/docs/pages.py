@@ -22,13 +22,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELUDES = Path(__file__).with_name("preludes")
@@ -113,25 +114,20 @@ def _plain(text: str) -> str:
 
 
 def wait_for(address: str, lives: Callable[[], bool] = lambda: True) -> None:
-    """Return once the address responds, and not that it is not ready.
+    """Return once the address responds, and not that it is not ready."""
 
-    Raises:
-        TimeoutError: it did not, or its process has ended.
-    """
-    for _ in range(SECONDS * 5):
+    def responds() -> bool:
         if not lives():
-            raise TimeoutError(f"the process of {address} has ended")
+            raise AssertionError(f"the process of {address} has ended")
         try:
             urllib.request.urlopen(address, timeout=2).close()
         except urllib.error.HTTPError as error:
-            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
-                return
+            return error.code != HTTPStatus.SERVICE_UNAVAILABLE
         except OSError:
-            pass
-        else:
-            return
-        time.sleep(0.2)
-    raise TimeoutError(f"{address} did not respond")
+            return False
+        return True
+
+    until(responds, address, seconds=SECONDS)
 
 
 def prelude(page: Path) -> Path:

@@ -22,6 +22,7 @@ import headwater as hw
 from headwater.cli.projects import load
 from headwater.ingestion.validate import COPY
 from headwater.online.view_reader import OnlineView
+from tests.waiting import until
 
 USERS = 20
 
@@ -92,7 +93,7 @@ class World:
 
     def begun(self, process):
         """Wait for the first commit; kernels may have to be compiled, by several processes."""
-        wait_until(lambda: said(process, "first commit"), "the first commit", process, seconds=180)
+        until(lambda: said(process, "first commit"), "the first commit", process, seconds=180)
 
     def once(self, *more):
         """Ingest all there is, and stop."""
@@ -100,20 +101,17 @@ class World:
         assert process.wait(60) == 0, process.log.read_text()
 
     def killed(self, times, pause=0.25, seed=0):
-        """Start and kill processes at random times; the seconds from start to first commit."""
-        chance, starts = random.Random(seed), []
+        """Start and kill processes at random times."""
+        chance = random.Random(seed)
         for _ in range(times):
-            since = time.perf_counter()
             process = self.start()
             if chance.random() < 0.15:  # while it starts
                 time.sleep(chance.uniform(0.3, 1.5))
             else:
                 self.begun(process)
-                starts.append(time.perf_counter() - since)
                 time.sleep(chance.uniform(0, pause))
             process.send_signal(signal.SIGKILL)
             process.wait()
-        return starts
 
     # ---- events
 
@@ -271,14 +269,3 @@ def listens(port):
 
 def said(process, text):
     return text in process.log.read_text(errors="replace")
-
-
-def wait_until(holds, what, process=None, seconds=60):
-    until = time.monotonic() + seconds
-    while not holds():
-        if process is not None and process.poll() is not None:
-            raise AssertionError(
-                f"it ended with {process.returncode} before {what}: {process.log.read_text()}"
-            )
-        assert time.monotonic() < until, f"no {what} within {seconds} s"
-        time.sleep(0.01)

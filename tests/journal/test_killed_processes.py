@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from contextlib import closing, contextmanager, suppress
 
 import httpx
@@ -17,6 +16,7 @@ import pytest
 import headwater as hw
 from tests.serving.experiment_world import EXPERIMENTED, both_levels, started
 from tests.serving.world import ROW, free_port
+from tests.waiting import until
 
 LABELS = next(model.labels for model in EXPERIMENTED.models if model.name == "churn")
 SENDERS = 3
@@ -102,9 +102,7 @@ def test_what_was_posted_and_answered_for_is_there_after_kill_9(store, tmp_path)
             ]
         for thread in threads:
             thread.start()
-        end = time.monotonic() + 60
-        while min(len(outcomes), len(exposures)) < 20 and time.monotonic() < end:
-            time.sleep(0.01)
+        until(lambda: min(len(outcomes), len(exposures)) >= 20, "answers")
         child.kill()
         for thread in threads:
             thread.join(60)
@@ -125,9 +123,7 @@ def test_what_was_served_longer_ago_than_a_moment_is_there_after_kill_9(store, t
                 ).status_code
                 == 200
             )
-        end = time.monotonic() + 30
-        while (len(served_ids(tmp_path)), exposed(tmp_path)) != (20, 20) and time.monotonic() < end:
-            time.sleep(0.05)
+        until(lambda: (len(served_ids(tmp_path)), exposed(tmp_path)) == (20, 20), "all are there")
         child.kill()
     assert sorted(served_ids(tmp_path)) == sorted(f"r{n}" for n in range(20))
     assert exposed(tmp_path) == 20
@@ -149,7 +145,7 @@ def killed(store, tmp_path_factory):
                 == 200
             )
             assert client.post("/v1/outcomes/left", json=outcome(f"posted-{n}")).status_code == 200
-            time.sleep(0.2)  # a record of each
+            until(lambda: len(served_ids(folder)) == n + 1)  # noqa: B023 (a record of each)
             assert (
                 client.post(
                     "/v1/exposures/fresh", json={"unit": f"exposed-{n}", "arm": "hourly"}

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,9 +18,9 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, StoreError, UsageError
-from tests.ingestion.world import wait_until
 from tests.journal.conftest import at, model
 from tests.journal.disks import full_disk, stuck_disk, writing
+from tests.waiting import until
 
 ROW = {"request_id": "r1", "outcome": True}
 
@@ -201,7 +200,7 @@ def test_a_journal_that_nobody_closes_leaves_no_file_open(tmp_path):
     posted.add([ROW])
     del posted
     gc.collect()
-    wait_until(lambda: not list(tmp_path.rglob("*.open")), "the file is closed")
+    until(lambda: not list(tmp_path.rglob("*.open")), "the file is closed")
 
 
 def test_none_was_posted(tmp_path):
@@ -333,10 +332,12 @@ def test_threads_that_wait_share_a_sync(posted, tmp_path, monkeypatch):
         )
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    with stuck_disk():
-        for thread in threads:
+    with stuck_disk() as stuck:
+        threads[0].start()
+        assert stuck.wait(60)
+        for thread in threads[1:]:
             thread.start()
-        time.sleep(0.2)
+        until(lambda: len(posted._group.appended) == 7, "all wait")
     for thread in threads:
         thread.join(60)
     assert len(syncs) == 2  # of the first one, and of those that came while the disk was stuck

@@ -3,7 +3,6 @@ read twice because of it.
 """
 
 import os
-import time
 
 import polars as pl
 import pytest
@@ -16,6 +15,7 @@ from headwater.journal.retention import expire_outcomes, outcomes_kept
 from headwater.stores import keyspace
 from headwater.testing.examples import churn
 from tests.flow import Flow, clock, home, micros, store, streaming_view  # noqa: F401 (fixtures)
+from tests.waiting import until
 
 DAY = 86_400
 SETTINGS = {"archive": "archive", "filtered": "filtered", "dead_letters": "dead_letters"}
@@ -113,10 +113,7 @@ def test_a_server_expires_outcomes_by_itself(home):
     posted.add([{"request_id": "r1", "outcome": True}])
     posted.close()
     with outcomes_kept(home, "0s", every=0.05):
-        until = time.monotonic() + 10
-        while time.monotonic() < until and _count(home):
-            time.sleep(0.02)
-    assert _count(home) == 0
+        until(lambda: _count(home) == 0, "its end")
 
 
 def _count(home):

@@ -35,6 +35,7 @@ from headwater.journal.serving_log_segment import SegmentEncoder, records
 from headwater.monitoring import convert_segments
 from headwater.state.read_plan import WordLayout, words_of
 from tests.journal.conftest import about, as_of, at, many, one
+from tests.waiting import until
 
 DAY = 86_400
 NAMES = ["user__a", "user__b", "user__c", "user__d"]
@@ -484,9 +485,7 @@ def test_a_disk_without_room(tmp_path):
         kept = hw.operations.served(disk).collect().height
         assert kept == counts.written
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
-        deadline = time.monotonic() + 20
-        while not log.flush():  # it says so immediately where the last write failed
-            assert time.monotonic() < deadline
+        until(log.flush)  # it says so immediately where the last write failed
         log.close()
         counts = log.counts()
         assert (

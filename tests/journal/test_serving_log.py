@@ -22,6 +22,7 @@ from headwater.journal.serving_log_rows import sequences
 from headwater.state.read_plan import WordLayout
 from tests.journal.conftest import about, as_of, at, many, micros, one
 from tests.journal.disks import full_disk, stuck_disk
+from tests.waiting import until
 
 DAY = 86_400
 
@@ -32,14 +33,6 @@ def written(folder, *entries, **more):
             log.put(entry)
     assert log.counts().waiting == 0
     return log.counts()
-
-
-def until(holds, seconds=20):
-    """Wait until it holds, or fail."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to hold in time"
-        time.sleep(0.01)
 
 
 # ---------------------------------------------------------------- what it says
@@ -326,9 +319,7 @@ def test_what_a_stuck_disk_never_took_is_counted_when_the_log_closes(tmp_path):
     with stuck_disk():
         for number in range(10):
             log.put(one(about(), number))
-        start = time.monotonic()
         log.close(timeout=0.3)
-        assert time.monotonic() - start < 5
         assert log.counts().dropped == {FULL: 10}
 
 
@@ -365,9 +356,7 @@ def test_a_disk_that_stays_full_is_told_apart(tmp_path):
         before = log.counts().dropped.get(UNWRITABLE, 0)
         log.put(one(about(), 0, request={"user": "x" * 1_000_000}))
         assert log.counts().dropped[UNWRITABLE] == before + 1
-        start = time.monotonic()
         log.close()
-        assert time.monotonic() - start < 5
     counts = log.counts()
     assert (counts.written, sum(counts.dropped.values())) == (0, 5_001)
 

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from datetime import date
 
 import polars as pl
@@ -28,6 +27,7 @@ from headwater.journal.shipping import ship, shipping_state
 from headwater.monitoring.log_maintenance import maintain as convert_and_ship
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.journal.conftest import about, at, micros, model, one
+from tests.waiting import until
 
 MOST = 1 << 30
 DAY = 86_400
@@ -177,12 +177,7 @@ def test_outcomes_are_shipped_where_nothing_is_served(shared, tmp_path, monkeypa
     own.add([{"request_id": "r1", "outcome": True}])
     own.close()
     with hw.operations.ServedLog(tmp_path / "a", ship_to=shared):
-        end = time.monotonic() + 60
-        while (
-            not list((tmp_path / "shared").rglob("outcomes/leaving/*.parquet"))
-            and time.monotonic() < end
-        ):
-            time.sleep(0.05)
+        until(lambda: list((tmp_path / "shared").rglob("outcomes/leaving/*.parquet")), "a file")
         assert fetch(tmp_path / "b", shared).outcomes == 1
 
 

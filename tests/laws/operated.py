@@ -7,7 +7,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import polars as pl
 
 import headwater as hw
 from tests.laws.test_writers import free_port
+from tests.waiting import until
 
 PROJECT = """
 from datetime import datetime
@@ -120,13 +120,7 @@ class Operated:
 
     def until(self, holds, what, seconds=PATIENCE):
         """Wait for something, as long as the service lives."""
-        end = time.monotonic() + seconds
-        while not holds():
-            assert self.process.poll() is None, (
-                f"it ended with {self.process.returncode} before {what}: {self.said()}"
-            )
-            assert time.monotonic() < end, f"no {what} within {seconds} s: {self.said()}"
-            time.sleep(0.02)
+        until(holds, what, self.process, seconds, self.said)
 
     def said(self):
         """All that was printed."""

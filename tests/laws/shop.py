@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 import threading
-import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import polars as pl
 
 import headwater as hw
 from headwater.testing import faults
+from tests.waiting import until
 
 USERS = ["annabella", "bob", "cem"]
 AT = datetime(2024, 5, 1, tzinfo=UTC)
@@ -195,7 +195,8 @@ def push(place, project, *batches):
 
 def _post(url, body, ingesting):
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    while True:
+
+    def posted():
         try:
             with urllib.request.urlopen(request) as response:
                 return response.read()
@@ -205,7 +206,8 @@ def _post(url, body, ingesting):
         except urllib.error.URLError:
             if ingesting.done():
                 raise
-            time.sleep(0.02)
+
+    return until(posted, "an answer")
 
 
 class Copies:

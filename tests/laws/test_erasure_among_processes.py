@@ -33,6 +33,7 @@ from tests.laws.test_erasure import (
 )
 from tests.laws.test_writers import free_port, shop_root
 from tests.laws.traces import traces
+from tests.waiting import until
 
 PATIENCE = 300
 MOST = 24  # events
@@ -94,12 +95,13 @@ class Processes:
 
     def until(self, holds, what):
         """Wait until something holds; a process that ends on its own is an error."""
-        until = time.monotonic() + PATIENCE
-        while not holds():
+
+        def lives():
             for verb, process in self.running.items():
                 assert verb == "erase" or process.poll() is None, process.log.read_text()
-            assert time.monotonic() < until, (what, *(log.read_text() for log in self.logs))
-            time.sleep(0.05)
+            return holds()
+
+        until(lives, what, None, PATIENCE, lambda: [log.read_text() for log in self.logs])
 
     def ask(self, users):
         """Whether the service answers for users."""

@@ -7,8 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -20,6 +19,7 @@ import headwater_aws
 from headwater.errors import HeadwaterError, StoreError
 from headwater.testing import clock
 from tests.laws.streams import HOUR, START, World, moment
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = ["redis_url", "cluster_url", "postgres_url"]
@@ -222,14 +222,15 @@ def killed(here, seed, times):
             )
         try:
             here.send(most=40)
-            until = time.monotonic() + 120
-            while b"first commit" not in log.read_bytes():
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < until, "no first commit"
-                time.sleep(0.02)
+            until(
+                lambda: b"first commit" in log.read_bytes(),  # noqa: B023 (called here)
+                "the first commit",
+                process,
+                120,
+                log.read_text,
+            )
             for _ in range(chance.randint(0, 6)):
                 here.send(most=40)
-                time.sleep(chance.uniform(0, 0.02))
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -297,20 +298,17 @@ def receiving(here, store, port):
 
 def post(client, stream, body, key):
     """Post until it is answered for."""
-    for _ in range(400):
-        try:
+
+    def posted():
+        with suppress(httpx.TransportError):
             answer = client.post(
                 f"/v1/events/{stream.name}",
                 content=body,
                 headers={"Idempotency-Key": key, "content-type": "application/x-ndjson"},
             )
-        except httpx.TransportError:
-            time.sleep(0.05)
-            continue
-        if answer.status_code != 503:
-            return answer
-        time.sleep(0.05)
-    raise AssertionError("events are not answered for")
+            return answer if answer.status_code != 503 else None
+
+    return until(posted, "an answer")
 
 
 @pytest.mark.parametrize("seed", [500])

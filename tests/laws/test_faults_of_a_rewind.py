@@ -2,7 +2,6 @@
 nothing is lost or doubled.
 """
 
-import time
 from functools import partial
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 import headwater as hw
 from headwater.testing import faults
 from tests.laws import shop
+from tests.waiting import until
 
 BEFORE, AFTER = shop.visits(0, 4, since=shop.SINCE), shop.visits(4, 8, since=shop.SINCE)
 
@@ -57,9 +57,7 @@ def filled(place, stream):
     """Wait until no view is incomplete; what is not filled yet when ingestion ends is filled by the
     next one.
     """
-    until = time.monotonic() + 60
-    while shop.counted(results(place, stream)[0][0]) is None and time.monotonic() < until:
-        time.sleep(0.05)
+    until(lambda: shop.counted(results(place, stream)[0][0]) is not None, "whole views")
 
 
 def results(place, stream=None):

@@ -3,7 +3,6 @@ keys keep their values.
 """
 
 import socket
-import time
 from contextlib import ExitStack
 from datetime import timedelta
 
@@ -14,6 +13,7 @@ import headwater as hw
 from headwater.testing import faults
 from tests.laws import shop
 from tests.laws.traces import traces
+from tests.waiting import until
 
 PUSHED = hw.push(schema=shop.SCHEMA)
 ERASED = shop.USERS[0]
@@ -81,9 +81,7 @@ def serve(place):
         client = stack.enter_context(hw.client.Client(url, timeout=60))
         for user in shop.USERS:
             client.features("s", {"user": user, "n": 1})
-        until = time.monotonic() + 30
-        while log.counts().taken < len(shop.USERS) and time.monotonic() < until:
-            time.sleep(0.02)
+        until(lambda: log.counts().taken == len(shop.USERS), "all are logged")
 
 
 def erased(watch, place):

@@ -3,7 +3,6 @@ exact, or said to be incomplete.
 """
 
 import threading
-import time
 from functools import partial
 
 import polars as pl
@@ -116,17 +115,19 @@ def test_a_view_is_filled_again_when_its_archive_was_put_back(places):
 
 
 class Slow:
-    """A store that takes a while for commits of all threads but the one that commits the stream."""
+    """A store that takes a while for commits of all threads but the one that commits the stream,
+    until it is `quick`.
+    """
 
-    def __init__(self, store, seconds=0.05):
-        self.store, self.seconds, self.stream = store, seconds, None
+    def __init__(self, store):
+        self.store, self.stream, self.quick = store, None, threading.Event()
 
     def __getattr__(self, name):
         return getattr(self.store, name)
 
     def commit(self, changes, expect):
         if threading.get_ident() != self.stream:
-            time.sleep(self.seconds)
+            self.quick.wait(0.05)
         self.store.commit(changes, expect)
 
     def committed(self, *_):
@@ -188,6 +189,8 @@ def test_one_run_commits_what_there_is_while_a_view_is_filled(places):
         def on_commit(*_):
             slow.committed()
             found.append((first_view(place), seen(place)[0]))
+            if found[-1][0] == set(range(EVENTS + 4)):
+                slow.quick.set()
 
         options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=on_commit)
         hw.ingest(

@@ -3,7 +3,6 @@ nothing.
 """
 
 import socket
-import time
 from contextlib import ExitStack, closing
 from datetime import timedelta
 
@@ -14,6 +13,7 @@ import headwater as hw
 from headwater.testing import clock
 from tests.laws import roads
 from tests.laws.streams import TIME, project
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -44,9 +44,7 @@ def logged(shop, store, home, requests, *, between=lambda: None):
         for request in requests:
             answers.append(client.features("service", request).rows[0])
             between()
-        until = time.monotonic() + 30
-        while log.counts().taken < len(requests) and time.monotonic() < until:
-            time.sleep(0.02)
+        until(lambda: log.counts().taken == len(requests), "all are logged")
         assert log.flush()
         counts = log.counts()
         assert (counts.written, counts.waiting, counts.dropped) == (counts.taken, 0, {})

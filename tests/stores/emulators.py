@@ -5,7 +5,6 @@ id.
 import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pytest
 
 from tests import services
 from tests.stores.servers import free_port
+from tests.waiting import until
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -45,15 +45,13 @@ def emulating(folder):
 
 
 def _await(address, process, log):
-    until = time.monotonic() + 60
-    while True:
+    def answers():
         try:
             urllib.request.urlopen(address, timeout=5).close()
         except urllib.error.HTTPError:
-            return
+            return True
         except OSError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < until, log.read_text()
-            time.sleep(0.05)
-        else:
-            return
+            return False
+        return True
+
+    until(answers, "an answer", process, said=log.read_text)

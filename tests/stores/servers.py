@@ -12,13 +12,14 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests import services
+from tests.waiting import until
 
 try:
     import redis
@@ -92,18 +93,17 @@ class Server:
         services.starts("Redis")
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        until = time.monotonic() + 20
-        while True:
+
+        def answers():
             try:
                 with self.client as client:
-                    client.ping()
-                return
+                    return client.ping()
             except redis.AuthenticationError:
-                return
+                return True
             except redis.RedisError:
-                if time.monotonic() > until or self.process.poll() is not None:
-                    raise AssertionError((self.folder / "log").read_text()) from None
-                time.sleep(0.02)
+                return False
+
+        until(answers, "Redis", self.process, said=(self.folder / "log").read_text)
 
     def replica(self, folder, port=None):
         """A server that copies this one (by way of a port that leads here), and has all by now."""
@@ -113,11 +113,8 @@ class Server:
 
     def follows(self):
         """Wait until this replica has all that its primary has."""
-        until = time.monotonic() + 20
         with self.client as client:
-            while client.info("replication").get("master_link_status") != "up":
-                assert time.monotonic() < until, "the replica does not come up"
-                time.sleep(0.02)
+            until(lambda: client.info("replication").get("master_link_status") == "up")
 
     @property
     def role(self):
@@ -268,15 +265,13 @@ class PostgresServer:
         self.process = subprocess.Popen(
             [self._binaries / "postgres", "-D", self.data / "db", *options], **self._quiet
         )
-        until = time.monotonic() + 30
-        while True:
-            try:
+
+        def answers():
+            with suppress(psycopg.OperationalError):
                 psycopg.connect(f"{self.address}/postgres").close()
-                return
-            except psycopg.OperationalError:
-                assert self.process.poll() is None, "PostgreSQL did not start"
-                assert time.monotonic() < until, "PostgreSQL does not come up"
-                time.sleep(0.05)
+                return True
+
+        until(answers, "PostgreSQL", self.process)
 
     def standby(self, port):
         """A standby of this server, reached by another port of it; it has all by now, and
@@ -305,10 +300,7 @@ class PostgresServer:
         """
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        until = time.monotonic() + 30
-        while self._backends():
-            assert time.monotonic() < until, "its children live on"
-            time.sleep(0.01)
+        until(lambda: not self._backends(), "its children end")
 
     def pause(self):
         for pid in [self.process.pid, *self._backends()]:
@@ -391,16 +383,17 @@ def clustered(folder, *options, masters=3, replicas=0, binary="redis-server", ki
                         "CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1
                     )
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        until, again = time.monotonic() + 30, 0.0
-        while not all(whole(server, every) for server in servers):
-            assert time.monotonic() < until, "the cluster does not come together"
+        turns = count()
+
+        def together():
             # a handshake that a busy machine answers too late is given up, and never repeated
-            if time.monotonic() > again:
-                again = time.monotonic() + 2
+            if next(turns) % 100 == 0:
                 for server in servers[1:]:
                     with server.client as client:
                         client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].node_port)
-            time.sleep(0.05)
+            return all(whole(server, every) for server in servers)
+
+        until(together, "a whole cluster")
         for master, replica in zip(servers, servers[masters:], strict=False):
             with master.client as here, replica.client as there:
                 there.execute_command(

@@ -3,7 +3,6 @@ version writes stops.
 """
 
 import os
-import time
 from contextlib import closing
 
 import pytest
@@ -12,6 +11,7 @@ import headwater as hw
 from headwater.errors import StoreError
 from headwater.testing.stores import FORMAT_KEY, OFFSET, RECORD
 from tests.laws import shop
+from tests.waiting import until
 
 KINDS = [
     "lmdb",
@@ -64,12 +64,7 @@ def test_a_running_process_stops_where_another_version_wrote(url, tmp_path):
         assert served.row({"user": shop.USERS[0]}).values[0] > 0
         store.commit({FORMAT_KEY: b"4"}, {})
 
-        def read_on():
-            for _ in range(500):  # a server looks once a second
-                served.row({"user": shop.USERS[0]})
-                time.sleep(0.01)
-
-        with pytest.raises(StoreError, match=refused):
-            read_on()
+        with pytest.raises(StoreError, match=refused):  # a server looks once a second
+            until(lambda: not served.row({"user": shop.USERS[0]}))
         with pytest.raises(StoreError, match=refused):
             served.rows({"user": shop.USERS})

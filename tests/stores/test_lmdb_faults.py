@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from random import Random
 
 import pytest
 
 import headwater as hw
+from headwater import clock
 from headwater.errors import StoreError
 from headwater.testing.processes import Process
 from headwater.testing.stores import (
@@ -157,9 +157,10 @@ def test_a_store_is_opened_once_in_a_process(tmp_path):
     store.close()
 
 
-def test_a_second_writer_waits_for_the_lease(tmp_path):
+def test_a_second_writer_waits_for_the_lease(tmp_path, monkeypatch):
     store = hw.operations.open_store(f"lmdb:{tmp_path}/s")
-    order = []
+    order, waits, wait = [], threading.Event(), clock.wait
+    monkeypatch.setattr(clock, "wait", lambda seconds: waits.set() or wait(seconds))
 
     def second():
         with store.lease("ingest", wait=20):
@@ -168,7 +169,7 @@ def test_a_second_writer_waits_for_the_lease(tmp_path):
     with store.lease("ingest", wait=0):
         waiting = threading.Thread(target=second)
         waiting.start()
-        time.sleep(0.3)
+        assert waits.wait(60)
         order.append("first")
     waiting.join()
     assert order == ["first", "second"]
@@ -196,7 +197,6 @@ def test_a_backup_while_commits_are_made(tmp_path):
     writer.start()
     try:
         for place in range(5):
-            time.sleep(0.02)
             store.backup(tmp_path / f"b{place}")
             copy = hw.operations.open_store(f"lmdb:{tmp_path}/b{place}", readonly=True)
             assert len({value for _, value in copy.scan(b"a")}) <= 1

@@ -12,6 +12,7 @@ import headwater as hw
 from headwater.errors import FencedError, LostError, StoreError, UsageError
 from headwater.testing.stores import OFFSET, RECORD, as_number, number, record, restore_into
 from tests.stores.servers import Proxy, SentinelServer, Server, clustered, free_port, serving, whole
+from tests.waiting import until
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always")
 KEY = OFFSET + b"p"
@@ -71,11 +72,8 @@ def failover(tmp_path, closing):
 
 def catch_up(store, replica):
     """Wait until the replica has all that was committed."""
-    until = time.monotonic() + 10
     with replica.client as client:
-        while client.hget("{headwater}:meta", "n") != str(store._n).encode():
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        until(lambda: client.hget("{headwater}:meta", "n") == str(store._n).encode())
 
 
 # ---------------------------------------------------------------- servers that come back
@@ -363,10 +361,7 @@ def restart(servers, number, forget=0):
         (log,) = (server.folder / "appendonlydir").glob("*.incr.aof")
         log.write_bytes(log.read_bytes()[:-forget])
     server.start()
-    until = time.monotonic() + 20
-    while not all(whole(each, len(servers)) for each in servers):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: all(whole(each, len(servers)) for each in servers), "a whole cluster")
 
 
 def master_of(servers, key):
@@ -421,9 +416,7 @@ def test_kills_of_masters_amid_commits(cluster):
         for _ in range(5):
             time.sleep(random.random() / 2)
             restart(servers, random.randrange(3))
-        until = time.monotonic() + 60
-        while sum(to is not None for to in made) <= 10 and time.monotonic() < until:
-            time.sleep(0.05)
+        until(lambda: sum(to is not None for to in made) > 10, "commits")
         stop.set()
         writer.result()
     with opened(url) as store:

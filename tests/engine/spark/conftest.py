@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from headwater.connectors.spark import _sessions
 from headwater.engine.spark.spark_engine import SparkEngine
 from tests import services
 from tests.stores.emulators import CREDENTIALS
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "spark.sh"
@@ -51,12 +51,9 @@ class Cluster:
         """Kill the Connect server, which is the driver of all queries."""
         os.kill(int((self.folder / "connect.pid").read_text()), signal.SIGKILL)
 
-    def wait_for_spilled_rows(self, seconds=60):
+    def wait_for_spilled_rows(self):
         """Until a worker has rows of a partition on its disk."""
-        until = time.monotonic() + seconds
-        while not list((self.folder / "local").rglob("headwater-*")):
-            assert time.monotonic() < until, "no worker has begun"
-            time.sleep(0.02)
+        until(lambda: list((self.folder / "local").rglob("headwater-*")), "a worker has begun")
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from tests.engine.spark.conftest import ROOT
 from tests.ingestion.batches import POLARS, QUERY, check, project, rows, source, view
 from tests.stores.durable_stores import durable_store
 from tests.stores.servers import Server
+from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
 VIEW = view(source())
@@ -121,10 +122,7 @@ class Query:
 
     def fails(self, seconds=120):
         """What the query fails with."""
-        until = time.monotonic() + seconds
-        while self.running.isActive:
-            assert time.monotonic() < until, "the query does not fail"
-            time.sleep(0.1)
+        until(lambda: not self.running.isActive, "the query fails", seconds=seconds)
         return str(self.running.exception())
 
     def commits(self):
@@ -136,10 +134,12 @@ class Query:
         return 0
 
     def wait_for(self, commits, seconds=120):
-        until = time.monotonic() + seconds
-        while self.commits() < commits:
-            assert time.monotonic() < until, f"no {commits} commits; {self.running.exception()}"
-            time.sleep(0.02)
+        until(
+            lambda: self.commits() >= commits,
+            f"{commits} commits",
+            seconds=seconds,
+            said=self.running.exception,
+        )
 
 
 @pytest.fixture(

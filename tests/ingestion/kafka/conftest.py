@@ -5,9 +5,8 @@ all tests of a process.
 import os
 import shutil
 import subprocess
-import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 import headwater as hw
 from tests import services
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "kafka.sh"
@@ -53,8 +53,9 @@ class Broker:
 
         admin = self.admin()
         admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
-        while len(admin.list_topics(topic, timeout=5).topics[topic].partitions) < partitions:
-            time.sleep(0.05)
+        until(
+            lambda: len(admin.list_topics(topic, timeout=5).topics[topic].partitions) == partitions
+        )
 
     def recreate(self, topic, partitions=1):
         """Delete a topic and create another one of its name."""
@@ -63,11 +64,13 @@ class Broker:
 
         admin = self.admin()
         admin.delete_topics([topic])[topic].result()
-        while True:
-            try:
-                return admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result()
-            except KafkaException:  # it is still being deleted
-                time.sleep(0.1)
+
+        def created():
+            with suppress(KafkaException):  # it is still being deleted
+                admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result()
+                return True
+
+        until(created)
 
     def delete_before(self, topic, partition, offset):
         """What retention does."""

@@ -16,7 +16,7 @@ from headwater.ingestion.clock_check import BrokerClocks
 from headwater.ingestion.ingest import ingest
 from headwater.retries import Backoff
 from tests.flow import project_of
-from tests.ingestion.world import wait_until
+from tests.waiting import until
 
 MINUTE = 60_000_000
 NOW = clock.now_micros
@@ -120,13 +120,13 @@ def test_a_running_ingestion_waits_while_the_broker_contradicts(
     thread.start()
     try:
         events(broker, topic, range(10))
-        wait_until(lambda: accepted() == 10, "the first events")
+        until(lambda: accepted() == 10, "the first events")
         wall.off = 10 * MINUTE
         events(broker, topic, range(10, 20))
-        wait_until(lambda: "differs from the clock of the Kafka broker" in caplog.text, "a refusal")
+        until(lambda: "differs from the clock of the Kafka broker" in caplog.text, "a refusal")
         assert accepted() == 10
         wall.off = 0
-        wait_until(lambda: accepted() == 20, "the others")
+        until(lambda: accepted() == 20, "the others")
     finally:
         stop.set()
         thread.join()
@@ -158,7 +158,7 @@ def test_a_broker_that_does_not_answer_holds_nobody_up(store, wall, caplog, monk
     scoped = hw.stores.keyspace.scoped(store, "project", write=True)
     with BrokerClocks(scoped, sources) as clocks:
         clocks.wait()
-        wait_until(lambda: len(asked) == 2, "a second look")
+        until(lambda: len(asked) == 2, "a second look")
         assert [clocks.ahead(doubtful=True) for _ in range(100)] == [None] * 100
         assert len(asked) == 2, "the second look is not over"
         hang.set()

@@ -11,6 +11,7 @@ import headwater as hw
 from headwater.errors import ConnectError, UsageError
 from headwater.ingestion.sources import stream_reader
 from headwater.ingestion.sources.stream_reader import integer_position, offset_at
+from tests import waiting
 
 pytestmark = pytest.mark.usefixtures("fetching")
 
@@ -68,11 +69,13 @@ class Reader:
         self.origins.update(records.origins)
         return len(records.payloads)
 
-    def until(self, done, seconds=15):
-        since = time.monotonic()
-        while not done():
-            assert time.monotonic() - since < seconds, f"read {dict(self.read)}, has {self.mine}"
-            self.poll()
+    def until(self, done, seconds=60):
+        waiting.until(
+            lambda: done() or (self.poll() and done()),
+            "the events",
+            seconds=seconds,
+            said=lambda: f"read {dict(self.read)}, has {self.mine}",
+        )
 
     @property
     def values(self):

@@ -9,9 +9,10 @@ import time
 import pytest
 
 from tests.aws.faithful import FaithfulKinesis
-from tests.ingestion.world import World, wait_until
+from tests.ingestion.world import World
 from tests.stores.durable_stores import durable_store
 from tests.stores.servers import serving
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 IDS = ', id_field="n", id_horizon="1h"'
@@ -129,7 +130,7 @@ def test_a_process_that_stands_by_reads_all_shards_once_the_first_is_killed(
             here.begun(first)
             here.port += 1
             second = here.start()
-            wait_until(
+            until(
                 lambda: "Standing by" in second.log.read_text(),
                 "that the second process stands by",
                 second,

@@ -9,8 +9,9 @@ import pytest
 import headwater as hw
 from headwater.serving.http.auth import TokenFile
 from headwater.stores import keyspace
-from tests.ingestion.world import free_port, wait_until
+from tests.ingestion.world import free_port
 from tests.serving.http.test_event_receiver import PROJECT, event, receiving
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ def test_a_service_with_tokens_forwards_with_the_secret_that_the_store_holds(gua
         assert guarded.post("loose", event(), port=port)[0] == 401
         key = keyspace.receiver("loose")[1]
         guarded.store.commit({key: guarded.store.get([key])[0] + b"x"}, {})
-        wait_until(
+        until(
             lambda: guarded.post("loose", event(), port=port, **given)[0] == 503,
             "the address to be looked up again",
         )

@@ -14,7 +14,8 @@ import headwater as hw
 from headwater.ingestion.validate import COPY
 from headwater.online.view_reader import OnlineView
 from headwater.stores import keyspace
-from tests.ingestion.world import free_port, wait_until
+from tests.ingestion.world import free_port
+from tests.waiting import until
 
 SCHEMA = {"user": str, "n": int, "at": datetime}
 AT = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
@@ -125,7 +126,7 @@ def receiving(folder, **options):
     thread = threading.Thread(target=here.run)
     thread.start()
     try:
-        wait_until(lambda: here.commits >= len(SOURCES) or here.error, "the first commits")
+        until(lambda: here.commits >= len(SOURCES) or here.error, "the first commits")
         assert here.error is None, here.error
         yield here
     finally:
@@ -251,7 +252,7 @@ def test_when_too_many_wait_senders_are_told_to_come_again(here):
     senders = [threading.Thread(target=send, args=(n,)) for n in range(12)]
     for sender in senders:
         sender.start()
-    wait_until(lambda: any(status == 503 for status, *_ in answers), "a refusal")
+    until(lambda: any(status == 503 for status, *_ in answers), "a refusal")
     here.hold.set()
     for sender in senders:
         sender.join()

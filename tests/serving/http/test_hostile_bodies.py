@@ -12,6 +12,7 @@ import pytest
 from headwater.serving.http.asgi import Refused
 from headwater.serving.http.body import BodyBudget, BodyTimeouts, read_body
 from tests.serving.apart import served_apart
+from tests.waiting import until
 
 FEATURES, RANK, FEED = "/v1/features/churn_v1", "/v1/rank/feed", "/v1/features/feed_v1"
 MANY = 4_200  # slow requests; 4,096 may be in progress
@@ -94,10 +95,10 @@ def test_bodies_that_are_never_finished_take_bounded_memory(apart):
     finally:
         for one in open_ones:
             one.close()
-    end = time.monotonic() + 30
-    while apart.post(FEED, b'{"row":{"user":1,"item":"i0"}}')[0] != 200:
-        assert time.monotonic() < end, "the memory of connections that are gone is not given back"
-        time.sleep(0.05)
+    until(
+        lambda: apart.post(FEED, b'{"row":{"user":1,"item":"i0"}}')[0] == 200,
+        "the memory of connections that are gone is given back",
+    )
 
 
 # ---------------------------------------------------------------- the budget

@@ -13,8 +13,8 @@ from headwater.errors import DataError, StoreError
 from headwater.serving.http.asgi import Refused
 from headwater.serving.http.worker_pool import WorkerPool
 from headwater.stores import Capabilities
-from tests.ingestion.world import wait_until
 from tests.serving.world import ROW, Sum, asking
+from tests.waiting import until
 
 PREDICT, FEATURES = "/v1/predict/churn", "/v1/features/churn_v1"
 
@@ -169,5 +169,5 @@ def test_a_failed_load_is_not_tried_for_each_request(loading, error, says, monke
     assert loader.calls == 1
     monkeypatch.setattr("headwater.serving.loaded_models._AGAIN", 0.0)
     loader.error = None
-    wait_until(lambda: client.post(PREDICT, json={"row": ROW}).status_code == 200, "the next try")
+    until(lambda: client.post(PREDICT, json={"row": ROW}).status_code == 200, "the next try")
     assert loader.calls == 2

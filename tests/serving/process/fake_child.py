@@ -7,7 +7,6 @@ import itertools
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 
 from headwater.serving.metrics.process_metrics import MetricValues, SampleValue
@@ -24,14 +23,14 @@ async def serve():
         ChildMessage(reasons=[] if mode in ("ready", "blocked") else ["the model is not loaded"])
     )
     if mode == "blocked":
-        time.sleep(1000)  # noqa: ASYNC251 (as a handler that never ends)
+        threading.Event().wait()  # as a handler that never ends
     await asyncio.sleep(1000)
 
 
 if mode == "dies":
     os._exit(3)
 if mode == "mute":
-    time.sleep(1000)
+    threading.Event().wait()
 count = itertools.count(1)
 
 
@@ -45,4 +44,4 @@ def counted():
 
 link.report(counted, every=0.02)
 threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
-time.sleep(1000)
+threading.Event().wait()

@@ -16,6 +16,7 @@ import pytest
 import headwater as hw
 from headwater.errors import HeadwaterError
 from tests.laws.operated import Operated, alive
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -189,14 +190,8 @@ def test_what_is_under_way_is_finished_when_it_is_stopped(shop):
 
 @pytest.mark.slow
 def test_no_process_is_orphaned_when_the_supervisor_is_killed(shop):
-    until = time.monotonic() + 60
     # one may be starting again
-    while not all(shop.children(what) for what in (" serve ", " ingest ", " materialize ")):
-        assert time.monotonic() < until, shop.children()
-        time.sleep(0.05)
+    until(lambda: all(map(shop.children, (" serve ", " ingest ", " materialize "))))
     children = shop.children()
     shop.stop(signal.SIGKILL)
-    until = time.monotonic() + 20
-    while any(map(alive, children)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert [line for pid, line in children.items() if alive(pid)] == []
+    until(lambda: not any(map(alive, children)), "all have ended", said=lambda: children)

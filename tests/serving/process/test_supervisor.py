@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from headwater.serving.process import child_process
 from headwater.serving.process.child_process import ProcessSpec, Timeouts
 from headwater.serving.process.supervisor import Supervisor
+from tests.waiting import until
 
 PATIENCE = 60  # seconds, on a machine that others use
 
@@ -51,10 +51,14 @@ class Watched:
         self.mode.write_text(mode)
 
     def until(self, holds, what):
-        end = time.monotonic() + PATIENCE
-        while not holds():
+
+        def turned():
+            if holds():
+                return True
             assert self.supervisor._turn() is None
-            assert time.monotonic() < end, f"no {what}: {self.said}"
+            return False
+
+        until(turned, what, None, PATIENCE, lambda: self.said)
 
     def workers(self):
         return [place.child for place in self.supervisor._slots if place.spec.worker]
