@@ -34,7 +34,6 @@ COMMANDS = {
     "apply": 0,
     "materialize": 0,
     "ingest --once": 0,
-    "experiment advise --supply yes --adversaries no --feedback no --carry-over no": 0,
     "experiment plan fresher_features": 0,
     "experiment start fresher_features": 2,
     "experiment status": 0,

@@ -5,7 +5,6 @@ lift is known.
 from __future__ import annotations
 
 from headwater.cli import (
-    experiment_advise,
     experiment_analyse,
     experiment_plan,
     experiment_ramp,
@@ -81,7 +80,6 @@ def simulate(args: Arguments, screen: Screen) -> None:
 
 COMMAND = Actions(
     {
-        "advise": experiment_advise.COMMAND,
         "plan": experiment_plan.PLAN,
         "start": experiment_plan.START,
         "status": experiment_status.STATUS,

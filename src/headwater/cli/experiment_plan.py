@@ -23,24 +23,13 @@ if TYPE_CHECKING:
 def plan(args: Arguments, screen: Screen) -> None:
     """Show what an experiment needs and can find; nothing is written."""
     project = load(args.project).project
-    from headwater.experiments.experiment_adviser import AdviserAnswers
     from headwater.experiments.experiment_planning import plan_experiment
 
-    answers = AdviserAnswers()
-    if args.answers is not None:
-        from pathlib import Path
-
-        from headwater.assessing.questions import read_answers
-
-        answers = AdviserAnswers(
-            **{str(name): yes for name, yes in read_answers(Path(args.answers)).effects.items()}
-        )
     with screen.working("reading history"):
         planned = plan_experiment(
             project,
             args.name,
             places=experiment_options.places_of(args),
-            answers=answers,
             at=_at(args),
             break_even=args.break_even,
         )
@@ -291,11 +280,6 @@ PLAN = Verb(
         *options.project(model=False),
         *experiment_options.places(),
         _BREAK_EVEN,
-        option(
-            "--answers",
-            metavar="FILE",
-            help="answers of `headwater assess --write-questions`, for the adviser",
-        ),
         option(
             "--at",
             metavar="TIME",

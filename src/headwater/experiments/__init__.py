@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from headwater.definitions.experiment import Switchback as Switchback
     from headwater.definitions.experiment import probe as probe
     from headwater.experiments.analyse_experiment import analyse as analyse
-    from headwater.experiments.experiment_adviser import AdviserAnswers as AdviserAnswers
-    from headwater.experiments.experiment_adviser import advise as advise
     from headwater.experiments.experiment_analysis import ExperimentAnalysis as ExperimentAnalysis
     from headwater.experiments.experiment_lifecycle import experiment_status as experiment_status
     from headwater.experiments.experiment_lifecycle import start_experiment as start_experiment
@@ -45,7 +43,6 @@ _HOMES = {
         "Switchback probe"
     ),
     "headwater.experiments.analyse_experiment": "analyse",
-    "headwater.experiments.experiment_adviser": "AdviserAnswers advise",
     "headwater.experiments.experiment_analysis": "ExperimentAnalysis",
     "headwater.experiments.experiment_lifecycle": (
         "experiment_status start_experiment stop_experiment"

@@ -16,7 +16,6 @@ from headwater.definitions.level import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project, backtest_only, stored
 from headwater.errors import DataError, HeadwaterError
 from headwater.experiments.cluster_lift import FEW_CLUSTERS
-from headwater.experiments.experiment_adviser import AdviserAnswers, kind_warnings
 from headwater.experiments.frozen_plan import OUTCOME_RULES, arm_model, freeze, kind_name
 from headwater.experiments.group_sequential import bounds
 from headwater.experiments.history_power import history_power
@@ -82,7 +81,6 @@ def plan_experiment(
     name: str,
     *,
     places: ExperimentPlaces | None = None,
-    answers: AdviserAnswers | None = None,
     at: int | None = None,
     break_even: float = 0.0,
 ) -> PlannedExperiment:
@@ -93,16 +91,13 @@ def plan_experiment(
         project: whose experiment it is.
         name: of the experiment.
         places: where models, views and history are.
-        answers: to the adviser's questions.
         at: the time of a start, microseconds; None is now. History ends there.
         break_even: the relative gain at which the fresher arm pays for itself.
 
     Raises:
         UsageError: the project has no such experiment.
     """
-    return planned_and_frozen(
-        project, name, places=places, answers=answers, at=at, break_even=break_even
-    )[0]
+    return planned_and_frozen(project, name, places=places, at=at, break_even=break_even)[0]
 
 
 def planned_and_frozen(
@@ -110,7 +105,6 @@ def planned_and_frozen(
     name: str,
     *,
     places: ExperimentPlaces | None = None,
-    answers: AdviserAnswers | None = None,
     at: int | None = None,
     break_even: float = 0.0,
 ) -> tuple[PlannedExperiment, FrozenPlan | None]:
@@ -185,7 +179,6 @@ def planned_and_frozen(
         digest="" if frozen is None else frozen.digest,
         refused=refused,
         warnings=[
-            *kind_warnings(experiment, answers or AdviserAnswers()),
             *_warnings(project, experiment, power, split),
         ],
         notes=notes,
@@ -432,6 +425,14 @@ def _need(arm: str, subject: str, state: str, lost: str, command: str) -> Experi
 def _warnings(
     project: Project, experiment: Experiment, power: HistoryPower | None, split: HistorySplit | None
 ) -> Iterator[str]:
+    if not isinstance(experiment.kind, Shadow | Interleaving) and "caused" in (
+        arm.model.outcomes for arm in experiment.arms
+    ):
+        yield (
+            "the model's outcomes are caused by its answers: train each arm on its own log "
+            f"(headwater train --from-log --experiment {experiment.name}), or the arms learn from "
+            "each other and their difference fades"
+        )
     if power is not None and power.power_planned < _LEAST_POWER:
         longer = (
             ""

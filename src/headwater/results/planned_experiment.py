@@ -109,7 +109,7 @@ class PlannedExperiment(Result, frozen=True):
 
     digest: of the plan that a start now would freeze; "" where it cannot be frozen, `refused` says
     why. running: the version that runs now, None where none does. power, split: None where history
-    does not show them, `notes` say why. warnings: of the adviser, and others.
+    does not show them, `notes` say why. warnings: what speaks against it.
     columns: the region's or the cluster's column of the request.
     """
 
@@ -145,22 +145,6 @@ class PlannedExperiment(Result, frozen=True):
     def ready(self) -> bool:
         """Whether it can start."""
         return not self.missing and not self.refused
-
-
-class ExperimentAdvice(Result, frozen=True):
-    """Which kind of experiment fits, and why the others mislead.
-
-    kind: "ab", "switchback" or "cluster"; "" where an answer is missing that would decide. written:
-    the kind as it is defined in the project. steps: what to do, in order. misleading: by kind, what
-    it would get wrong. unanswered: the questions that are left.
-    """
-
-    kind: str
-    written: str
-    why: str
-    steps: Sequence[str]
-    misleading: Mapping[str, str]
-    unanswered: Sequence[str]
 
 
 class ExperimentStatus(Result, frozen=True):
