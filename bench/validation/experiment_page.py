@@ -11,8 +11,8 @@ from bench.validation import (
     experiment_estimators,
     experiment_health,
     experiment_looks,
-    experiment_worlds,
 )
+from bench.validation.experiment_worlds import cases
 
 Answer = Mapping[str, object]
 Answers = Mapping[str, Sequence[Answer]]
@@ -78,7 +78,7 @@ def _looks(answers: Answers) -> Iterator[str]:
 def _worlds(answers: Answers) -> Iterator[str]:
     short = []
     for world, found in answers.items():
-        case = experiment_worlds.CASES[world]
+        case = cases.CASES[world]
         truth = statistics.fmean(float(run["truth"]) for run in found)  # type: ignore[arg-type]
         yield f"{world[0].upper()}{world[1:]}: the true lift is {truth:+.1%}" + (
             f" (research: {case.truth:+.1%})." if case.truth else "."

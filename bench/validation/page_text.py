@@ -83,7 +83,7 @@ An experiment stops at the first look whose interval excludes 0 (`bench/validati
 stops.""",
     "worlds": """## Experiments: worlds with a known truth
 
-The truth is the lift of all treated over none (`headwater.experiments.worlds`). A world that reacts shows a backtest another lift than production has.
+The truth is the lift of all treated over none (`bench/validation/experiment_worlds`). A world that reacts shows a backtest another lift than production has.
 The goal is the coverage of the designs that the world allows. The research column is the mean lift of an independent simulation of the
 same rules.""",
     "faults": """## Experiments: planted faults

@@ -14,10 +14,10 @@ from bench.validation import (
     experiment_estimators,
     experiment_health,
     experiment_looks,
-    experiment_worlds,
     predictions,
     readings,
 )
+from bench.validation.experiment_worlds import cases
 from bench.validation.world import (
     ENDS,
     LADDER,
@@ -103,8 +103,8 @@ def questions() -> Iterator[Question]:
         yield Question("estimators", name, partial(experiment_estimators.answered, name))
     for name in experiment_looks.RULES:
         yield Question("looks", name, partial(experiment_looks.answered, name))
-    for name in experiment_worlds.CASES:
-        yield Question("worlds", name, partial(experiment_worlds.answered, name))
+    for name in cases.CASES:
+        yield Question("worlds", name, partial(cases.answered, name))
     for name in experiment_health.FAULTS:
         yield Question("faults", name, partial(experiment_health.planted, name))
     yield from (

@@ -133,7 +133,7 @@ _JUDGING: Mapping[str, tuple[str, ...]] = {
         "testing",
         "training",
     ),
-    "experiments": ("experiments/worlds",),
+    "experiments": (),
 }
 _STATISTICS = (
     "arm_moments",
@@ -180,14 +180,15 @@ def code(group: str) -> str:
 
 
 def _judges(file: Path, part: str) -> bool:
-    """Whether answers depend on it: modules of bench/validation whose names begin with `experiment`
-    are of experiments alone.
+    """Whether answers depend on it: what in bench/validation has a name that begins with
+    `experiment` is of experiments alone.
     """
-    if file.parent.name != "validation":
+    folder, _, *names = file.relative_to(ROOT).parts
+    if folder != "bench":
         return True
     if part == "experiments":
-        return file.name.startswith("experiment_") and file.name != "experiment_page.py"
-    return not file.name.startswith("experiment_") and file.name not in (
+        return names[0].startswith("experiment_") and file.name != "experiment_page.py"
+    return not names[0].startswith("experiment_") and file.name not in (
         "page.py",
         "page_text.py",
         "__main__.py",

@@ -37,7 +37,6 @@ COMMANDS = {
     "experiment plan fresher_features": 0,
     "experiment start fresher_features": 2,
     "experiment status": 0,
-    "experiment simulate shared-supply --runs 4": 0,
     "watch": 1,
     "replay 2024-02-20": 1,
     "status": 0,

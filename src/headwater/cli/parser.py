@@ -35,7 +35,7 @@ VERBS: Final = {
     ),
     "ingest": "read streams into the online store, and keep features fresh",
     "serve": "serve features and predictions over HTTP",
-    "experiment": "simulate experiments where the true lift is known",
+    "experiment": "plan, start, follow and analyse experiments in production",
     "watch": "compare what a served model delivered with what its backtest promised",
     "replay": (
         "replay a day at another level, or with something failing: what would have been served "

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.validation.experiment_worlds.world import ArmTotals, World
 from headwater.experiments.cluster_lift import cluster_lift, within_cluster_lift
 from headwater.experiments.relative_lift import RelativeLift
 from headwater.experiments.switchback_lift import SwitchbackBuckets, switchback_lift
-from headwater.experiments.worlds.world import ArmTotals, World
 from headwater.kernel.arrays import F64, I64, Bool
 
 _COVERED = 0.93

@@ -1,8 +1,5 @@
 """What a simulated world is: markets and steps of time, and what follows if a share of each market
 is treated.
-
-Write your own to learn which design your product needs: a frozen dataclass with these attributes
-and `simulate`.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.validation.experiment_worlds.world import ArmTotals
 from headwater.experiments.relative_lift import RelativeLift
-from headwater.experiments.worlds.world import ArmTotals
 from headwater.kernel.arrays import F64
 
 _ITEMS, _SLOTS, _USERS = 50, 5, 100

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.validation.experiment_worlds.world import ArmTotals
 from headwater.experiments.relative_lift import RelativeLift
-from headwater.experiments.worlds.world import ArmTotals
 from headwater.kernel.arrays import F64
 
 _BATCH_DETECTION = 0.15

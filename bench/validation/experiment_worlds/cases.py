@@ -1,22 +1,23 @@
-"""The simulated worlds of headwater.experiments.worlds: the truth of each, and what every design
-makes of it.
-"""
+"""The simulated worlds: the truth of each, and what every design makes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from headwater.experiments.relative_lift import RelativeLift
-from headwater.experiments.worlds.designs import (
+from bench.validation.experiment_worlds.adaptive_fraud import AdaptiveFraud
+from bench.validation.experiment_worlds.designs import (
     by_backtest,
     by_cluster,
     by_switchback,
     by_unit,
     truth,
 )
-from headwater.experiments.worlds.simulate_world import world_of
-from headwater.experiments.worlds.world import World
+from bench.validation.experiment_worlds.hourly_effect import HourlyEffect
+from bench.validation.experiment_worlds.recommender_loop import RecommenderLoop
+from bench.validation.experiment_worlds.shared_supply import SharedSupply
+from bench.validation.experiment_worlds.world import World
+from headwater.experiments.relative_lift import RelativeLift
 
 BATCH = 20  # experiments of each design and seed
 Design = Callable[[World, int, int], list[RelativeLift]]
@@ -38,20 +39,20 @@ class Case:
     """A world and its designs.
 
     Args:
-        world: its name.
+        world: what is simulated.
         truth: of the research tables; None where these have none.
         designs: by name, with the mean lift of the research tables (None where these have none) and
             the coverage that is the goal.
     """
 
-    world: str
+    world: World
     truth: float | None
     designs: Mapping[str, tuple[Design, float | None, float | None]]
 
 
 CASES: Mapping[str, Case] = {
     "shared supply": Case(
-        "shared-supply",
+        SharedSupply(),
         0.039,
         {
             "backtest": (by_backtest, 0.125, None),
@@ -71,7 +72,7 @@ CASES: Mapping[str, Case] = {
         },
     ),
     "hourly effect": Case(
-        "hourly-effect",
+        HourlyEffect(),
         None,
         {
             "switchback 6 h, washout 3 h": (_switchback(6, 3), None, None),
@@ -84,7 +85,7 @@ CASES: Mapping[str, Case] = {
         },
     ),
     "adaptive fraud": Case(
-        "adaptive-fraud",
+        AdaptiveFraud(),
         -0.483,
         {
             "backtest": (by_backtest, -0.673, None),
@@ -95,7 +96,7 @@ CASES: Mapping[str, Case] = {
         },
     ),
     "recommender loop, shared log": Case(
-        "recommender-loop",
+        RecommenderLoop(),
         0.12,
         {
             "backtest (hit rate)": (by_backtest, -0.162, None),
@@ -104,7 +105,7 @@ CASES: Mapping[str, Case] = {
         },
     ),
     "recommender loop, log split by arm": Case(
-        "recommender-loop-split", 0.12, {"A/B by user": (by_unit, 0.113, 0.90)}
+        RecommenderLoop(split_logs=True), 0.12, {"A/B by user": (by_unit, 0.113, 0.90)}
     ),
 }
 
@@ -112,11 +113,10 @@ CASES: Mapping[str, Case] = {
 def answered(name: str, seed: int) -> dict[str, object]:
     """The truth of a seed's runs, and of each design the estimates with their intervals."""
     case = CASES[name]
-    world = world_of(case.world)
     designs = {}
     for design, (estimates, _, _) in case.designs.items():
-        lifts = estimates(world, BATCH, seed)
+        lifts = estimates(case.world, BATCH, seed)
         designs[design] = [
             [round(value, 6) for value in (lift.lift, *lift.interval())] for lift in lifts
         ]
-    return {"truth": truth(world, BATCH, seed), "designs": designs}
+    return {"truth": truth(case.world, BATCH, seed), "designs": designs}

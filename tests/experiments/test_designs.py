@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headwater.experiments.worlds.adaptive_fraud import AdaptiveFraud
-from headwater.experiments.worlds.designs import (
+from bench.validation.experiment_worlds.adaptive_fraud import AdaptiveFraud
+from bench.validation.experiment_worlds.designs import (
     DesignResult,
     bucket_starts,
     by_backtest,
@@ -18,10 +18,10 @@ from headwater.experiments.worlds.designs import (
     judged,
     truth,
 )
-from headwater.experiments.worlds.hourly_effect import HourlyEffect
-from headwater.experiments.worlds.recommender_loop import RecommenderLoop
-from headwater.experiments.worlds.shared_supply import SharedSupply
-from headwater.experiments.worlds.world import World
+from bench.validation.experiment_worlds.hourly_effect import HourlyEffect
+from bench.validation.experiment_worlds.recommender_loop import RecommenderLoop
+from bench.validation.experiment_worlds.shared_supply import SharedSupply
+from bench.validation.experiment_worlds.world import World
 
 RUNS = 60
 LEAST = 0.95 - 3.5 * np.sqrt(0.95 * 0.05 / RUNS)
