@@ -12,19 +12,16 @@ import numpy as np
 
 from headwater.experiments.arm_moments import ArmMoments, arm_moments, post_stratified, unit_lift
 from headwater.experiments.cluster_lift import cluster_lift
-from headwater.experiments.off_policy import Estimator, LoggedActions, policy_value
 from headwater.experiments.switchback_lift import (
     SwitchbackBuckets,
     switchback_lift,
     switchback_randomisation_p,
 )
 from headwater.experiments.team_draft import preference
-from headwater.kernel.arrays import F64
 
 BATCH = 200  # experiments of one seed
 UNITS = 2_000  # of an arm
 SCHEDULES = 199
-OFF_POLICY_ROWS = 5_000
 _NULL, _LIFT = 0, 1
 
 
@@ -235,71 +232,6 @@ def _preferred(effect: float) -> float:
     return _SHARES[effect]
 
 
-def _softmax(scores: F64) -> F64:
-    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares: F64 = odds / odds.sum(axis=1, keepdims=True)
-    return shares
-
-
-def _rewards(x: F64) -> F64:
-    scores = np.stack([0.2 * x - 2, 0.8 * x - 2, -0.8 * x - 1.8, np.full_like(x, -2.1)], axis=1)
-    shares: F64 = 1 / (1 + np.exp(-scores))
-    return shares
-
-
-def _logging(x: F64) -> F64:
-    scores = _softmax(np.stack([x, 0.5 * x, -x, np.zeros_like(x)], axis=1))
-    return 0.1 / 4 + 0.9 * scores
-
-
-def _best(known: F64) -> F64:
-    policy: F64 = 0.05 / 4 + 0.95 * (np.arange(4) == known.argmax(axis=1)[:, None])
-    return policy
-
-
-_VALUES: dict[bool, float] = {}
-
-
-def _true_value(*, best: bool) -> float:
-    if best not in _VALUES:
-        x = np.random.default_rng(1).standard_normal(2_000_000)
-        rewards = _rewards(x)
-        _VALUES[best] = float(
-            ((_best(rewards) if best else _logging(x)) * rewards).sum(axis=1).mean()
-        )
-    return _VALUES[best]
-
-
-def _off_policy(estimator: Estimator) -> Callable[[np.random.Generator, float], Found]:
-    """Four actions. Without an effect the policy in question is the logging one; with one it takes
-    the best action.
-    """
-
-    def one(random: np.random.Generator, effect: float) -> Found:
-        x = random.standard_normal(OFF_POLICY_ROWS)
-        logged, rewards = _logging(x), _rewards(x)
-        action = (
-            (random.random((OFF_POLICY_ROWS, 1)) > np.cumsum(logged, axis=1)).sum(axis=1).clip(0, 3)
-        )
-        reward = (
-            random.random(OFF_POLICY_ROWS) < rewards[np.arange(OFF_POLICY_ROWS), action]
-        ).astype(float)
-        policy = _best(rewards) if effect else logged
-        # wrong: it knows no x
-        predicted = np.tile([reward[action == of].mean() for of in range(4)], (OFF_POLICY_ROWS, 1))
-        found = policy_value(LoggedActions(action, reward, logged, policy), estimator, predicted)
-        low, high = found.interval()
-        before = _true_value(best=False)
-        within = low <= before <= high
-        return Found(
-            1.0 if within else 0.0,
-            found.value > before,
-            low <= _true_value(best=bool(effect)) <= high,
-        )
-
-    return one
-
-
 ESTIMATORS: Mapping[str, Measured] = {
     "proportion": Measured(_of_units(proportion), power=0.124),
     "mean": Measured(_of_units(amount), power=0.643),
@@ -313,7 +245,4 @@ ESTIMATORS: Mapping[str, Measured] = {
     "switchback, 6 regions, 48 buckets, t": Measured(_switchback(6, 48), effect=0.02),
     "switchback, 6 regions, 48 buckets, randomisation": Measured(_randomised, effect=0.02),
     "interleaving preference": Measured(_interleaving, effect=0.06),
-    "off-policy, IPS": Measured(_off_policy("ips")),
-    "off-policy, SNIPS": Measured(_off_policy("snips")),
-    "off-policy, DR with a wrong model": Measured(_off_policy("dr")),
 }

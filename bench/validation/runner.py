@@ -145,7 +145,6 @@ _STATISTICS = (
     "health",
     "history_split",
     "history_sums",
-    "off_policy",
     "outcome_checks",
     "relative_lift",
     "sample_ratio",

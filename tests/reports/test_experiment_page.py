@@ -12,7 +12,6 @@ import pytest
 import headwater as hw
 from headwater.cli import main
 from headwater.experiments.experiment_money import ExperimentEvidence
-from headwater.results.estimate import Estimate
 from tests.experiments.analysis_world import World
 from tests.experiments.test_analyse import regions
 
@@ -26,7 +25,6 @@ def analysis(tmp_path_factory):
         ),
     )
     evidence = ExperimentEvidence(
-        off_policy={"streaming": Estimate(0.6, 0.5, 0.7)},
         worth=100_000.0,
         costs={"daily": 100.0, "streaming": 5_100.0},
         source="as given",

@@ -118,9 +118,9 @@ def declared(model: Model) -> str:
         )
         raise DataError(
             f"{subject}: its outcomes are caused by what was shown, so only logged action "
-            f"propensities can judge another level: serve {remedy} and use its off-policy "
-            "estimate, or compare the levels in an experiment. The propensity of an arm is not "
-            "that of an action"
+            f"propensities can judge another level: compare the levels in an experiment, or "
+            f"serve {remedy} and estimate from the propensities in the serving log. The "
+            "propensity of an arm is not that of an action"
         )
     if rule == "censored":
         _censored(model)

@@ -24,7 +24,6 @@ from headwater.experiments.experiment_look import ExperimentLooks
 from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.experiments.interleaving_result import interleaved
 from headwater.experiments.metric_rows import MetricReader
-from headwater.experiments.off_policy_lift import off_policy_lifts
 from headwater.experiments.request_labels import LabelsOf
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 from headwater.results.kept_evidence import latest_backtest
@@ -92,13 +91,8 @@ def analyse(
             )
         look = ExperimentLooks(started, experiment, KINDS[started.plan.kind], logged, now)
         look.read(MetricReader(look.units, labels, now, used, look.left_out))
-        explored = (
-            off_policy_lifts(project, started.plan, data_dir, models, now, used)
-            if evidence.off_policy is None
-            else []
-        )
         return _with_recommendation(
-            rows_of.analysed(project.name, look, evidence, least, timestamp_text(now), explored),
+            rows_of.analysed(project.name, look, evidence, least, timestamp_text(now)),
             evidence,
             look,
             data_dir,

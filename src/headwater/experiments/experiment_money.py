@@ -32,8 +32,6 @@ class ExperimentEvidence(Readable):
 
     Args:
         backtest: of their model; it shows the arms' levels by name.
-        off_policy: by arm, an estimate from logged propensities, relative to the control; None
-            computes it where the model explores.
         worth: money a month that a relative lift of 1 brings; NaN where it is not known.
         costs: by level, money a month.
         source: where worth and costs are from.
@@ -42,7 +40,6 @@ class ExperimentEvidence(Readable):
     """
 
     backtest: BacktestResult | None = None
-    off_policy: Mapping[str, Estimate] | None = None
     worth: float = math.nan
     costs: Mapping[str, float] | None = None
     source: str = ""
@@ -98,7 +95,6 @@ class ExperimentEvidence(Readable):
         )
         return ExperimentEvidence(
             backtest,
-            None,
             value.of_gain(base) * MONTH,
             monthly_costs,
             source or "the backtest's worth of a decision",
@@ -132,8 +128,8 @@ class ExperimentEvidence(Readable):
             f"{levels[1]} costs more",
         )
 
-    def estimates(self, arm: str, levels: tuple[str, str], metric: str) -> list[AxisEstimate]:
-        """The backtest's and the off-policy estimate of an arm, relative to the control."""
+    def estimates(self, arm: str, levels: tuple[str, str]) -> list[AxisEstimate]:
+        """The backtest's estimate of an arm, relative to the control."""
         estimates = []
         named_levels = (self.names.get(levels[0], levels[0]), self.names.get(levels[1], levels[1]))
         if (
@@ -148,16 +144,6 @@ class ExperimentEvidence(Readable):
                     named,
                     estimate,
                     "yesterday's requests, if the world does not react",
-                )
-            )
-        if self.off_policy and arm in self.off_policy:
-            estimates.append(
-                AxisEstimate(
-                    "off-policy",
-                    arm,
-                    metric,
-                    self.off_policy[arm],
-                    "logged propensities, if the world does not react",
                 )
             )
         return estimates

@@ -17,7 +17,6 @@ from headwater.definitions.checks import timestamp_text
 from headwater.definitions.project import Project
 from headwater.experiments.analyse_experiment import analyse
 from headwater.experiments.experiment_lifecycle import IMMATURE, health_of, state_of, units_of
-from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_words import not_proven
 from headwater.experiments.probe_budget import budget_spent
@@ -233,8 +232,6 @@ def _look(
             data_dir=places.data_dir,
             models=places.models,
             at=clock.timestamp(at),
-            # a ramp reads guardrails and health alone
-            break_even=ExperimentEvidence(off_policy={}),
             resources=places.resources,
         ).result
         broken = {line.check: line.evidence for line in result.health if line.status == "broken"}

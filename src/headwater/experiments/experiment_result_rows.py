@@ -44,7 +44,6 @@ from headwater.results.experiment_result import (
     MetricLift,
     MetricRole,
     NetValue,
-    OffPolicyLift,
 )
 
 _AT_LOOKS, _AT_ANY_TIME = "group-sequential", "confidence sequence"
@@ -56,7 +55,6 @@ def analysed(
     evidence: ExperimentEvidence,
     least: float,
     at: str,
-    explored: Sequence[OffPolicyLift] = (),
 ) -> ExperimentAnalysis:
     """The analysis of an experiment with lifts.
 
@@ -66,7 +64,6 @@ def analysed(
         evidence: about the arms from outside the experiment.
         least: the relative gain at which an arm pays, where the evidence does not say.
         at: the time, as text.
-        explored: off-policy estimates, from lists in random order.
     """
     plan, experiment = look.plan, look.experiment
     deciding = experiment.metrics[0]
@@ -84,7 +81,7 @@ def analysed(
         _verdict(look, lifts, rails.looks, checks, (even, evens)), look, rows, evens, even
     )
     metrics = [*_deciding(look, deciding, rows, lifts, decided), *_others(look), *rails.results]
-    axis, money = _axis(look, evidence, deciding, rows, lifts, decided, explored)
+    axis, money = _axis(look, evidence, deciding, rows, lifts, decided)
     shown = _shown_arm(decided, lifts, look.treated)
     sql, repeats = _sql(look, rows, shown)
     names = (look.control, decided.arm or shown, deciding.name)
@@ -134,7 +131,6 @@ def analysed(
         sql_repeats=repeats,
         schedule=_schedule(look),
         left_out={reason: count for reason, count in look.left_out.items() if count},
-        off_policy=explored,
         advice=experiment_words.advice(plan, _known_lifts(lifts))
         if decided.decision == "inconclusive"
         else "",
@@ -355,7 +351,6 @@ def _axis(
     rows: LookRows,
     lifts: Mapping[str, ArmLift],
     decided: ExperimentVerdict,
-    explored: Sequence[OffPolicyLift],
 ) -> tuple[list[AxisEstimate], list[NetValue]]:
     """The estimate of each method for every arm, as gains, and the net value of the
     experiment's.
@@ -363,12 +358,7 @@ def _axis(
     levels, axis, money = {arm.name: arm.level for arm in look.plan.arms}, [], []
     for arm, arm_lift in lifts.items():
         pair = (levels[look.control], levels[arm])
-        axis += evidence.estimates(arm, pair, metric.name)
-        axis += [
-            _off_policy(look, estimate)
-            for estimate in explored
-            if estimate.arm == arm and not estimate.refused
-        ][:1]
+        axis += evidence.estimates(arm, pair)
         if arm_lift.lift is None:
             continue
         if look.plan.kind != "ab" and (naive := look.naive(rows, arm)) is not None:
@@ -393,17 +383,6 @@ def _axis(
         if net is not None:
             money.append(net)
     return axis, money
-
-
-def _off_policy(look: ExperimentLooks, estimate: OffPolicyLift) -> AxisEstimate:
-    model = next(arm.model for arm in look.experiment.arms if arm.name == estimate.arm)
-    note = (
-        f"{estimate.estimator.upper()} from {estimate.places:,} places of {estimate.lists:,} "
-        f"lists in random order ({estimate.effective:,.0f} effective), if the world does not react"
-    )
-    return AxisEstimate(
-        "off-policy", estimate.arm, f"{model.labels.name} per place", estimate.lift, note
-    )
 
 
 def _shown_arm(

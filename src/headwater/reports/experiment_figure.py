@@ -105,7 +105,7 @@ def _gap(shown: Sequence[AxisEstimate], heights: Sequence[int]) -> tuple[list[Js
 
 def _row_name(result: ExperimentResult, estimate: AxisEstimate) -> str:
     names = [estimate.arm] if len(result.arms) > 2 else []
-    if not estimate.decides and estimate.method in ("backtest", "off-policy"):
+    if not estimate.decides and estimate.method == "backtest":
         names.append(f"in {wording.metric_label(estimate.metric)}")
     return ", ".join(names) or estimate.metric
 

@@ -126,16 +126,6 @@ def to_table(result: ExperimentResult) -> RenderableType:
                 else [Shown("every check of health is ok")]
             ),
             *(Shown(line) for line in experiment_section.gaps(result)),
-            *(
-                Shown(
-                    f"Off-policy, {estimate.arm}: "
-                    f"{experiment_section.percent(estimate.lift.value)}; "
-                    f"{estimate.note}."
-                )
-                for estimate in result.axis
-                if estimate.method == "off-policy"
-            ),
-            *(Shown(line) for line in experiment_section.off_policy_refusals(result)),
         )
     )
 

@@ -99,7 +99,6 @@ def gain_section(result: ExperimentResult) -> Section:
         )
     else:
         blocks.append(Text(f"No estimate yet: {result.reason}."))
-    blocks += _off_policy(result)
     for net in result.money:
         money = f"{net.a_month.value:,.0f} a month"
         between = (
@@ -151,57 +150,6 @@ def gaps(result: ExperimentResult) -> list[str]:
             f"{UNSEEN}: a world that reacts, and chance.{metric_note}"
         )
     return lines
-
-
-def _off_policy(result: ExperimentResult) -> list[Block]:
-    """The estimates from lists in random order, with their overlap; where there is none, why."""
-    blocks: list[Block] = [Text(line) for line in off_policy_refusals(result)]
-    rows: list[list[str | Cell]] = [
-        [
-            estimate.arm,
-            estimate.estimator.upper(),
-            Cell(
-                "refused" if estimate.refused else percent(estimate.lift.value),
-                _bracket(estimate.lift),
-            ),
-            f"{wording.count(estimate.places)} in {wording.count(estimate.lists)} lists",
-            Cell(
-                wording.count(round(estimate.effective)),
-                f"control {wording.count(round(estimate.control_effective))}",
-            ),
-            Cell(
-                wording.share(estimate.overlap),
-                f"control {wording.share(estimate.control_overlap)}",
-            ),
-        ]
-        for estimate in result.off_policy
-        if estimate.lists
-    ]
-    if not rows:
-        return blocks
-    headings: list[str | Cell] = [
-        "arm",
-        "estimator",
-        "gain of a place",
-        "places",
-        "effective places",
-        "overlap",
-    ]
-    text = (
-        "Off-policy: the same candidates in the arm's order and in the control's, judged by lists "
-        "that were served in random order since the start. Overlap is the share of places at "
-        "which an order has the item that was shown there."
-    )
-    return [*blocks, Table("Off-policy estimates", headings, rows), Text(text, "quiet")]
-
-
-def off_policy_refusals(result: ExperimentResult) -> list[str]:
-    """Why an arm has no off-policy estimate."""
-    return [
-        f"No off-policy estimate of {estimate.arm}: {estimate.refused.rstrip('.')}."
-        for estimate in result.off_policy
-        if estimate.refused
-    ]
 
 
 def _preference(result: ExperimentResult) -> list[Block]:

@@ -119,28 +119,6 @@ class AxisEstimate(Result, frozen=True):
     decides: bool = False
 
 
-class OffPolicyLift(Result, frozen=True):
-    """What an arm's order of candidates would have earned for each place, over the control's, from
-    lists in random order.
-
-    estimator: "snips", "ips" or "dr". lists, places: in random order, whose outcomes are final.
-    effective: the number of equally weighted places that would be as sure: (sum w)^2 / sum w^2.
-    overlap: the share of places at which the order has the item that was shown there.
-    refused: why it has no estimate, "" where there is one.
-    """
-
-    arm: str
-    estimator: str
-    lift: Estimate
-    lists: int
-    places: int
-    effective: float
-    control_effective: float
-    overlap: float
-    control_overlap: float
-    refused: str = ""
-
-
 class HealthLine(Result, frozen=True):
     """A check of the experiment's health; a broken one blocks the verdict."""
 
@@ -191,8 +169,7 @@ class ExperimentResult(Result, frozen=True):
     the frozen plan as JSON data,
     digest: its hash. changes: what was done since the start. sql: a query over the exported tables
     that repeats the main figure, `sql_repeats` which.
-    off_policy: by arm and estimator, from lists in random order. backtest: the recommendation of
-    the arms' model, where one is known.
+    backtest: the recommendation of the arms' model, where one is known.
     schedule: of a switchback the arm of each region and bucket. left_out: exposures and requests
     that are not analysed, by reason.
     """
@@ -230,7 +207,6 @@ class ExperimentResult(Result, frozen=True):
     left_out: Mapping[str, int] = {}
     information_by: Literal["units", "time"] = "units"
     matured: Sequence[int] = ()
-    off_policy: Sequence[OffPolicyLift] = ()
     backtest: BacktestFinding | None = None
     advice: str = ""
 

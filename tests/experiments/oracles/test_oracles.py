@@ -1,6 +1,4 @@
-"""Estimates next to those of gbstats, savvi, statsmodels and cluster-experiments on random inputs,
-and next to recorded ones of obp.
-"""
+"""Estimates next to those of gbstats, savvi, statsmodels and cluster-experiments on random inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +16,6 @@ from headwater.errors import DataError
 from headwater.experiments.arm_moments import arm_moments, unit_lift
 from headwater.experiments.cluster_lift import cluster_lift
 from headwater.experiments.confidence_sequence import sequence_multiplier
-from headwater.experiments.off_policy import LoggedActions, policy_value
 from headwater.experiments.sample_ratio import sequential_sample_ratio_p
 from headwater.experiments.switchback_lift import SwitchbackBuckets, switchback_lift
 
@@ -259,19 +256,3 @@ def test_the_two_way_regression_of_cluster_experiments() -> None:
         found = switchback_lift(of)
         assert found.treated - found.control == pytest.approx(theirs["effect"], rel=1e-6, abs=1e-9)
         assert found.se * (1 + found.lift) * found.control == pytest.approx(theirs["se"], rel=1e-6)
-
-
-@pytest.mark.parametrize("number", range(3))
-def test_recorded_figures_of_obp(number: int) -> None:
-    """`recorded_obp.json` says how it was made; obp 0.5.7 needs torch and is not installed with the
-    tests.
-    """
-    recorded = json.loads((HERE / "recorded_obp.json").read_text(encoding="utf-8"))["cases"][number]
-    rows = LoggedActions(
-        *(np.array(recorded[name]) for name in ("action", "reward", "logged", "policy"))
-    )
-    predicted = np.array(recorded["predicted"])
-    for estimator in ("ips", "snips", "dr"):
-        assert policy_value(rows, estimator, predicted).value == pytest.approx(
-            recorded[estimator], rel=1e-12
-        )
