@@ -63,4 +63,4 @@ def test_what_is_served_is_what_training_computes(week):
         "asked_at",
         "landed_at",
     ]
-    assert (folder / "experiment" / "query.sql").is_file()
+    assert (folder / "experiment" / "plan.json").is_file()

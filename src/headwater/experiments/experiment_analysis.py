@@ -36,9 +36,7 @@ class ExperimentAnalysis(PagedResult):
         return self.result.decision
 
     def export(self, folder: str | Path) -> Path:
-        """Write exposures.parquet, outcomes.parquet, plan.json, schedule.csv and query.sql, whose
-        main figure the query repeats.
-        """
+        """Write exposures.parquet, outcomes.parquet, plan.json and a switchback's schedule.csv."""
         from headwater.experiments.experiment_export import write
 
         return write(self.result, self.exposures, self.outcomes, Path(folder))

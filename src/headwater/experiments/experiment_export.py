@@ -1,6 +1,4 @@
-"""Export of an experiment: its tables, plan, schedule and query, so that anyone can repeat the main
-figure.
-"""
+"""Export of an experiment: the tables, plan and schedule that its main figure is computed from."""
 
 from __future__ import annotations
 
@@ -12,12 +10,11 @@ import polars as pl
 from headwater.errors import DataError
 from headwater.results.experiment_result import ExperimentResult
 
-EXPOSURES, OUTCOMES, PLAN, SCHEDULE, QUERY = (
+EXPOSURES, OUTCOMES, PLAN, SCHEDULE = (
     "exposures.parquet",
     "outcomes.parquet",
     "plan.json",
     "schedule.csv",
-    "query.sql",
 )
 
 
@@ -41,7 +38,6 @@ def write(
             pl.DataFrame(
                 list(result.schedule), schema=["region", "bucket", "arm"], orient="row"
             ).write_csv(folder / SCHEDULE)
-        (folder / QUERY).write_text(f"-- {result.sql_repeats}\n{result.sql}\n", encoding="utf-8")
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}") from error
     return folder

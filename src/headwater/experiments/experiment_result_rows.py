@@ -12,7 +12,7 @@ import polars as pl
 
 from headwater.definitions.checks import timestamp_text
 from headwater.definitions.experiment import ExperimentMetric
-from headwater.experiments import experiment_sql, experiment_words
+from headwater.experiments import experiment_words
 from headwater.experiments.confidence_sequence import sequence_multiplier
 from headwater.experiments.experiment_analysis import ExperimentAnalysis
 from headwater.experiments.experiment_look import ArmLift, ExperimentLooks
@@ -24,10 +24,9 @@ from headwater.experiments.experiment_verdict import (
     verdict,
 )
 from headwater.experiments.health import HealthCheck
-from headwater.experiments.look_rows import COLD, LookRows
+from headwater.experiments.look_rows import LookRows
 from headwater.experiments.relative_lift import RelativeLift
 from headwater.experiments.stalest_winner import stalest_winner
-from headwater.experiments.unit_analysis import LEAST_IN_STRATUM
 from headwater.journal.exposure_rows import ARM, BUCKET, CLUSTER
 from headwater.models.experiment_store import StartedExperiment
 from headwater.results.estimate import Estimate
@@ -83,7 +82,6 @@ def analysed(
     metrics = [*_deciding(look, deciding, rows, lifts, decided), *_others(look), *rails.results]
     axis, money = _axis(look, evidence, deciding, rows, lifts, decided)
     shown = _shown_arm(decided, lifts, look.treated)
-    sql, repeats = _sql(look, rows, shown)
     names = (look.control, decided.arm or shown, deciding.name)
     not_within = _not_within(look, decided, rails.results)
     by = next(
@@ -127,8 +125,6 @@ def analysed(
         plan=msgspec.to_builtins(plan),
         digest=plan.digest,
         changes=changes_of(look.started),
-        sql=sql,
-        sql_repeats=repeats,
         schedule=_schedule(look),
         left_out={reason: count for reason, count in look.left_out.items() if count},
         advice=experiment_words.advice(plan, _known_lifts(lifts))
@@ -388,29 +384,9 @@ def _axis(
 def _shown_arm(
     decided: ExperimentVerdict, lifts: Mapping[str, ArmLift], treated: Sequence[str]
 ) -> str:
-    """The arm of the page's query and first line: the decided one, else the one with the largest
-    lift.
-    """
+    """The arm of the first line: the decided one, else the one with the largest lift."""
     lift_by_arm = {arm: lift.lift.lift for arm, lift in lifts.items() if lift.lift is not None}
     return decided.arm or max(lift_by_arm, key=lambda arm: lift_by_arm[arm], default=treated[0])
-
-
-def _sql(look: ExperimentLooks, rows: LookRows, arm: str) -> tuple[str, str]:
-    frame = rows.of_arms(look.control, arm)
-    sizes = frame.group_by(ARM, COLD).len()["len"].to_list() if frame.height else []
-    strata = (
-        look.plan.kind == "ab"
-        and not rows.ratio
-        and len(sizes) == 4
-        and min(sizes) >= LEAST_IN_STRATUM
-    )
-    cells = frame.select(CLUSTER, BUCKET).n_unique()
-    balanced = cells == frame[CLUSTER].n_unique() * frame[
-        BUCKET
-    ].n_unique() and not look.plan.settings.get("random_bounds")
-    return experiment_sql.query(
-        look.plan.kind, (look.control, arm), rows, strata=strata, balanced=balanced
-    )
 
 
 def _arms(look: ExperimentLooks) -> list[ArmResult]:

@@ -114,8 +114,6 @@ def interleaved(
         plan=msgspec.to_builtins(plan),
         digest=plan.digest,
         changes=changes_of(started),
-        sql="",
-        sql_repeats="",
         left_out={reason: count for reason, count in left_out.items() if count},
         advice=_advice(plan, control) if decision == "inconclusive" else "",
     )

@@ -11,7 +11,6 @@ from headwater.reports.document import (
     Block,
     Bullets,
     Cell,
-    Code,
     Figure,
     Section,
     Table,
@@ -383,14 +382,6 @@ def _words(value: object) -> str:
 
 def _export(result: ExperimentResult) -> Section:
     blocks: list[Block] = []
-    if result.sql:
-        blocks.append(
-            Text(
-                "This query over the exported tables exposures and outcomes repeats "
-                f"{result.sql_repeats}."
-            )
-        )
-        blocks.append(Code(result.sql))
     if result.schedule:
         rows: list[list[str | Cell]] = [
             [region, str(bucket), arm] for region, bucket, arm in result.schedule[:500]

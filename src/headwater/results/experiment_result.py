@@ -167,8 +167,7 @@ class ExperimentResult(Result, frozen=True):
     matured: the units that had matured at each look. break_even: the relative gain that pays for
     the fresher arm. advice: what an inconclusive result means, and what to do; "" of others. plan:
     the frozen plan as JSON data,
-    digest: its hash. changes: what was done since the start. sql: a query over the exported tables
-    that repeats the main figure, `sql_repeats` which.
+    digest: its hash. changes: what was done since the start.
     backtest: the recommendation of the arms' model, where one is known.
     schedule: of a switchback the arm of each region and bucket. left_out: exposures and requests
     that are not analysed, by reason.
@@ -201,8 +200,6 @@ class ExperimentResult(Result, frozen=True):
     plan: Mapping[str, Any]
     digest: str
     changes: Sequence[str]
-    sql: str
-    sql_repeats: str
     schedule: Sequence[tuple[str, int, str]] = ()
     left_out: Mapping[str, int] = {}
     information_by: Literal["units", "time"] = "units"
