@@ -27,7 +27,6 @@ from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.level import Level
 from headwater.errors import DataError, UsageError
 from headwater.experiments.level_intervals import WholePeriod, lift_over, weighted_resamples
-from headwater.experiments.lift_proposals import proposed
 from headwater.experiments.lift_sequence import (
     LiftWindow,
     decayed,
@@ -54,6 +53,10 @@ _OF_A_DAY = 200
 _NOW = 28
 """Days of the longest window that says what something earns now."""
 _NONE = Estimate(math.nan, math.nan, math.nan)
+_ADVERSARIES = (
+    "adversaries react to predictions, so requests of the past do not show what a staler level "
+    "would do to them: run an experiment before a change"
+)
 
 
 def judged(rows: MonitoredRows) -> LevelLiftResult:
@@ -103,7 +106,6 @@ class _Series:
             values=self.whole.estimates_by_level,
             comparisons=self.whole.comparisons(rows.served, rows.stalest),
             alternatives=alternatives,
-            proposals=[],
             series=series,
             alpha=rows.options.alpha,
             rows=int(self.usable.sum()),
@@ -112,16 +114,18 @@ class _Series:
             models=rows.used,
             seconds=dict(rows.fitted.trained),
             agreement=self._agreement(),
-            notes=tuple(dict.fromkeys(rows.notes)),
+            notes=tuple(dict.fromkeys([*rows.notes, *self._unseen(alternatives)])),
             checked_at=timestamp_text(rows.period[1]),
         )
-        changes = {
-            a.name: c for a, c in zip(alternatives, [*levels, *views, *self._joint], strict=True)
-        }
-        proposals = proposed(
-            rows, alternatives, {name: candidate.level for name, candidate in changes.items()}
-        )
-        return level_lift_words.with_words(result, proposals)
+        return level_lift_words.with_words(result)
+
+    def _unseen(self, alternatives: Sequence[Alternative]) -> list[str]:
+        """What no lift over past requests shows, where people react to predictions."""
+        evaluation = self.rows.options.evaluation
+        experiments = [alternative.experiment for alternative in alternatives]
+        if evaluation is None or not evaluation.adversaries or None not in experiments:
+            return []
+        return [_ADVERSARIES]
 
     # ---- days
 
@@ -386,7 +390,6 @@ class _Series:
             name, kind, units, level, self.signed(self.by_level[rows.served], value)[self.counted]
         )
 
-    _joint: list[_Candidate] = dataclasses.field(default_factory=list)
     error: float = 0.0
     dependence: float = 0.0
 
@@ -414,7 +417,6 @@ class _Series:
                 return []
             alternative = self._alternative(joint)
             if alternative.state == "earned nothing" or len(chosen) == 2:
-                self._joint = [joint]
                 return [alternative]
             chosen.remove(max(chosen, key=lambda candidate: by_name[candidate.name].lift.value))
         return []

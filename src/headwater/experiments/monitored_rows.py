@@ -54,7 +54,7 @@ class LiftOptions(Readable):
     Args:
         served: the name of the level that serves; None is as the views define.
         evaluation: its headline metric is judged; its `min_lift` is the break-even of all that
-            `break_even` does not name. With `adversaries=True`, no change is proposed without an
+            `break_even` does not name. With `adversaries=True`, a note asks for an
             experiment.
         break_even: the least lift worth its cost, in the metric's unit, for all or by the name of a
             level or view.

@@ -32,18 +32,12 @@ def to_markdown(result: LevelLiftResult) -> str:
 
 
 def to_table(result: LevelLiftResult) -> RenderableType:
-    """The first line, the levels and views, the proposals, and the days, for a terminal."""
-    proposals = [
-        Shown(line)
-        for change in result.proposals
-        for line in (level_lift_words.proposal(change), *(f"  {line}" for line in change.lines))
-    ]
+    """The first line, the levels and views, and the days, for a terminal."""
     return Printed(
         Group(
             Shown(result.first_line, "bold"),
             _shown(level_lift_section.alternatives(result), (0, 2, 3, 4, 5, 6, 7, 9)),
             *(Shown(f"- {alternative.sentence}") for alternative in result.alternatives),
-            *proposals,
             _shown(level_lift_section.days(result), None),
             Shown(level_lift_words.trained(result)),
             *(Shown(f"- {note}") for note in result.notes),

@@ -1,5 +1,5 @@
-"""The section on lift by freshness: a figure over time, a table of levels and views, the proposals,
-and a table of days.
+"""The section on lift by freshness: a figure over time, a table of levels and views, and a
+table of days.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from headwater.reports import level_lift_words, wording
-from headwater.reports.document import Block, Bullets, Cell, Code, Figure, Section, Table, Text
+from headwater.reports.document import Block, Bullets, Cell, Figure, Section, Table, Text
 from headwater.reports.plot_parts import Json, axis, finite, layout, legend
 from headwater.results.level_lift_result import Alternative, LevelLiftResult, LiftDay
 
@@ -19,10 +19,6 @@ def to_section(result: LevelLiftResult) -> Section:
     if result.judged:
         blocks.append(_figure(result))
     blocks += [alternatives(result), days(result)]
-    for change in result.proposals:
-        blocks.append(Text(level_lift_words.proposal(change)))
-        if change.lines:
-            blocks.append(Code("\n".join(change.lines)))
     blocks += [
         Text(level_lift_words.trained(result), "quiet"),
         Text(level_lift_words.rule(result), "quiet"),

@@ -5,13 +5,12 @@ look lies wholly below break-even.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import msgspec
 
 from headwater.reports import wording
 from headwater.results.estimate import Estimate
-from headwater.results.level_lift_result import Alternative, LevelLiftResult, ProposedChange
+from headwater.results.level_lift_result import Alternative, LevelLiftResult
 
 RULE = (
     "Intervals of the table of levels and views hold at every daily look of a year together, for "
@@ -21,13 +20,13 @@ RULE = (
 )
 
 
-def with_words(result: LevelLiftResult, proposals: Sequence[ProposedChange]) -> LevelLiftResult:
+def with_words(result: LevelLiftResult) -> LevelLiftResult:
     """The result with each state, and all of it, in a sentence."""
     alternatives = [
         msgspec.structs.replace(alternative, sentence=_sentence(result, alternative))
         for alternative in result.alternatives
     ]
-    said = msgspec.structs.replace(result, alternatives=alternatives, proposals=list(proposals))
+    said = msgspec.structs.replace(result, alternatives=alternatives)
     return msgspec.structs.replace(said, first_line=_first_line(said))
 
 
@@ -37,17 +36,6 @@ def estimate(value: Estimate) -> str:
         f"{wording.number(value.value, 4, signed=True)} "
         f"{wording.interval(value.low, value.high, 4)}"
     ).strip()
-
-
-def proposal(change: ProposedChange) -> str:
-    """A proposed change in a sentence."""
-    subject = f"{change.alternative}, {change.freshness}"
-    first = (
-        f"Not proposed: {subject}. Why: {change.why_not}"
-        if change.why_not
-        else f"Proposed: {subject}"
-    )
-    return f"{first}; {change.money}" + (f"; {change.worst_week}" if change.worst_week else "")
 
 
 def rule(result: LevelLiftResult) -> str:

@@ -97,19 +97,6 @@ class Alternative(Result, frozen=True):
     sentence: str = ""
 
 
-class ProposedChange(Result, frozen=True):
-    """A change that would pay, never made by itself: what `plan` would show of it, and its money.
-    `why_not`: what has to come first.
-    """
-
-    alternative: str
-    freshness: str
-    lines: Sequence[str]
-    money: str
-    worst_week: str
-    why_not: str = ""
-
-
 class LevelLiftResult(Result, frozen=True, tag="level lift"):
     """Lift by freshness over time.
 
@@ -121,8 +108,7 @@ class LevelLiftResult(Result, frozen=True, tag="level lift"):
             % interval (blocks as in a backtest).
         comparisons: every level against the served one and against the stalest, over all judged
             days.
-        alternatives: what decides, with confidence sequences over days. proposals: changes that
-            would pay.
+        alternatives: what decides, with confidence sequences over days.
         series: how many are read together. alpha: the error of all of them in a year.
         rows, weight: of the judged days. left_out: rows that are not among them, by reason.
         models: that scored. seconds: of training, by level.
@@ -141,7 +127,6 @@ class LevelLiftResult(Result, frozen=True, tag="level lift"):
     values: Mapping[str, Estimate]
     comparisons: Sequence[Comparison]
     alternatives: Sequence[Alternative]
-    proposals: Sequence[ProposedChange]
     series: int
     alpha: float
     rows: int
