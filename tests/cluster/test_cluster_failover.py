@@ -158,7 +158,7 @@ def test_commits_that_a_promoted_replica_lacks_are_refused_and_repaired(
         told = repaired(here, *options)
         assert "all records of this store are removed" in told, told
         assert ("are read from the stream again" in told) == (lost == "state"), told
-    assert "nothing is lost" in repaired(here, "--dry-run")
+    assert "nothing is to be rewound" in repaired(here, "--dry-run")
     here.processes.clear()
     here.begin(None)
     here.end()

@@ -249,7 +249,7 @@ def test_commits_that_a_standby_lacks_are_refused_and_read_again(pair, network, 
         r"[1-9][\d,]* events leave the archive, and are read from the stream again", told
     ), told
     repaired(here, "--yes")
-    assert "nothing is lost" in repaired(here, "--dry-run")
+    assert "nothing is to be rewound" in repaired(here, "--dry-run")
     here.processes.clear()  # they were refused
     here.end()
 
