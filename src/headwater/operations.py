@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from headwater.assessing.assessment import Assessment as Assessment
     from headwater.assessing.doctor import doctor as doctor
     from headwater.assessing.locations import Locations as Locations
-    from headwater.assessing.scratch import assess_scratch as assess_scratch
     from headwater.backtesting.delivery import Delivery as Delivery
     from headwater.backtesting.delivery import watch as watch
     from headwater.catalog.plan import Plan as Plan
@@ -71,7 +70,6 @@ _HOMES = {
     "headwater.assessing.assessment": "Assessment",
     "headwater.assessing.doctor": "doctor",
     "headwater.assessing.locations": "Locations",
-    "headwater.assessing.scratch": "assess_scratch",
     "headwater.backtesting.delivery": "Delivery watch",
     "headwater.catalog.plan": "Plan",
     "headwater.definitions.feature_view": "Aggregation FeatureRef",

@@ -75,13 +75,11 @@ def test_every_part_is_there_or_says_why_not(made):
     assert "instant gives +0.1" in found.verdict
     assert "Views to keep fresh: user." in found.verdict
     assert "no stream=" in found.verdict
-    assert [stage.name for stage in found.plan.stages] == ["on request, batch features", "user"]
     assert isinstance(found.latency, Missing)
     assert "serving log" in found.latency.reason
     assert found.cost.way("streaming").lacks == ["S"]  # no store: its size is not known
     assert found.network.experiment.startswith("not known")
     assert len(found.network.unanswered) == 3
-    assert "Network effects are not ruled out: 3 of 3 questions are not answered." in found.risks
     (busy,) = found.at_request
     assert busy.p99.value < 0.001
     assert [one.share for one in busy.timed_out] == [0.0, 0.01, 0.05, 0.2]

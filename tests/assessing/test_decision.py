@@ -11,9 +11,7 @@ from msgspec import structs
 from headwater.assessing.cost import costed
 from headwater.assessing.cost_inputs import Inputs
 from headwater.assessing.decision import decide, judged_by_money
-from headwater.assessing.decision_words import changes
 from headwater.assessing.lift import lift_of
-from headwater.assessing.stages import staged
 from headwater.backtesting.verdicts import verdict_of
 from headwater.reports.recommending import with_recommendation
 from headwater.results.audit_result import AuditFinding, AuditResult
@@ -169,8 +167,6 @@ def test_nothing_is_decided_on_nothing(lift, rule, words):
     assert made.action == "not decided"
     assert made.rules[0][0] == rule
     assert words in made.sentence
-    assert staged(found, made).stages == []
-    assert changes(found, made) or rule == "recommendation"
 
 
 def test_the_gain_is_over_the_baseline():

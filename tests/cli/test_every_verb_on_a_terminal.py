@@ -28,7 +28,6 @@ COMMANDS = {
     "assess --yes --no-attribution --backtest backtest.json": 0,
     "assess readiness": 0,
     "assess cost": 0,
-    "assess --scratch --negatives 1d": 2,
     "plan": 0,
     "plan --check --catalog new.sqlite": 1,
     "apply": 0,

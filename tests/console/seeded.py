@@ -14,9 +14,9 @@ from headwater.definitions.definition import fingerprint_of
 from headwater.models.latest_results import LATEST_LEVEL_LIFT
 from headwater.models.registry import EXPERIMENTS, ModelRegistry
 from headwater.monitoring.parity import Mismatch, Parity, ParityRun
-from headwater.results.assessment_parts import Network, Stage, StagedPlan
+from headwater.results.assessment_parts import Network
 from headwater.results.assessment_result import AssessmentResult
-from headwater.results.cost_result import Cost, CostPart, LevelCost, Swing, Way
+from headwater.results.cost_result import Cost, CostPart, LevelCost, Way
 from headwater.results.decision_result import Decision
 from headwater.results.estimate import Estimate
 from headwater.results.experiment_result import (
@@ -132,23 +132,9 @@ def _assessment(model, backtest, text):
         Number(14.5, "USD/day", "computed", "runs"), [], [("views", "Make user fresh")],
         f"Run {model} hourly. It earns 120 USD a day.{text}", f"Run {model} hourly.{text}",
     )  # fmt: skip
-    stages = [
-        Stage(
-            2,
-            f"fresher user{text}",
-            "run the view hourly",
-            "+0.10 auc",
-            decision.extra,
-            "ready",
-            "",
-            "",
-        ),
-        Stage(2, "stream it", "stream the view", "+0.01 auc", nothing, "not needed", "", ""),
-    ]
     return AssessmentResult(
         "shop", model, AT.isoformat(), (f"{decision.first_line} It earns 120 USD a "
-            "day."), decision, StagedPlan(stages, [], "Stop after any."),
-        [], [f"A leak{text}"], backtest, Missing("it was not asked for"), _cost(model, text), _readiness(text), nothing, nothing, [],
+            "day."), decision, backtest, Missing("it was not asked for"), _cost(model, text), _readiness(text), nothing, nothing, [],
         Network([], "an A/B test", "units do not touch", []),
     )  # fmt: skip
 
@@ -162,7 +148,6 @@ def _cost(model, text):
         Way("streaming", Missing("no price"), [], ["price"]),
     ]
     levels = [LevelCost("daily", 1.0, money), LevelCost("hourly", 24.0, money)]
-    swings = [Swing("on request", f"requests{text}", 1.0, 2.0, 10.0, 20.0)]
     return Cost(
         model,
         "USD",
@@ -172,7 +157,6 @@ def _cost(model, text):
         money,
         [],
         {},
-        swings,
         levels,
         "On request is cheapest.",
     )

@@ -16,8 +16,6 @@ from headwater import clock
 from headwater.assessing.assessment import Assessment
 from headwater.assessing.cost import cost
 from headwater.assessing.decision import decide, judged_by_money
-from headwater.assessing.decision_words import changes
-from headwater.assessing.late_share import late_share, with_measured_late
 from headwater.assessing.lift import GivenBacktest, backtest_of
 from headwater.assessing.locations import Locations
 from headwater.assessing.network import network
@@ -25,8 +23,6 @@ from headwater.assessing.probes.request_probe import of_log
 from headwater.assessing.questions import Answers, checked
 from headwater.assessing.readiness import readiness
 from headwater.assessing.request_time import TimeoutJob, at_request
-from headwater.assessing.risks import risks
-from headwater.assessing.stages import staged
 from headwater.backtesting.attribution import attribution
 from headwater.backtesting.backtest import backtest
 from headwater.backtesting.break_even import recommended
@@ -132,8 +128,7 @@ def _joined(run: _AssessmentRun, locations: Locations, answers: Answers) -> Asse
     model, project = run.model, run.project
     effects = network(answers.effects)
     readings, log = of_log(model, locations.folder)
-    late = late_share(model, log)
-    lift, attributed = with_measured_late(run.lift, late), run.attribution
+    lift, attributed = run.lift, run.attribution
     spent = _cost(run, locations, lift)
     ready = _readiness(project, locations, answers)
     evidence = judged_by_money(
@@ -155,9 +150,6 @@ def _joined(run: _AssessmentRun, locations: Locations, answers: Answers) -> Asse
         at=clock.now().isoformat(timespec="seconds"),
         verdict=decision.sentence,
         decision=decision,
-        plan=staged(evidence, decision),
-        changes=changes(evidence, decision),
-        risks=risks(evidence, decision, request_time_features, effects, model),
         backtest=evidence.lift if isinstance(evidence.lift, Missing) else evidence.lift.backtest,
         attribution=attributed,
         cost=spent,
@@ -166,7 +158,6 @@ def _joined(run: _AssessmentRun, locations: Locations, answers: Answers) -> Asse
         budget=budget,
         at_request=request_time_features,
         network=effects,
-        late=late,
     )
 
 

@@ -10,9 +10,8 @@ from headwater.results.assessment_result import AssessmentResult
 class Assessment(AssessmentResult, frozen=True):
     """Lift, attribution, cost, readiness and latency of a model, and the verdict.
 
-    verdict: what to do, in a sentence. decision: the same, with the outcome of each rule. plan: the
-    stages. risks: the remaining risks.
-    changes: what would change the verdict. attribution: if it was run here, with its tables.
+    verdict: what to do, in a sentence. decision: the same, with the outcome of each rule.
+    attribution: if it was run here, with its tables.
     latency, budget: p99 of served responses and the allowed one, in seconds. at_request: features
     computed at request time. backtest: the one that the verdict is based on. A part that could not
     be computed is Missing, with the reason.

@@ -23,12 +23,11 @@ from headwater.assessing.lift import GivenBacktest, lift_of
 from headwater.assessing.locations import Locations
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
-from headwater.results.cost_result import Cost, CostPart, Swing, ViewCost, Way, WayName
+from headwater.results.cost_result import Cost, CostPart, ViewCost, Way, WayName
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number, Reading, amount
 
 CURRENCY = "USD"
-_SHARES = frozenset({"h", "rho"})
 _BREAK_EVEN = (
     "U",
     "f",
@@ -91,7 +90,6 @@ def costed(model: Model, values: Inputs, lift: Lift | None = None) -> Cost:
         for view in model.features.views
         for window, r in _rows(view.outputs, values.views[view.name]).items()
     }
-    swings = [swing for name in WAYS for swing in swings_of(name, x)]
     spent = Cost(
         model.name,
         CURRENCY,
@@ -101,7 +99,6 @@ def costed(model: Model, values: Inputs, lift: Lift | None = None) -> Cost:
         values.wasted,
         views,
         per_read,
-        swings,
         [],
         _sentence(ways, even, values),
     )
@@ -136,23 +133,6 @@ def way(name: WayName, readings: Mapping[str, Reading]) -> Way:
         ),
         parts,
     )
-
-
-def swings_of(name: WayName, x: Values, factor: float = 2.0) -> list[Swing]:
-    """The cost of a way to serve with one input halved or doubled and the others unchanged; the
-    most important input first.
-    """
-    symbols = dict.fromkeys(s for formula in WAYS[name] for s in formula.symbols)
-    if any(s not in x for s in symbols):
-        return []
-    swings = []
-    for symbol in symbols:
-        low, high = x[symbol] / factor, x[symbol] * factor
-        if symbol in _SHARES:
-            high = min(high, 1.0)
-        costs = [sum(f.compute({**x, symbol: value}) for f in WAYS[name]) for value in (low, high)]
-        swings.append(Swing(name, symbol, low, high, *costs))
-    return sorted(swings, key=lambda s: -abs(s.cost_high - s.cost_low))
 
 
 def _of_view(readings: Mapping[str, Reading], own_readings: Mapping[str, Reading]) -> Reading:

@@ -5,7 +5,6 @@ out.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,6 @@ from headwater.backtesting.experiment_rows import ExperimentRows, prepare, train
 from headwater.backtesting.intervals import evaluate
 from headwater.backtesting.levels import LevelRows, outcomes_known
 from headwater.backtesting.verdicts import in_metric, min_lifts
-from headwater.definitions.checks import micros
 from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef
@@ -321,23 +319,3 @@ def _timed_out(
 
 def _named(job: TimeoutJob, share: float) -> str:
     return f"{job.fresh[0]}, {100 * share:g} % time out"
-
-
-def lost_at(feature: AtRequest) -> float:
-    """The smallest tried share of calls at which the lift stops being a LIFT; NaN if it is one at
-    none or at all of them.
-    """
-    if (
-        isinstance(feature.timed_out, Missing)
-        or not feature.timed_out
-        or not feature.timed_out[0].lift.lifts
-    ):
-        return math.nan
-    return next((timed.share for timed in feature.timed_out if not timed.lift.lifts), math.nan)
-
-
-def over_budget(feature: AtRequest, model: Model) -> bool:
-    """Whether its p99 alone exceeds the model's latency budget."""
-    if model.latency_budget is None or isinstance(feature.p99, Missing):
-        return False
-    return feature.p99.value > micros(model.latency_budget, "latency_budget") / 1e6

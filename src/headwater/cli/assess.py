@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.cli import assess_scratch, assess_whole, options
+from headwater.cli import assess_whole, options
 from headwater.cli.command import Actions, Arguments, Verb, option, section, several, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -73,16 +73,7 @@ def cost_table(cost: Cost) -> RenderableType:
             for component in way.parts
         ]
         total = str(way.total) if isinstance(way.total, Missing) else f"{way.total.value:,.4g}"
-        widest = next((s for s in cost.swings if s.way == way.name), None)
-        moved = (
-            ""
-            if widest is None
-            else (
-                f"{widest.input} moves it most: {widest.cost_low:,.4g} at half, "
-                f"{widest.cost_high:,.4g} at twice"
-            )
-        )
-        ways.append([way.name, "total", Shown(total, "bold"), moved])
+        ways.append([way.name, "total", Shown(total, "bold"), ""])
     inputs = []
     for name, reading in cost.inputs.items():
         if isinstance(reading, Missing):
@@ -347,7 +338,6 @@ COMMAND = Actions(
         [
             *_COMMON,
             *assess_whole.OPTIONS,
-            *assess_scratch.OPTIONS,
             *_OF_WHOLE,
             _BUDGET,
             *options.as_json(),
@@ -355,7 +345,6 @@ COMMAND = Actions(
         help=__doc__,
         examples=[
             "headwater assess --output assess.html",
-            "headwater assess --scratch  # before there is a model",
         ],
     ),
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.cli import assess_scratch, evaluation_options, options, questions_before
+from headwater.cli import evaluation_options, options, questions_before
 from headwater.cli.command import Arguments, option, section, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     """Join everything, print the verdict and write the page."""
-    if args.scratch:
-        assess_scratch.scratch(args, screen)
-        return
     from headwater.assessing.assess import assess
     from headwater.assessing.questions import read_answers, with_effects
     from headwater.reports.summary_page import summary_path, to_lines
@@ -79,30 +76,18 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
 
 
 def table(assessment: Assessment) -> RenderableType:
-    """The verdict, its rules, the stages and what would change it."""
+    """The verdict, its rules and the next steps."""
+    from headwater.reports import assessment_lights as lights
     from headwater.reports import assessment_sections as parts
-    from headwater.terminal.layout import Group, Shown, ShownTable
+    from headwater.terminal.layout import Group, Shown
 
-    stages = [
-        [f"{s.transition}: {s.name}", s.gives, parts.money(s.costs), s.state, s.blocker, s.remedy]
-        for s in assessment.plan.stages
-    ]
-    changed = [
-        [change.input, change.now, change.threshold, change.then] for change in assessment.changes
-    ]
     return Group(
         Shown(parts.headline(assessment), "bold"),
         Shown(parts.details(assessment)),
         *(Shown(f"- {line}", "dim") for line in parts.why(assessment)),
         Shown(""),
-        ShownTable(
-            "The plan",
-            ("transition: what", "gain", "cost a day", "state", "blocker", "remedy"),
-            stages,
-        ),
-        Shown(assessment.plan.note, "dim"),
-        Shown(""),
-        ShownTable("What would change the verdict", ("input", "now", "threshold", "then"), changed),
+        Shown("Next steps"),
+        *(Shown(f"- {step}") for step in lights.steps(assessment)),
         Shown(""),
         Shown(f"Experiment in production: {assessment.network.experiment}."),
     )

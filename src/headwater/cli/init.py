@@ -137,7 +137,7 @@ def _write_sources(args: Arguments, events: TableProfile, path: Path, screen: Sc
     screen.say(
         f"wrote {path}: sources and views, and no model, since no column is an outcome. A "
         "backtest needs a table of past requests: when each was made, its keys, its outcome, and "
-        "when that was known. `headwater assess --scratch` says what to log for it"
+        "when that was known. docs/assess.md says what to log for it"
     )
     screen.next("headwater", "init", args.events, "LABELS", "--force", "--output", str(path))
 

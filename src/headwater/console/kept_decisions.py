@@ -11,7 +11,7 @@ from headwater.console.console_context import ConsoleContext
 from headwater.errors import HeadwaterError
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.promises import deliveries
-from headwater.reports import assessment_sections, evidence_words, wording
+from headwater.reports import assessment_lights, assessment_sections, evidence_words, wording
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.kept_evidence import kept_experiments
@@ -87,18 +87,12 @@ def decision_of(context: ConsoleContext, model: str) -> ModelDecision:
     except HeadwaterError as error:
         return ModelDecision(model, latest.sentence, str(error), record=latest, withdrawn=missed)
     if isinstance(result, AssessmentResult):
-        step = next((stage for stage in result.plan.stages if stage.state != "not needed"), None)
-        doing = (
-            ""
-            if step is None
-            else f"{step.name}: {step.remedy if step.blocker and step.remedy else step.does}"
-        )
         return ModelDecision(
             model,
             assessment_sections.headline(result),
             f"{assessment_sections.details(result)} {_tested(context, result.result)}".strip(),
             _money(result),
-            doing,
+            next(iter(assessment_lights.steps(result)), ""),
             "",
             latest,
             missed,

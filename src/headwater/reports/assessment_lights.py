@@ -24,14 +24,19 @@ def four(assessment: AssessmentResult) -> Sequence[Light]:
 
 
 def next_steps(assessment: AssessmentResult) -> Section:
+    """The next steps as a section."""
+    return Section("next", "Next steps", [Bullets(steps(assessment))])
+
+
+def steps(assessment: AssessmentResult) -> list[str]:
     """What to do next, in this order; at most three."""
-    steps = [
+    every = [
         *_on_evidence(assessment),
         *_on_readiness(assessment),
         *_on_answers(assessment),
         *_in_production(assessment),
     ]
-    return Section("next", "Next steps", [Bullets(list(dict.fromkeys(steps))[:_STEPS])])
+    return list(dict.fromkeys(every))[:_STEPS]
 
 
 def _lift(assessment: AssessmentResult) -> Light:

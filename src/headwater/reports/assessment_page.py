@@ -29,8 +29,8 @@ def to_html(assessment: AssessmentResult) -> str:
 def to_sections(assessment: AssessmentResult) -> list[Section]:
     """The sections after the verdict.
 
-    Order: four lights, the lift curve, next steps; folded: rules, plan, what would change it,
-    risks, lift, attribution, request time, cost, network effects, readiness.
+    Order: four lights, the lift curve, next steps; folded: rules, lift, attribution,
+    request time, cost, network effects, readiness.
     """
     cost, readiness, attribution = assessment.cost, assessment.readiness, assessment.attribution
     earned = (
@@ -44,9 +44,6 @@ def to_sections(assessment: AssessmentResult) -> list[Section]:
             "Why: the rules",
             [Text(parts.details(assessment)), Bullets(parts.why(assessment))],
         ),
-        parts.plan(assessment),
-        parts.changes(assessment),
-        parts.risks(assessment),
         parts.lift(assessment),
         earned,
         parts.request_time(assessment),
@@ -83,9 +80,6 @@ def to_markdown(assessment: AssessmentResult) -> str:
     every = [
         lights.at_a_glance(assessment),
         lights.next_steps(assessment),
-        parts.plan(assessment),
-        parts.changes(assessment),
-        parts.risks(assessment),
         parts.lift(assessment),
         parts.earned(assessment),
         parts.request_time(assessment),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from headwater.reports import audit_words, resolution_words, wording
+from headwater.reports import resolution_words, wording
 from headwater.reports.document import Block, Bullets, Section, Table, Text
 from headwater.results.assessment_parts import AtRequest
 from headwater.results.assessment_result import AssessmentResult
@@ -39,69 +39,6 @@ def why(assessment: AssessmentResult) -> Sequence[str]:
         f"{_RULES.get(rule, rule)}: {outcome.rstrip('.')}."
         for rule, outcome in assessment.decision.rules
     ]
-
-
-def plan(assessment: AssessmentResult) -> Section:
-    """The staged plan."""
-    rows = [
-        [
-            f"{n}. {stage.name}",
-            str(stage.transition),
-            stage.does,
-            stage.gives,
-            money(stage.costs),
-            stage.state,
-            stage.blocker,
-            stage.remedy,
-        ]
-        for n, stage in enumerate(assessment.plan.stages, start=1)
-    ]
-    blocks: list[Block] = [
-        Text(
-            "Transition 1 replaces precomputed predictions by predictions on request; transition "
-            "2 makes their features fresher.",
-            "quiet",
-        )
-    ]
-    if rows:
-        heads = (
-            "stage",
-            "transition",
-            "what to do",
-            "gain",
-            "cost a day",
-            "state",
-            "blocker",
-            "remedy",
-        )
-        blocks.append(Table("Stages; you can stop after any of them", heads, rows))
-    blocks.append(Text(assessment.plan.note))
-    if assessment.plan.stay:
-        blocks.append(Text(f"Can stay as they are: {', '.join(assessment.plan.stay)}."))
-    return Section("plan", "The plan", blocks)
-
-
-def changes(assessment: AssessmentResult) -> Section:
-    """What would change the verdict."""
-    rows = [
-        [change.input, change.now, change.threshold, change.then] for change in assessment.changes
-    ]
-    return Section(
-        "changes",
-        "What would change the verdict",
-        [Table("Inputs that the verdict depends on", ("input", "now", "threshold", "then"), rows)],
-    )
-
-
-def risks(assessment: AssessmentResult) -> Section:
-    """The risks that remain."""
-    blocks: list[Block] = [Bullets(assessment.risks)] if assessment.risks else [Text("None found.")]
-    if not isinstance(assessment.lift, Missing):
-        blocks += [
-            Text(f"Audit of the backtest: {line}.")
-            for line in audit_words.checks(assessment.lift.backtest.audit)[:2]
-        ]
-    return Section("risks", "Risks", blocks)
 
 
 def lift(assessment: AssessmentResult) -> Section:
@@ -183,14 +120,9 @@ def earned(assessment: AssessmentResult) -> Section:
 
 def request_time(assessment: AssessmentResult) -> Section:
     """Latency of responses, and of each feature that is computed at request time."""
-    late = (
-        f" Too late: {wording.share(assessment.late.value)} ({assessment.late.source})."
-        if isinstance(assessment.late, Number)
-        else ""
-    )
     summary = Text(
         f"p99 latency of responses: {_latency(assessment.latency)}. Allowed: "
-        f"{_latency(assessment.budget)}.{late}"
+        f"{_latency(assessment.budget)}."
     )
     if not assessment.at_request:
         return Section(

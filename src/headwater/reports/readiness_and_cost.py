@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from html import escape as esc
-
 from headwater.reports.document import (
     Block,
     Bullets,
     CsvDownloads,
-    Figure,
     Section,
     Table,
     Text,
     csv_text,
 )
-from headwater.results.cost_result import Cost, Swing
+from headwater.results.cost_result import Cost
 from headwater.results.measurement import Missing, Number, Reading
 from headwater.results.readiness_result import Finding, Readiness
 
@@ -119,11 +116,6 @@ def cost_section(result: Cost) -> Section:
         [name, _shown(r), _origin(r), r.source if isinstance(r, Number) else r.reason]
         for name, r in result.inputs.items()
     ]
-    pictures = [
-        picture
-        for way in result.ways
-        if (picture := _picture(way.name, [s for s in result.swings if s.way == way.name]))
-    ]
     blocks: list[Block] = [
         Text(result.sentence),
         Table(
@@ -142,7 +134,6 @@ def cost_section(result: Cost) -> Section:
             if parts
             else []
         ),
-        *pictures,
         *(
             [
                 Table(
@@ -169,68 +160,6 @@ def cost_section(result: Cost) -> Section:
         ),
     ]
     return Section("cost", "Cost", blocks)
-
-
-def sensitivity(swings: list[Swing]) -> Json:
-    """Sensitivity: for each input a bar from the cost at half its value to the cost at twice its
-    value; the widest on top.
-    """
-    shown = [s for s in swings if s.cost_low != s.cost_high][:_MOST][::-1]
-    bars = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "name": name,
-            "y": [s.input for s in shown],
-            "base": [min(s.cost_low, s.cost_high) for s in shown],
-            "x": [abs(s.cost_high - s.cost_low) for s in shown],
-            "marker": {"color": [_COLORS[s.cost_high < s.cost_low] for s in shown]},
-            "text": [
-                (
-                    f"{esc(s.input)} {s.low:,.4g}: {s.cost_low:,.4g}<br>{esc(s.input)} "
-                    f"{s.high:,.4g}: {s.cost_high:,.4g}"
-                )
-                for s in shown
-            ],
-            "textposition": "none",
-            "hovertemplate": "%{text}<extra></extra>",
-        }
-        for name in ("half to twice",)
-    ]
-    axis: Json = {
-        "gridcolor": "var(--line)",
-        "tickfont": {"color": "var(--soft)", "size": 12},
-        "automargin": True,
-        "fixedrange": True,
-    }
-    layout: Json = {
-        "height": 90 + 34 * len(shown),
-        "margin": {"l": 8, "r": 8, "t": 16, "b": 8},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"size": 13, "color": "var(--ink)"},
-        "showlegend": False,
-        "dragmode": False,
-        "xaxis": {**axis, "title": {"text": "a day", "font": {"size": 12, "color": "var(--soft)"}}},
-        "yaxis": axis,
-    }
-    return {"data": bars, "layout": layout}
-
-
-def _picture(name: str, swings: list[Swing]) -> Figure | None:
-    moving = [s for s in swings if s.cost_low != s.cost_high]
-    if not moving:
-        return None
-    most = moving[0]
-    says = (
-        f"{name}: {most.input} matters most: the cost goes from {most.cost_low:,.4g} at "
-        f"{most.low:,.4g} to {most.cost_high:,.4g} at {most.high:,.4g}"
-    )
-    caption = (
-        f"{name}: cost a day if one input is halved or doubled and the others stay; orange: the "
-        "cost falls as the input rises"
-    )
-    return Figure(f"cost-{name.replace(' ', '-')}", sensitivity(swings), says, caption)
 
 
 def _runs(runs: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headwater.results.assessment_parts import AtRequest, Change, Network, StagedPlan
+from headwater.results.assessment_parts import AtRequest, Network
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.cost_result import Cost
@@ -24,9 +24,6 @@ class AssessmentResult(Result, frozen=True):
     at: str
     verdict: str
     decision: Decision
-    plan: StagedPlan
-    changes: Sequence[Change]
-    risks: Sequence[str]
     backtest: BacktestResult | Missing
     attribution: AttributionResult | Missing
     cost: Cost | Missing
@@ -35,8 +32,6 @@ class AssessmentResult(Result, frozen=True):
     budget: Reading
     at_request: Sequence[AtRequest]
     network: Network
-    # the share of predictions on request that came too late
-    late: Reading = Missing("it was not measured")
 
     @property
     def lift(self) -> Lift | Missing:

@@ -32,17 +32,6 @@ class Way(Result, frozen=True):
     lacks: Sequence[str] = ()
 
 
-class Swing(Result, frozen=True):
-    """The cost a day of a way to serve if one input is low or high and all others stay."""
-
-    way: WayName
-    input: str
-    low: float
-    high: float
-    cost_low: float
-    cost_high: float
-
-
 class ViewCost(Result, frozen=True):
     """The cost a day of streaming one view, for a choice view by view."""
 
@@ -61,7 +50,7 @@ class LevelCost(Result, frozen=True):
     arithmetic: str = ""
 
 
-class Cost(Result, frozen=True, tag="cost", rename={"swings": "sensitivity"}):
+class Cost(Result, frozen=True, tag="cost"):
     """The cost a day of each way to serve a model's requests.
 
     inputs: every input, by its symbol. ways: precompute for all, on request, streaming. break_even:
@@ -78,7 +67,6 @@ class Cost(Result, frozen=True, tag="cost", rename={"swings": "sensitivity"}):
     waste: Reading
     views: Sequence[ViewCost]
     rows_per_read: Mapping[str, Reading]
-    swings: Sequence[Swing]
     levels: Sequence[LevelCost]
     sentence: str
 
