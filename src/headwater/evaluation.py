@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from headwater.backtesting.attribution import attribution as attribution
     from headwater.backtesting.backtest import Backtest as Backtest
     from headwater.backtesting.promise import promised as promised
-    from headwater.backtesting.sweeps import sweep_known_after as sweep_known_after
-    from headwater.backtesting.sweeps import transitions as transitions
     from headwater.definitions.evaluations import Acknowledgement as Acknowledgement
     from headwater.definitions.evaluations import Refits as Refits
     from headwater.definitions.evaluations import Tuning as Tuning
@@ -27,7 +25,6 @@ _HOMES = {
     "headwater.backtesting.attribution": "Attribution attribution",
     "headwater.backtesting.backtest": "Backtest",
     "headwater.backtesting.promise": "promised",
-    "headwater.backtesting.sweeps": "sweep_known_after transitions",
     "headwater.definitions.evaluations": "Acknowledgement Refits Tuning rolling",
     "headwater.definitions.level": "ladder",
     "headwater.definitions.model": "Scores",

@@ -26,7 +26,6 @@ from headwater.backtesting.fold_training import LevelScores
 from headwater.backtesting.given_scores import judge_scores
 from headwater.backtesting.levels import LevelRows, resolve_levels, usual_levels
 from headwater.backtesting.measurable import Measurability, with_measurability
-from headwater.backtesting.offset_curves import offset_curves
 from headwater.backtesting.outcome_rules import outcome_note
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.slices import Slice, cold_slices, user_slices
@@ -281,9 +280,6 @@ def backtest(
             others = chosen_level if chosen_level in compared else list(compared)[-1]
             curves = age_curves(experiment, compared, others, evaluation.ages, run.row_blocks)
             result = msgspec.structs.replace(result, curves_of_age=curves)
-        if evaluation.offset_curves:
-            moved = offset_curves(experiment, compared, result.audit.findings, run.row_blocks)
-            result = msgspec.structs.replace(result, offset_curves=moved)
     keep_run("backtest", result.verdict, result, model, engine=engine_name(used.engine))
     return Backtest(result, predictions_frame(experiment, run.scores))
 
@@ -411,7 +407,6 @@ class _BacktestRun:
             folds=folds,
             money=self._money(),
             new_keys=new_keys,
-            transitions=newcomers.steps(model, levels, everything.levels, sliced),
             baseline=experiment.evaluation.baseline or "",
             answered=answered(experiment.evaluation, model.labels),
             labels=model.labels.name,

@@ -103,7 +103,6 @@ def _refuse_training(evaluation: Evaluation) -> None:
         "costs": evaluation.costs,
         "tune": evaluation.tune,
     }
-    wanted["offset_curves"] = evaluation.offset_curves or None
     for name, value in wanted.items():
         if value is not None:
             raise UsageError(

@@ -1,9 +1,8 @@
-"""Keys without a precomputed prediction, and the gain of the two transitions for them."""
+"""Keys without a precomputed prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
@@ -13,7 +12,7 @@ from headwater.definitions.checks import DAY
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
 from headwater.kernel.arrays import Bool
-from headwater.results.backtest_result import LevelResult, NewKeys, SliceResult, Transition
+from headwater.results.backtest_result import NewKeys
 from headwater.training.requests import Requests
 
 NAME = "new keys"
@@ -63,28 +62,3 @@ def count(precomputed: Precomputed, has_prediction: Bool, test_requests: Request
     return NewKeys(
         precomputed.keys, new / max(days, 1), requests, requests / max(len(test_requests.t), 1)
     )
-
-
-def steps(
-    model: Model,
-    levels: Mapping[str, Level],
-    everything: Sequence[LevelResult],
-    slices: Sequence[SliceResult],
-) -> list[Transition]:
-    """The steps of the two transitions among neighbouring levels, if there is a level with
-    precomputed predictions.
-    """
-    fresh = next((slice_result for slice_result in slices if slice_result.name == NAME), None)
-    overall = {level.name: level.coverage for level in everything}
-    of_new = {level.name: level.coverage for level in fresh.levels} if fresh else {}
-    transitions: list[Transition] = []
-    for from_, to in pairwise(levels):
-        before, after = levels[from_].precomputed(model), levels[to].precomputed(model)
-        if after is not None or (before is None and not transitions):
-            continue
-        both = [
-            (cover.get(from_, float("nan")), cover.get(to, float("nan")))
-            for cover in (overall, of_new)
-        ]
-        transitions.append(Transition(1 if before is not None else 2, from_, to, *both))
-    return transitions

@@ -100,13 +100,12 @@ def check_levels(model: Model, stale: Level, fresh: Level) -> None:
         if level.precomputed(model) is not None:
             raise UsageError(
                 f"attribution(): predictions are precomputed at the {name} level, so part of the "
-                "step is not due to features; give predictions=hw.on_request() to both levels, "
-                "and see transitions() for the gain of predictions on request"
+                "step is not due to features; give predictions=hw.on_request() to both levels"
             )
     if dict(stale.known_after) != dict(fresh.known_after):
         raise UsageError(
             "attribution(): the levels differ in known_after, which is not a property of views; "
-            "give both the same, and see sweep_known_after()"
+            "give both the same"
         )
     if model.ranking is not None and model.ranking.candidates:
         raise UsageError(

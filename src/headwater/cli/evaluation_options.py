@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from headwater.cli.command import Arguments, option, optional, section, several, switch
+from headwater.cli.command import Arguments, option, section, several, switch
 from headwater.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -104,15 +104,6 @@ FLAGS = section(
                 "adversaries and for label delay"
             ),
         ),
-        optional(
-            "--offset-curves",
-            metavar="SOURCES",
-            help=(
-                "also train with the events of these sources (with commas) placed later, by an "
-                "hour, a day and what the audit found; without a value, of those that the audit "
-                "flagged. It illustrates a finding, and proves nothing"
-            ),
-        ),
         option(
             "--cold-start",
             metavar="N",
@@ -149,7 +140,6 @@ def with_options(evaluation: Evaluation, args: Arguments) -> Evaluation:
         "value": None if args.value is None else parse_value(args.value),
         "costs": None if args.costs is None else parse_costs(args.costs),
         "tune": args.tune,
-        "offset_curves": None if args.offset_curves is None else _sources(args.offset_curves),
         "blocks": args.blocks,
         "cold_start": args.cold_start,
         "adversaries": _yes(args.adversaries, "--adversaries"),
@@ -253,11 +243,6 @@ def check_acknowledged(
             )
         acknowledged += [] if why else [acknowledgement]
     return replace(evaluation, acknowledged=acknowledged)
-
-
-def _sources(names: str) -> str | list[str]:
-    """The sources of --offset-curves: those that are named, or "flagged" without a value."""
-    return [name.strip() for name in names.split(",")] if names else "flagged"
 
 
 def parse_value(text: str) -> DecisionValue:

@@ -122,10 +122,6 @@ class Evaluation(Definition):
             correlated. Intervals over blocks of time allow for dependence between them.
         ages: ages of each view's features at which its lift is evaluated, such as ("1m", "1h",
             "1d"); a model is trained at each and one without the view. Empty: no curves.
-        offset_curves: names of sources whose events are placed later (by the offset that the audit
-            found, an hour, a day), or "flagged" for those that the audit flagged; a model is
-            trained at each offset and one without the source. It illustrates a finding, and never
-            replaces one. Empty: no curves.
         resamples: block-bootstrap resamples behind each interval.
         seed: of the resamples, the estimator and the trials.
         timeouts: shares of calls at which an assessment lets each feature of the request time out;
@@ -161,7 +157,6 @@ class Evaluation(Definition):
     cold_start: int | tuple[FeatureView, int] = 10
     blocks: Duration = "auto"
     ages: Sequence[Duration] = ()
-    offset_curves: Literal["flagged"] | Sequence[str] = ()
     resamples: int = 2000
     seed: int = 0
     timeouts: Sequence[float] = (0.0, 0.01, 0.05, 0.2)
@@ -183,7 +178,6 @@ class Evaluation(Definition):
         check_type(self.value, DecisionValue | None, "Evaluation: value", worth, UsageError)
         as_tuning(self.tune)
         _check_cold_start(self.cold_start)
-        _check_offset_curves(self.offset_curves)
         for age in check_list(
             self.ages,
             object,
@@ -239,19 +233,6 @@ class Evaluation(Definition):
                 note=note,
                 error=UsageError,
             )
-
-
-def _check_offset_curves(given: object) -> None:
-    """Refuse anything but "flagged" or a list of names."""
-    names = given if isinstance(given, Sequence) and not isinstance(given, str) else None
-    listed = names is not None and all(isinstance(name, str) for name in names)
-    check(
-        given == "flagged" or listed,
-        given,
-        "Evaluation: offset_curves",
-        "'flagged', or a list of sources, such as ['trips']",
-        UsageError,
-    )
 
 
 def _check_cold_start(cold_start: object) -> None:

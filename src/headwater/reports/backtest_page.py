@@ -9,7 +9,6 @@ from headwater.reports import (
     attribution_section,
     attribution_words,
     evidence_words,
-    offset_section,
     optional_sections,
     sections,
 )
@@ -36,8 +35,8 @@ def to_html(result: BacktestResult) -> str:
 def to_sections(result: BacktestResult) -> list[Section]:
     """The sections after the verdict.
 
-    Order: lift curve, levels and steps, lift by age, attribution, timestamps, transitions, money
-    and folds (if any), what the numbers rest on, events placed later, slices, curves (binary only),
+    Order: lift curve, levels and steps, lift by age, attribution, timestamps, money
+    and folds (if any), what the numbers rest on, slices, curves (binary only),
     assumptions, definitions. Details are folded.
     """
     parts = [
@@ -46,11 +45,9 @@ def to_sections(result: BacktestResult) -> list[Section]:
         age_section.to_section(result),
         attribution_section.to_section(attribution_words.below_the_first_line(result)),
         optional_sections.timestamps(result),
-        optional_sections.transitions(result),
         optional_sections.money(result),
         optional_sections.folds(result),
         sections.trust(result),
-        offset_section.to_section(result),
         sections.slices(result),
         sections.curves(result),
         sections.assumptions(result),

@@ -1,69 +1,18 @@
-"""Sections that only some backtests have: the two transitions, money, and the folds of a rolling
+"""Sections that only some backtests have: timestamps, money, and the folds of a rolling
 origin.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from headwater.reports import figures, resolution_words, wording
 from headwater.reports.document import Bullets, Cell, Figure, Section, Table, Text
 from headwater.reports.sections import estimate_cell, gain_cell, step_name
-from headwater.results.backtest_result import BacktestResult, Transition
-from headwater.results.estimate import Comparison
+from headwater.results.backtest_result import BacktestResult
 
-_NEW = "new keys"
 _COST = "cost"
 _SAYS = {1: "1: on request, features as old as before", 2: "2: fresher features"}
-
-
-def transitions(result: BacktestResult) -> Section | None:
-    """The two transitions, to predictions on request and to fresher features, for all keys and for
-    new ones.
-    """
-    if not result.transitions:
-        return None
-    label = wording.metric_label(result.headline)
-    headings = ("transition", "step", "covered", "new keys covered", f"{label} gain", "of new keys")
-    rows = [_transition(result, step) for step in result.transitions]
-    table = Table(
-        "A key is new if it has no precomputed prediction at its request.", headings, rows
-    )
-    return Section(
-        "transitions",
-        "From precomputed predictions to real time",
-        [Text(wording.new_keys(result)), table],
-    )
-
-
-def _transition(result: BacktestResult, step: Transition) -> list[str | Cell]:
-    arrow = f" {wording.ARROW} "
-    fresh = next(
-        (slice_result.comparisons for slice_result in result.slices if slice_result.name == _NEW),
-        [],
-    )
-    covered = [
-        arrow.join(map(wording.share, ends)) for ends in (step.coverage, step.coverage_of_new)
-    ]
-    gains = [
-        gain_cell(result, _comparison(result.comparisons, step, result.headline)),
-        gain_cell(result, _comparison(fresh, step, result.headline)),
-    ]
-    return [_SAYS[step.number], f"{step.from_}{arrow}{step.to}", *covered, *gains]
-
-
-def _comparison(
-    comparisons: Sequence[Comparison], step: Transition, metric: str
-) -> Comparison | None:
-    return next(
-        (
-            difference
-            for difference in comparisons
-            if (difference.from_, difference.to, difference.metric) == (step.from_, step.to, metric)
-        ),
-        None,
-    )
 
 
 def timestamps(result: BacktestResult) -> Section | None:

@@ -48,7 +48,7 @@ class _Writer:
                     "Replayed: the freshest level's model, not retrained, on this level's features."
                 )
             )
-        for table in (self._steps(), self._transitions(), self._folds(), self._slices()):
+        for table in (self._steps(), self._folds(), self._slices()):
             if table is not None:
                 parts += [Shown(""), table]
         attribution = attribution_words.below_the_first_line(self.result)
@@ -136,22 +136,6 @@ class _Writer:
         title = f"Differences in {wording.metric_label(metric)} (+ is a gain)"
         return ShownTable(
             title, ["step", "gain", "verdict", *([fixed_models.HEADING] if both else [])], rows
-        )
-
-    def _transitions(self) -> ShownTable | None:
-        if not self.result.transitions:
-            return None
-        rows = []
-        for step in self.result.transitions:
-            ends = [
-                f"{wording.share(a)} {wording.ARROW} {wording.share(b)}"
-                for a, b in (step.coverage, step.coverage_of_new)
-            ]
-            rows.append([step.number, f"{step.from_} {wording.ARROW} {step.to}", *ends])
-        return ShownTable(
-            "From precomputed predictions to real time",
-            ["transition", "step", "covered", "of new keys"],
-            rows,
         )
 
     def _folds(self) -> ShownTable | None:

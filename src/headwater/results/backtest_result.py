@@ -12,7 +12,6 @@ from headwater.results.audit_result import AuditResult
 from headwater.results.blocks_result import BlocksResult
 from headwater.results.estimate import Comparison, Estimate, Kind
 from headwater.results.evidence_result import ExperimentFinding
-from headwater.results.offset_curve_result import OffsetCurve
 from headwater.results.recommendation_result import Recommendation
 from headwater.results.resolution_result import LevelMeasurable, SourceResolution
 from headwater.results.result import Result
@@ -147,21 +146,6 @@ class NewKeys(Result, frozen=True):
     share: float
 
 
-class Transition(Result, frozen=True, rename={"from_": "from"}):
-    """A step of one of the two transitions: 1, from precomputed predictions to predictions on
-    request; 2, to fresher features.
-
-    Coverage is the share of requests that are answered, of all and of those of new keys, before and
-    after the step.
-    """
-
-    number: Literal[1, 2]
-    from_: str
-    to: str
-    coverage: tuple[float, float]
-    coverage_of_new: tuple[float, float]
-
-
 class SliceResult(Result, frozen=True):
     """The levels and steps on one slice of the test rows."""
 
@@ -217,7 +201,6 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     folds: Sequence[FoldResult] = ()  # of a rolling origin
     money: Money | None = None  # if costs were given
     new_keys: NewKeys | None = None  # if a level's predictions are precomputed
-    transitions: Sequence[Transition] = ()
     not_in_training: Sequence[str] = ()  # features that no history supplies; no level reads them
     attribution: AttributionResult | None = None  # if requested: which views earn from freshness
     # the level that serves today; empty if that was not said, and the stalest level takes its place
@@ -240,7 +223,6 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     curves_of_age: tuple[AgeCurve, ...] = ()  # if ages were requested
     # what was asked before the backtest, and its answers, in sentences
     answered: Sequence[str] = []
-    offset_curves: tuple[OffsetCurve, ...] = ()  # if they were requested
     # what the figures mean by what outcomes depend on, in a sentence; empty where that is not
     # declared
     outcomes: str = ""
