@@ -189,6 +189,6 @@ def test_a_file_that_holds_no_model(tmp_path, ending):
         hw.operations.load_model(place, allow_pickle=True)
     place.write_bytes(b"nothing that could be a model")
     with pytest.raises(
-        DataError, match=r"cannot be loaded|is not a model that|is not a readable LightGBM model"
+        DataError, match=r"cannot be loaded|is not a model that|is not a whole LightGBM model"
     ):
         hw.operations.load_model(place, allow_pickle=True)
