@@ -17,8 +17,8 @@ import time
 import lightgbm
 
 import headwater as hw
+from bench.validation.scenarios import equal_levels
 from headwater.definitions.evaluations import Refits
-from headwater.testing.scenarios import equal_levels
 
 METRICS = ("auc", "log_loss", "average_precision")
 

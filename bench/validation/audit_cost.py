@@ -18,10 +18,10 @@ from pathlib import Path
 import headwater as hw
 from bench.measure import ROOT
 from bench.validation import departures
+from bench.validation.planted_effects import Planted, Shape, planted
 from bench.validation.world import ENDS, backtest, logistic, split_after
 from headwater.backtesting import experiment_rows
 from headwater.cli.projects import load
-from headwater.testing.planted_effects import Planted, Shape, planted
 
 # seconds of processor time: a shorter backtest is run once before, since loading kernels is much of
 # the first

@@ -20,8 +20,8 @@ import polars as pl
 from scipy.signal import lfilter
 
 import headwater as hw
+from bench.validation.scenarios import times
 from bench.validation.world import DAILY, logistic
-from headwater.testing.scenarios import times
 
 DAYS, TRAIN_DAYS, EVERY = 40, 26, 600.0
 Features = list[hw.FeatureView | hw.RequestField]

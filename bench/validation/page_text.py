@@ -34,7 +34,7 @@ about 2 of them.""",
 
 Six machines have states, each a stationary first-order Gaussian process that is read every ten minutes; the outcome of a request depends on the state.
 A reading that is `h` hours old has the correlation `2 ** (-h / half_life)` with the current state
-(`headwater.testing.planted_effects`). 48 days, the first 24 for training, unless the name says otherwise; the estimator is a logistic
+(`bench.validation.planted_effects`). 48 days, the first 24 for training, unless the name says otherwise; the estimator is a logistic
 regression, trained five times as by default. The verdict is that of the instant level over the daily one, of the interval of the training procedure. The
 mean lift is that over all runs of the world: an interval that covers the training procedure contains it in 95 % of the runs.
 

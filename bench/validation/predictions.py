@@ -18,10 +18,10 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 import headwater as hw
+from bench.validation.scenarios import times
 from headwater.backtesting.intervals import evaluate
 from headwater.metrics import Blocks, resolve
 from headwater.results.estimate import Comparison
-from headwater.testing.scenarios import times
 
 METRICS = ("auc", "log_loss")
 TRUTH_ROWS = 1_000_000

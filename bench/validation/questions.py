@@ -18,6 +18,7 @@ from bench.validation import (
     readings,
 )
 from bench.validation.experiment_worlds import cases
+from bench.validation.planted_effects import Planted, planted
 from bench.validation.world import (
     ENDS,
     LADDER,
@@ -29,7 +30,6 @@ from bench.validation.world import (
     split_after,
 )
 from headwater.results.estimate import Comparison
-from headwater.testing.planted_effects import Planted, planted
 from scripts.equal_levels import METRICS, claims
 
 Answer = Mapping[str, object]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import headwater as hw
+from bench.validation.planted_effects import Planted, Shape, planted
 from bench.validation.world import logistic
 from headwater.definitions.model import Estimator
-from headwater.testing.planted_effects import Planted, Shape, planted
 from scripts.equal_levels import small
 
 

@@ -10,10 +10,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import headwater as hw
+from bench.validation.planted_effects import Planted, Shape, planted
 from headwater.backtesting import experiment_rows, freshness_subsets
 from headwater.backtesting.view_groups import find_units
 from headwater.errors import LeakError
-from headwater.testing.planted_effects import Planted, Shape, planted
 from headwater.training.resources import QUIET
 from tests.backtesting.world import day, logistic
 

@@ -9,9 +9,9 @@ import itertools
 import pytest
 
 import headwater as hw
-from headwater.testing import split_store
-from headwater.testing.split_store import open_split
+from tests.stores import split_store
 from tests.stores.servers import BINARIES
+from tests.stores.split_store import open_split
 
 _SERVERS = ["redis", "cluster", "postgres", *(["valkey"] if "valkey-server" in BINARIES else [])]
 STORES = [

@@ -4,8 +4,8 @@ import polars as pl
 
 from headwater.online.view_reader import OnlineView
 from headwater.stores.redis import lua as scripts
-from headwater.testing import split_store
 from tests.flow import micros
+from tests.stores import split_store
 
 KEYS = 30
 

@@ -13,9 +13,9 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, LostError
-from headwater.testing.split_store import RemoteState
 from headwater.testing.stores import OFFSET, RECORD, number, record, restore_into
 from tests.flow import Flow, at, streaming_view
+from tests.stores.split_store import RemoteState
 from tests.stores.steps import KEYS, Dead, Steps, read, roll_back
 
 

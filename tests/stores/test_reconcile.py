@@ -8,9 +8,9 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, LostError
-from headwater.testing.split_store import RemoteState
 from headwater.testing.stores import RECORD, number, record
 from tests.flow import SCHEMA, Flow, clock, project_of, streaming_view  # noqa: F401 (a fixture)
+from tests.stores.split_store import RemoteState
 from tests.stores.steps import Dead, Steps, read, roll_back
 from tests.stores.test_half_commits import CASES, OWN, commit, go_on, records_of
 

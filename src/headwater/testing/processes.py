@@ -19,7 +19,6 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "headwater.testing.stores",
-        "headwater.testing.split_store",
         "headwater.testing.faults",
         "headwater.testing.examples",
         "headwater.serving.process.ingest_process",

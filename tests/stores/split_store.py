@@ -76,7 +76,7 @@ class _Remote:
         self.connection = Client(self.address, authkey=_KEY)
         self.lock = threading.RLock()
 
-    def call(self, name: str, *args: object) -> Any:  # noqa: ANN401 (as the method has it)
+    def call(self, name: str, *args: object) -> Any:
         """The result of a method there."""
         if name == "commit":
             self.before()
@@ -306,7 +306,7 @@ def _through(record: bytes | None) -> int:
     )
 
 
-def _serve(pipe: Any, folder: Path) -> None:  # noqa: ANN401
+def _serve(pipe: Any, folder: Path) -> None:
     store = LmdbStore(folder, size=1 << 30)
     with Listener(("127.0.0.1", 0), authkey=_KEY) as listener:
         pipe.send(listener.address)

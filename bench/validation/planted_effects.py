@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from bench.validation.scenarios import times
 from headwater.aggregations.first_last import last
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
@@ -19,7 +20,6 @@ from headwater.definitions.model import Estimator, Model
 from headwater.definitions.request_feature import RequestField
 from headwater.definitions.source import Source
 from headwater.kernel.arrays import F64
-from headwater.testing.scenarios import times
 
 _EVERY = 10 * 60  # seconds between two readings of a machine
 _MACHINES = 6
