@@ -144,7 +144,9 @@ def ingesting(tmp_path_factory):
 
 
 def test_the_printed_push_of_each_source_is_accepted(ingesting):
-    assert len(ingesting[0]) == 52
+    without = {"numeric_text", "as_text", "text_of_oslo", "day_and_time", "expected"}
+    assert len(ingesting[0]) == 52 - len(without)
+    assert not without & ingesting[0].keys()
     for name, line in ingesting[0].items():
         status, body = run(line)
         outcome = "filtered" if name == "filtered" else "accepted"

@@ -102,7 +102,7 @@ def _announce(project: Project, args: Arguments, screen: Screen) -> None:
             )
         screen.say(f"source {source.name}: {source.stream}{note}")
         if isinstance(source.stream, Pushed) and address is not None:
-            from headwater.monitoring.request_snippets import push_command
+            from headwater.monitoring.example_requests import push_command
 
             views_of_source = [
                 view.root

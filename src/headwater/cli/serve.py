@@ -89,7 +89,7 @@ def run(args: Arguments, screen: Screen) -> None:
         )
         with serving as url:
             if args.supervised is None:
-                from headwater.monitoring.request_snippets import prediction_command
+                from headwater.monitoring.example_requests import prediction_command
 
                 screen.say(f"serving {project.name} at {url}; see {url}/docs")
                 if command := prediction_command(

@@ -182,7 +182,7 @@ def _lead_to_serving(project: Project, args: Arguments, screen: Screen) -> None:
     from headwater import settings
     from headwater.cli.project_file import read
     from headwater.definitions.project import stored
-    from headwater.monitoring.request_snippets import URL, prediction_command
+    from headwater.monitoring.example_requests import URL, prediction_command
 
     models = ("--models", args.models) if args.by_flag("models") else ()
     kind, _, folder = (args.file.get("store") or settings.store()).partition(":")

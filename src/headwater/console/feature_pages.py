@@ -21,10 +21,10 @@ from headwater.console.lineage_layout import lineage_picture
 from headwater.console.log_statistics import statistics_state
 from headwater.console.page_types import ConsoleRequest, NotShown
 from headwater.errors import HeadwaterError, UsageError
+from headwater.monitoring.example_requests import features_command
 from headwater.monitoring.explain import explain, typed_keys
 from headwater.monitoring.explain_warmup import compile_recomputation
 from headwater.monitoring.project_state import feature_summary, view_of
-from headwater.monitoring.request_snippets import request_snippets
 from headwater.monitoring.served_statistics import DAYS, feature_days, view_ages
 from headwater.reports.wording import duration
 from headwater.results.lineage_result import KINDS, Lineage
@@ -122,8 +122,8 @@ def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
         "ages": age_chart(ages, summary.promise),
         "age_days": ages[::-1],
         "statuses": sorted({status for day in days for status in day.statuses}),
-        "snippets": context.cached(
-            ("snippets", feature), 600.0, lambda: request_snippets(context.project, feature)
+        "curl": context.cached(
+            ("curl", feature), 600.0, lambda: features_command(context.project, feature)
         ),
         "drift": drifts,
         "log": statistics_state(context),
