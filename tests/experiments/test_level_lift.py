@@ -15,6 +15,7 @@ from headwater.experiments.level_comparison import LiftOptions, level_lift
 from headwater.journal.sample_rates import write_rate
 from headwater.models.artifact import load
 from headwater.models.registry import MONITORED, ModelRegistry
+from headwater.results.estimate import Estimate
 from tests.backtesting.delivery_world import LIVE
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
 from tests.experiments.monitored_world import SERVED, served
@@ -132,6 +133,16 @@ def test_late_events_count_from_their_commit_on(world):
     late = monitored(folder, known, levels=levels, views=False).predictions
     assert late["daily"].equals(found.predictions["daily"])
     assert late["impatient"].ne(late["daily"]).any()
+
+
+def test_where_people_react_a_note_asks_for_an_experiment_until_there_is_one(world):
+    folder, known, _ = world
+    reacting = {"views": False, "evaluation": replace(known.evaluation, adversaries=True)}
+    asked = monitored(folder, known, **reacting).result
+    assert any("adversaries react" in note for note in asked.notes)
+    found = {alternative.name: Estimate(0.1, 0.0, 0.2) for alternative in asked.alternatives}
+    answered = monitored(folder, known, experiments=found, **reacting).result
+    assert not any("adversaries" in note for note in answered.notes)
 
 
 # ---------------------------------------------------------------- off the golden path
