@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headwater.reports import to_notebook
+from headwater.reports import axis, figures, pictures
 from headwater.results.backtest_result import BacktestResult
 from scripts.demo_figures import kept
 
@@ -15,13 +15,11 @@ PICTURE = Path(__file__).resolve().parents[1] / "docs" / "lift.svg"
 
 def drawn(result: BacktestResult) -> str:
     """The lift curve of a backtest, as one SVG file."""
-    svg = to_notebook(result)
-    return (
-        svg[svg.index("<svg") : svg.index("</svg>") + 6].replace(
-            "<svg", '<svg xmlns="http://www.w3.org/2000/svg" color="#777"', 1
-        )
-        + "\n"
-    )
+    picture = figures.lift_curve(result)
+    assert picture is not None
+    scheme = "<style>svg{color-scheme:light dark}</style>"
+    head, body = pictures.svg(picture, axis.summary(result)).split(">", 1)
+    return f'{head} xmlns="http://www.w3.org/2000/svg" color="#777">{scheme}{body}\n'
 
 
 if __name__ == "__main__":

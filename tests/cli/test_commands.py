@@ -127,7 +127,6 @@ def test_help_and_completion_load_no_heavy_library():
             "numba",
             "lightgbm",
             "sklearn",
-            "plotly",
             "rich",
             "scipy",
             "pandas",

@@ -225,7 +225,7 @@ def _experiment(text):
         "shop", "fresher", 1, "ab", "user", AT.isoformat(), AT.isoformat(), "harm" if text else "real-time", f"hourly{text}",
         "the lift is shown", "Stop at a look whose bound is crossed.",
         f"Serve hourly: +4.2 %.{text}", 2, 5, [0.2, 0.4], arms, [metric], axis, 0.0, "", [], [HealthLine("sample ratio", "ok", f"500 to 500{text}")],
-        [], None, {"alpha": 0.05, "note": text}, "0123456789abcdef", [f"started by ann{text}"], "select 1", "the main figure",
+        [], None, {"alpha": 0.05, "note": text}, "0123456789abcdef", [f"started by ann{text}"],
     )  # fmt: skip
 
 
@@ -248,6 +248,6 @@ def _level_lift(model, text):
     )  # fmt: skip
     return LevelLiftResult(
         model, "auc", True, "as defined", "daily", {"daily": f"each day{text}", "hourly": "each hour"}, days, {"daily": Estimate(0.66, 0.6, 0.7)},
-        [], [one], [], 1, 0.05, 19_000, 19_000.0, {}, [], {}, 1.0, [f"a note{text}"], AT.isoformat(), ((("Hourly earned "  # noqa: UP034
+        [], [one], 1, 0.05, 19_000, 19_000.0, {}, [], {}, 1.0, [f"a note{text}"], AT.isoformat(), ((("Hourly earned "  # noqa: UP034
             f"nothing.{text}"))),
     )  # fmt: skip

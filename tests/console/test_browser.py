@@ -105,11 +105,6 @@ class Watched:
 
     def open(self, address):
         self.page.goto(address)
-        if self.page.locator("script[data-plot]").count():
-            self.page.wait_for_selector(".plot.drawn .main-svg")
-            drawn = "getComputedStyle(document.querySelectorAll('.main-svg')[1]).position"
-            if self.page.evaluate(drawn) != "absolute":
-                self.wrong.append("the parts of a figure do not lie on each other")
 
 
 def _paths(context):
@@ -174,7 +169,7 @@ def test_every_page_is_sound(browser, state, request):
                 watched.wrong.clear()
                 continue
             page.set_viewport_size(SIZES["phone"])
-            found += [*_too_wide(page, "phone"), *_flat(page)]
+            found += _too_wide(page, "phone")
             if page.locator("main h1").count() != 1:
                 found.append("no heading, or several")
             if state == "hostile" and HOSTILE[:26] not in page.locator("body").inner_text():
@@ -184,25 +179,10 @@ def test_every_page_is_sound(browser, state, request):
     assert {name: found for name, found in problems.items() if found} == {}
 
 
-def _flat(page):
-    """Figures that are lower than what they draw."""
-    low = (
-        "[...document.querySelectorAll('.plot.drawn')].filter(e => e.offsetHeight < "
-        "e.querySelector('.main-svg').clientHeight - 1).length"
-    )
-    return [f"{count} figures are covered by what follows"] if (count := page.evaluate(low)) else []
-
-
 def _too_wide(page, look):
-    """How wide the page is, if it scrolls sideways; figures follow a new width after a short
-    time.
-    """
-    for _ in range(20):
-        width = page.evaluate("document.documentElement.scrollWidth")
-        if width <= SIZES[look]["width"]:
-            return []
-        page.wait_for_timeout(50)
-    return [f"{look}: {width} pixels wide"]
+    """How wide the page is, if it scrolls sideways."""
+    width = page.evaluate("document.documentElement.scrollWidth")
+    return [f"{look}: {width} pixels wide"] if width > SIZES[look]["width"] else []
 
 
 def test_logging_in_promoting_rolling_back_and_logging_out(browser, tmp_path):

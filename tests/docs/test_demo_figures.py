@@ -25,23 +25,18 @@ def intervals(svg):
     """Of each level, the interval that is drawn: the ends of its vertical line by the labels of the
     axis next to it.
     """
-    labels = re.findall(r'<text x="48\.0" y="([\d.]+)"[^>]*>(0\.\d+)</text>', svg)
+    labels = re.findall(r'<text x="52" y="([\d.]+)"[^>]*>(0\.\d+)</text>', svg)
     (y0, v0), (y1, v1) = ((float(y) - 4, float(value)) for y, value in (labels[0], labels[-1]))
 
     def value(y):
         return v0 + (float(y) - y0) * (v1 - v0) / (y1 - y0)
 
     ends = {
-        x: (value(low), value(high))
-        for x, high, low in re.findall(
-            r'<line x1="([\d.]+)" x2="\1" y1="([\d.]+)" y2="([\d.]+)"', svg
-        )
+        float(x): (value(float(low)), value(float(high)))
+        for x, high, low in re.findall(r'points="([\d.]+),([\d.]+) \1,([\d.]+)"', svg)
     }
-    names = re.findall(
-        r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle" opacity="1.0">([^<]+) 0\.\d+</text>',
-        svg,
-    )
-    return {name: ends[x] for x, name in names}
+    names = re.findall(r'<text x="([\d.]+)"[^>]*paint-order[^>]*>([^<]+) 0\.\d+</text>', svg)
+    return {name: ends[float(x)] for x, name in names}
 
 
 def test_the_picture_of_the_lift_has_the_intervals_of_the_result():

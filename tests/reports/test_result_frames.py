@@ -5,11 +5,14 @@ its tables.
 from __future__ import annotations
 
 import re
+import sys
 from urllib.parse import unquote
 
 import polars as pl
+import pytest
 from msgspec import structs
 
+import headwater as hw
 from headwater.backtesting.backtest import Backtest
 from headwater.reports import result_frames, to_html
 from tests.backtesting.sample_result import flights
@@ -54,3 +57,25 @@ def test_csv_files_are_the_frames_beside_the_page_and_in_it(tmp_path):
     assert link is not None
     assert unquote(link[1]) == files[0].read_text(encoding="utf-8")
     assert "· 2026-11-27</p>" in re.sub(r"\s+", " ", page)
+
+
+@pytest.mark.parametrize("name", ["curve", "slices", "calibration"])
+def test_a_picture_as_plotly_draws_it_has_the_values_of_the_result(name):
+    pytest.importorskip("plotly")
+    figure = Backtest(flights()).figure(name)
+    marks = [y for trace in figure.data for y in (trace.x if name == "slices" else trace.y)]
+    step = next(c for c in flights().comparisons if (c.from_, c.to) == ("daily", "minute"))
+    expected = {
+        "curve": flights().levels[-1].metrics["auc"].value,
+        "slices": step.delta,
+        "calibration": flights().levels[-1].curves.observed[-1],
+    }
+    assert expected[name] in marks
+
+
+def test_figures_that_are_unknown_or_need_plotly_say_so(monkeypatch):
+    with pytest.raises(hw.errors.UsageError, match="no figure 'curv'; did you mean 'curve'"):
+        Backtest(flights()).figure("curv")
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    with pytest.raises(hw.errors.MissingExtraError, match=r"headwater\[plotly\]"):
+        Backtest(flights()).figure()

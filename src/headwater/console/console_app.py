@@ -249,9 +249,7 @@ class _Console:
 
     def _rendered(self, page: ConsolePage, request: ConsoleRequest, visitor: _Visitor) -> str:
         values = page.view(self.context, request)
-        return self._in_frame(
-            page.template, visitor, title=page.title, path=page.path, charts=page.charts, **values
-        )
+        return self._in_frame(page.template, visitor, title=page.title, path=page.path, **values)
 
     def _in_frame(self, template: str, visitor: _Visitor, **values: object) -> str:
         """A template with the variables of base.html.j2."""
@@ -370,9 +368,7 @@ class _Console:
         status = _status(error) if status is None else status
         title = "Not found" if status == 404 else title
         return _html(
-            self._in_frame(
-                "error.html.j2", visitor, title=title, path=None, charts=False, problem=str(error)
-            ),
+            self._in_frame("error.html.j2", visitor, title=title, path=None, problem=str(error)),
             status,
         )
 

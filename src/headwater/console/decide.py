@@ -10,13 +10,11 @@ from typing import Final, TypeVar
 from headwater.console.console_context import ConsoleContext
 from headwater.console.kept_decisions import decision_of, records, result_of
 from headwater.console.page_types import ConsoleRequest, NotShown
-from headwater.console.shown_sections import blocks_for_console, for_console
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.kept_runs.run_sections import sections_of
 from headwater.kept_runs.runs import KINDS, KeptRun
 from headwater.reports import attribution_section, axis, figures, sections, wording
 from headwater.reports.document import Block, Cell, Figure, Section, Table, Text
-from headwater.reports.plot_parts import Json, legend
 from headwater.reports.readiness_and_cost import cost_section
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.attribution_result import AttributionResult
@@ -65,7 +63,7 @@ def decide(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, obj
         "models": names,
         "chosen": chosen,
         "decision": decision_of(context, chosen) if chosen else None,
-        "sections": for_console(section for section in shown if section is not None),
+        "sections": [section for section in shown if section is not None],
         "checklist": checklist(assessment.readiness)
         if assessment is not None and isinstance(assessment.readiness, Readiness)
         else None,
@@ -101,8 +99,8 @@ def run(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object
         "heading": f"{record.kind} of {record.subject}",
         "record": record,
         "sentence": shown.sentence,
-        "lead": blocks_for_console(shown.lead),
-        "sections": for_console(shown.sections),
+        "lead": shown.lead,
+        "sections": shown.sections,
         "facts": Section(
             "made-of",
             "Made of",
@@ -147,7 +145,7 @@ def compare(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, ob
     )
     return {
         "runs": compared,
-        "sections": for_console([*parts, Section("differences", "What differs", [differing])]),
+        "sections": [*parts, Section("differences", "What differs", [differing])],
     }
 
 
@@ -232,34 +230,13 @@ def _curves(results: Sequence[tuple[RunRecord, BacktestResult]]) -> list[Section
     ]
     if len(drawn) < 2:
         return []
-    plots = [figures.lift_curve(result) for _, result in drawn]
-    data: list[Json] = []
-    for n, ((record, _), plot) in enumerate(zip(drawn, plots, strict=True)):
-        assert plot is not None
-        colour = f"var(--series-{(2 + n) % _COLOURS})"
-        line = dict(plot["data"][0])  # type: ignore[index]  # of plotly's own form
-        data.append(
-            {
-                **line,
-                "name": f"{record.subject} {record.at[:10]}",
-                "line": {"color": colour, "width": 2.5},
-                "marker": {"size": 9, "color": colour},
-            }
-        )
-    layout = {
-        **plots[0]["layout"],  # type: ignore[dict-item, index]
-        "annotations": [],
-        "shapes": [],
-        "showlegend": True,
-        "legend": legend(),
-    }
     label = wording.metric_label(metric)
     says = "; ".join(
         f"{record.subject} of {record.at[:10]}: {axis.summary(result)}" for record, result in drawn
     )
+    named = {f"{record.subject} {record.at[:16]}": result for record, result in drawn}
     figure = Figure(
-        "curves",
-        {"data": data, "layout": layout},
+        figures.lift_curves(named),
         says,
         f"{label} by feature age, one line for each backtest. Bars are 95 % intervals.",
     )

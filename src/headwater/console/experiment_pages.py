@@ -5,14 +5,13 @@ that are monitored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from headwater.console.attention import monitored
 from headwater.console.console_context import ConsoleContext
 from headwater.console.kept_decisions import records, result_of
 from headwater.console.page_types import ConsoleRequest, NotShown
-from headwater.console.shown_sections import blocks_for_console, for_console
 from headwater.console.summaries import Summary
 from headwater.definitions.level import at_level
 from headwater.errors import HeadwaterError, nearest
@@ -55,7 +54,7 @@ def experiments(context: ConsoleContext, _request: ConsoleRequest) -> Mapping[st
     defined = {experiment.name: experiment for experiment in context.project.experiments}
     names = dict.fromkeys([*started, *defined])
     parts = [
-        (result, for_console([level_lift_section.to_section(result)], f"monitored-{n}-"))
+        (result, [replace(level_lift_section.to_section(result), name=f"monitored-{n}")])
         for n, result in enumerate(monitored(context))
     ]
     return {
@@ -103,8 +102,8 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
         "record": record,
         "problem": problem,
         "sentence": "" if shown is None else shown.sentence,
-        "lead": [] if shown is None else blocks_for_console(shown.lead),
-        "sections": [] if shown is None else for_console(shown.sections),
+        "lead": [] if shown is None else shown.lead,
+        "sections": [] if shown is None else shown.sections,
         "file": context.file,
     }
 

@@ -2,8 +2,8 @@
 
 To add a page: a file here with a function `(ConsoleContext, ConsoleRequest) -> mapping`, which
 returns plain data; a template in templates/ that extends base.html.j2 and fills its block
-`content`, with sections of `reports.document` by `blocks.section(...)`; and a row of `PAGES`. A
-figure needs `charts=True`, and no drawing in its place. What takes longer than 300 ms goes through
+`content`, with sections of `reports.document` by `blocks.section(...)`; and a row of `PAGES`.
+What takes longer than 300 ms goes through
 `context.summaries.latest`. An element with an id and `data-live="runs store"` is fetched again when
 one of these parts changes. A form that changes something posts to a row of `ACTIONS`, is shown `{%
 if may_act %}`, and holds `<input type="hidden" name="csrf" value="{{ csrf }}">`.
@@ -27,20 +27,19 @@ from headwater.console.serving_page import requests_page
 
 PAGES: Final[Sequence[ConsolePage]] = (
     ConsolePage("", "Overview", "overview.html.j2", overview),
-    ConsolePage("/decide", "Decide", "decide.html.j2", decide, charts=True),
-    ConsolePage("/experiments", "Experiments", "experiments.html.j2", experiments, charts=True),
+    ConsolePage("/decide", "Decide", "decide.html.j2", decide),
+    ConsolePage("/experiments", "Experiments", "experiments.html.j2", experiments),
     ConsolePage("/features", "Features", "features.html.j2", catalogue),
     ConsolePage("/lineage", "Lineage", "lineage.html.j2", lineage_page),
     ConsolePage("/freshness", "Freshness", "freshness.html.j2", freshness_page),
     ConsolePage("/serving", "Serving", "requests.html.j2", requests_page),
     ConsolePage("/models", "Models", "model_versions.html.j2", model_versions),
-    ConsolePage("/runs/{run}", "Run", "run.html.j2", run, charts=True, in_navigation=False),
+    ConsolePage("/runs/{run}", "Run", "run.html.j2", run, in_navigation=False),
     ConsolePage(
         "/compare",
         "Runs side by side",
         "compare.html.j2",
         compare,
-        charts=True,
         in_navigation=False,
     ),
     ConsolePage(
@@ -61,7 +60,6 @@ PAGES: Final[Sequence[ConsolePage]] = (
         "Experiment",
         "experiment_status.html.j2",
         experiment,
-        charts=True,
         in_navigation=False,
     ),
 )

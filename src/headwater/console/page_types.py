@@ -46,8 +46,7 @@ class ConsolePage:
     path: below /console, with `{name}` for a part that varies. title: of the page and of its link
     in the navigation. template: a file in templates/ that extends base.html.j2. view: returns the
     variables of the template as plain data; it runs in a thread, may block for 300 ms at most, and
-    raises `NotShown` (404) or another HeadwaterError (shown with its message). charts: whether
-    plotly is loaded.
+    raises `NotShown` (404) or another HeadwaterError (shown with its message).
     in_navigation: whether every page links to it.
     """
 
@@ -55,7 +54,6 @@ class ConsolePage:
     title: str
     template: str
     view: Callable[[ConsoleContext, ConsoleRequest], Mapping[str, object]]
-    charts: bool = False
     in_navigation: bool = True
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headwater import clock
-from headwater.console.static_files import plotly_styles, static_url
+from headwater.console.static_files import static_url
 from headwater.reports import wording
 from headwater.reports.page import new_environment
 
@@ -27,7 +27,7 @@ def render_console(template: str, **values: object) -> str:
 @cache
 def _environment() -> Environment:
     environment = new_environment(_TEMPLATES)
-    environment.globals |= {"static": static_url, "plotly_styles": plotly_styles}
+    environment.globals["static"] = static_url
     environment.filters |= {
         "duration": wording.duration,
         "count": wording.count,

@@ -1,10 +1,9 @@
-"""Style sheets and scripts. The console loads no others; plotly's are of the installed package."""
+"""Style sheets and scripts. The console loads no others."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -30,28 +29,12 @@ class StaticFile:
     digest: str
 
 
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs  # of the installed package
-
-    return str(get_plotlyjs())
-
-
 _SOURCES: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
     "page.css": (_CSS, lambda: part("page.css")),
-    "figures.js": (_JS, lambda: part("page.js")),
     "console.css": (_CSS, lambda: (_FOLDER / "console.css").read_text(encoding="utf-8")),
     "console.js": (_JS, lambda: (_FOLDER / "console.js").read_text(encoding="utf-8")),
-    "plotly.js": (_JS, _plotly),
 }
-"""By name, the media type and the content. page.css and figures.js are those of the reports."""
-
-
-@cache
-def plotly_styles() -> list[str]:
-    """The ids of the style elements that plotly's bundle adds to a page without them; a page with
-    them keeps to its policy.
-    """
-    return ["plotly.js-style-global", *re.findall(r'getElementById\("([0-9a-f]{64})"\)', _plotly())]
+"""By name, the media type and the content. page.css is that of the reports."""
 
 
 @cache

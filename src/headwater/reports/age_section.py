@@ -44,7 +44,6 @@ def to_section(result: BacktestResult) -> Section | None:
         rows,
     )
     picture = Figure(
-        "ages",
         figures.lift_by_age(curves, label),
         says,
         "Bands are 95 % intervals. A curve need not fall.",

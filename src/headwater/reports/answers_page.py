@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headwater.reports import document
 from headwater.reports.document import Bullets, Section, Table, Text
-from headwater.reports.page import render, render_plain
+from headwater.reports.page import render, render_page
 from headwater.terminal.layout import Group, Printed, Shown, ShownTable
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def to_html(title: str, eyebrow: str, first_line: str, sections: Sequence[Section]) -> str:
     """One self-contained page without scripts."""
-    return render_plain(
+    return render_page(
         "answers.html.j2", title=title, eyebrow=eyebrow, first_line=first_line, sections=sections
     )
 

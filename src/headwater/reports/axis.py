@@ -1,6 +1,4 @@
-"""Axes of the lift curve: the scales of feature age and of the metric, for plotly and for the
-static SVG.
-"""
+"""The lift curve's points, and the scale of feature age."""
 
 from __future__ import annotations
 
@@ -96,19 +94,6 @@ def marks(ages: Sequence[float], limit: int) -> list[tuple[float, str]]:
     return [(mark, wording.duration(mark)) for mark in inside[::every]]
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Three to six round values within the range.
-
-    >>> [round(tick, 3) for tick in ticks(0.612, 0.828)]
-    [0.65, 0.7, 0.75, 0.8]
-    """
-    size = 10.0 ** math.floor(math.log10((high - low) / 3))
-    step = next(
-        (factor * size for factor in (5.0, 2.0, 1.0) if (high - low) / (factor * size) >= 3), size
-    )
-    return [step * index for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
 def title(result: BacktestResult) -> str:
     """The metric's name, with a remark if lower is better."""
     label = wording.metric_label(result.headline)
@@ -117,22 +102,6 @@ def title(result: BacktestResult) -> str:
         if result.higher_is_better.get(result.headline, True)
         else f"{label} (lower is better)"
     )
-
-
-def bounds(result: BacktestResult) -> tuple[float, float]:
-    """The lowest and highest value to show, with room above for the labels."""
-    estimates = [point.estimate for point in points(result)]
-    base = reference(result)
-    estimates += [base.metrics[result.headline]] if base else []
-    values = [
-        value
-        for metric in estimates
-        for value in (metric.value, metric.low, metric.high)
-        if math.isfinite(value)
-    ]
-    low, high = min(values), max(values)
-    room = (high - low) or abs(high) or 1.0
-    return low - 0.08 * room, high + 0.2 * room
 
 
 def summary(result: BacktestResult) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from headwater.reports import delivery_figure, delivery_words, wording
+from headwater.reports import delivery_words, figures, wording
 from headwater.reports.document import Block, Bullets, Cell, Figure, Section, Table, Text
 from headwater.results.promise_result import DeliveryResult, WeekDelivered
 
@@ -84,4 +84,4 @@ def _figure(result: DeliveryResult) -> Figure:
         "the backtest's 95 % interval. Intervals that overlap do not decide; the shortfall in the "
         "table does."
     )
-    return Figure("delivery", delivery_figure.delivered(result, label), result.first_line, caption)
+    return Figure(figures.delivered(result, label), result.first_line, caption)

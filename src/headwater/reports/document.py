@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from headwater.reports.static_curve import Drawing
+from headwater.reports.pictures import Picture
 from headwater.terminal.text import visible
 
 
@@ -58,15 +58,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plotly figure. says: the alternative text. instead: shown until scripts have run, or where
-    they are disabled.
-    """
+    """A picture. says: the alternative text."""
 
-    name: str
-    plot: Mapping[str, object]
+    picture: Picture
     says: str
     caption: str
-    instead: Drawing | None = None
     shape: ClassVar = "figure"
 
 
@@ -101,14 +97,6 @@ class Cards:
 
     cards: Sequence[Card]
     shape: ClassVar = "cards"
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Figures side by side."""
-
-    figures: Sequence[Figure]
-    shape: ClassVar = "figures"
 
 
 @dataclass(frozen=True)
@@ -152,17 +140,7 @@ class FoldedBlocks:
 
 
 Block = (
-    Text
-    | Bullets
-    | Table
-    | Figure
-    | Terms
-    | Code
-    | Cards
-    | Figures
-    | CsvDownloads
-    | Lights
-    | FoldedBlocks
+    Text | Bullets | Table | Figure | Terms | Code | Cards | CsvDownloads | Lights | FoldedBlocks
 )
 
 

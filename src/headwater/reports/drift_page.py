@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headwater.reports import document, drift_words, wording
 from headwater.reports.document import Block, Bullets, Cell, Section, Table, Text
-from headwater.reports.page import render, render_plain
+from headwater.reports.page import render, render_page
 from headwater.results.drift_result import DriftResult, FeatureDrift
 from headwater.terminal.layout import Group, Printed, Shown, ShownTable
 
@@ -68,7 +68,7 @@ def _share(share: float) -> str:
 
 def to_html(result: DriftResult) -> str:
     """One self-contained page."""
-    return render_plain(
+    return render_page(
         "drift.html.j2",
         title=f"{result.model}: drift",
         result=result,

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
-from headwater.reports import experiment_figure, wording
+from headwater.reports import figures, wording
 from headwater.reports.document import (
     Block,
     Bullets,
@@ -79,7 +79,7 @@ def gain_section(result: ExperimentResult) -> Section:
             "Gains over the control; a fall counts as a gain where lower is better. "
             f"{even}Diamonds are the experiment's estimate."
         )
-        blocks.append(Figure("gains", experiment_figure.one_axis(result), says, caption))
+        blocks.append(Figure(figures.methods(result), says, caption))
         blocks += [Text(line) for line in gaps(result)]
         rows: list[list[str | Cell]] = [
             [
@@ -212,7 +212,7 @@ def _over_time(result: ExperimentResult) -> Section:
     return Section(
         "time",
         "The lift over time",
-        [Figure("time", experiment_figure.over_time(metrics), says, caption)],
+        [Figure(figures.lift_over_time(metrics), says, caption)],
     )
 
 

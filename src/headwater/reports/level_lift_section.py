@@ -7,9 +7,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from headwater.reports import level_lift_words, wording
+from headwater.reports import figures, level_lift_words, wording
 from headwater.reports.document import Block, Bullets, Cell, Figure, Section, Table, Text
-from headwater.reports.plot_parts import Json, axis, finite, layout, legend
 from headwater.results.level_lift_result import Alternative, LevelLiftResult, LiftDay
 
 
@@ -128,26 +127,11 @@ def _value(day: LiftDay, name: str) -> str | Cell:
 
 def _figure(result: LevelLiftResult) -> Figure:
     label = wording.metric_label(result.metric)
-    shown: Json = layout(height=340, top=52)
-    shown.update(showlegend=True, legend=legend())
-    shown["xaxis"] = axis("day", type="date", tickformat="%Y-%m-%d", showgrid=False)
-    shown["yaxis"] = axis(label)
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": name,
-            "x": [day.day for day in result.judged],
-            "y": [finite(day.values.get(name, math.nan)) for day in result.judged],
-            "line": {"color": f"var(--series-{number % 6})"},
-            "hovertemplate": "%{x|%Y-%m-%d}: %{y:.4f}<extra></extra>",
-        }
-        for number, name in enumerate(result.levels)
-    ]
+    values = {day.day: day.values for day in result.judged}
+    picture = figures.levels_by_day(result.levels, values, label)
     says = f"{label} of each level by day, from {result.judged[0].day} to {result.judged[-1].day}"
     return Figure(
-        "level-lift-days",
-        {"data": traces, "layout": shown},
+        picture,
         says,
         f"{says}, computed afterwards for the served requests.",
     )

@@ -6,11 +6,12 @@ import math
 
 from headwater.reports import (
     audit_words,
+    axis,
     evidence_words,
+    figures,
     fixed_models,
     recommendation_words,
     resolution_words,
-    static_curve,
     wording,
 )
 from headwater.reports.document import Cell, Table
@@ -28,6 +29,7 @@ def to_notebook(result: BacktestResult) -> str:
         *(wording.rest(result), *wording.limits(result), acknowledgement_note(result.audit)),
         *(wording.together(result), wording.new_keys(result), wording.money(result)),
     )
+    curve = figures.lift_curve(result)
     return render(
         "notebook.html.j2",
         verdict=wording.verdict(result),
@@ -39,7 +41,8 @@ def to_notebook(result: BacktestResult) -> str:
             *resolution_words.lines(result),
         ],
         differing=wording.exceptions(result),
-        curve=static_curve.lift_curve(result),
+        curve=curve,
+        says=axis.summary(result) if curve else "",
         tables=[table for table in (_levels(result), _steps(result)) if table.rows],
         foot=[_foot(result), *audit_words.lines(result.audit)],
     )

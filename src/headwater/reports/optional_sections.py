@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import math
 
-from headwater.reports import figures, resolution_words, wording
-from headwater.reports.document import Bullets, Cell, Figure, Section, Table, Text
+from headwater.reports import resolution_words, wording
+from headwater.reports.document import Bullets, Cell, Section, Table, Text
 from headwater.reports.sections import estimate_cell, gain_cell, step_name
 from headwater.results.backtest_result import BacktestResult
 
@@ -86,22 +86,9 @@ def folds(result: BacktestResult) -> Section | None:
         ]
         for fold in result.folds
     ]
-    says = "; ".join(
-        f"{name}: "
-        + ", ".join(
-            wording.number(fold.values[name][result.headline], places) for fold in result.folds
-        )
-        for name in names
-    )
-    picture = Figure(
-        "folds",
-        figures.folds(result),
-        f"{label} of each fold. {says}",
-        "Each fold was trained separately, on the data known at its split.",
-    )
     text = (
         "All other numbers on this page use the test rows of all folds together; values of a "
         "single fold have no interval."
     )
     table = Table(f"{label} of each fold.", ("split", "training rows", "test rows", *names), rows)
-    return Section("folds", f"{label} of each fold", [Text(text), picture, table])
+    return Section("folds", f"{label} of each fold", [Text(text), table])

@@ -1,5 +1,5 @@
-"""Templates to HTML. They escape every string, but for the style sheet and the scripts that this
-module gives them.
+"""Templates to HTML. They escape every string, but for the style sheet, the script and the pictures
+that this module gives them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from headwater.reports.pictures import svg
+
 _TEMPLATES: Final = Path(__file__).with_name("templates")
 
 
@@ -21,20 +23,10 @@ def render(template: str, **values: object) -> str:
 
 
 def render_page(template: str, **values: object) -> str:
-    """A self-contained page: with the style sheet, its script and plotly's JavaScript, which the
-    content security policy allows by hash.
+    """A self-contained page, with the style sheet and the script, which the content security policy
+    allows by hash.
     """
-    # imported here: a table in a terminal does not need plotly's bundle
-    from plotly.offline import get_plotlyjs
-
-    return render(
-        template, style=part("page.css"), scripts=[get_plotlyjs(), part("page.js")], **values
-    )
-
-
-def render_plain(template: str, **values: object) -> str:
-    """A self-contained page with the style sheet and without scripts."""
-    return render(template, style=part("page.css"), scripts=[], **values)
+    return render(template, style=part("page.css"), scripts=[part("page.js")], **values)
 
 
 def write_page(path: str | Path, page: str) -> Path:
@@ -62,7 +54,7 @@ def new_environment(*folders: Path) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["sha256"] = sha256
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
+    environment.globals["svg"] = svg
     return environment
 
 

@@ -12,7 +12,6 @@ from headwater.reports import (
     figures,
     fixed_models,
     recommendation_words,
-    static_curve,
     wording,
 )
 from headwater.reports.document import (
@@ -23,7 +22,6 @@ from headwater.reports.document import (
     Cell,
     Code,
     Figure,
-    Figures,
     FoldedBlocks,
     Section,
     Table,
@@ -109,7 +107,7 @@ def curve(result: BacktestResult) -> Section:
         "Bars are 95 % intervals. A filled dot is computed in real time, a hollow one in "
         f"batch.{line}"
     )
-    picture = Figure("curve", plot, axis.summary(result), caption, static_curve.lift_curve(result))
+    picture = Figure(plot, axis.summary(result), caption)
     return Section("curve", f"{label} by feature age", [picture, meaning])
 
 
@@ -297,12 +295,6 @@ def gain_cell(result: BacktestResult, step: Comparison | None) -> str | Cell:
 
 def trust(result: BacktestResult) -> Section:
     """The trust section: split, label maturity, rows left out, audit and power."""
-    split, plot = result.split, figures.rows_per_day(result)
-    says = (
-        f"Rows a day: training from {_day(split.train_start)} to {_day(split.split)} with "
-        f"{wording.count(split.train_rows)} rows, test from then to {_day(split.test_end)} with "
-        f"{wording.count(split.test_rows)} rows."
-    )
     cards = Cards(
         [
             _split_card(result),
@@ -313,8 +305,7 @@ def trust(result: BacktestResult) -> Section:
             _power_card(result),
         ]
     )
-    picture = [Figure("days", plot, says, "Rows of each day by their use.")] if plot else []
-    return Section("trust", "Can these numbers be trusted?", [*picture, cards])
+    return Section("trust", "Can these numbers be trusted?", [cards])
 
 
 def _split_card(result: BacktestResult) -> Card:
@@ -405,9 +396,7 @@ def slices(result: BacktestResult) -> Section:
             f"The gain of {step.to} over {step.from_} on each slice. Grey: too small to be worth "
             "having."
         )
-        pictures = [
-            Figure("slices", figures.slice_gains(result, step), f"Gain in {label}. {says}", caption)
-        ]
+        pictures = [Figure(figures.slice_gains(result, step), f"Gain in {label}. {says}", caption)]
     return Section(
         "slices",
         "Cold start, coverage and slices",
@@ -450,28 +439,14 @@ def _slice_row(
 
 
 def curves(result: BacktestResult) -> Section | None:
-    """The curves section: precision over recall, and calibration; None if no level has curves, as
-    in a regression.
-    """
-    ranking, calibrated = figures.precision_recall(result), figures.calibration(result)
-    if ranking is None or calibrated is None:
+    """The calibration of each level; None if no level has it, as in a regression."""
+    picture = figures.calibration(result)
+    if picture is None:
         return None
     names = ", ".join(level.name for level in result.levels if level.curves)
-    both = [
-        Figure(
-            "recall",
-            ranking,
-            f"Precision over recall for {names}.",
-            "Higher and further right is better.",
-        ),
-        Figure(
-            "calibration",
-            calibrated,
-            f"Observed rate over predicted score for {names}.",
-            "On the dotted line, a score of 0.3 is right in 3 of 10 cases.",
-        ),
-    ]
-    return Section("curves", "Precision, recall and calibration", [Figures(both)])
+    says = f"Observed rate over predicted score for {names}."
+    caption = "On the dotted line, a score of 0.3 is right in 3 of 10 cases."
+    return Section("curves", "Calibration", [Figure(picture, says, caption)])
 
 
 def assumptions(result: BacktestResult) -> Section:

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.reports.page import render_plain
+from headwater.reports.page import render_page
 from headwater.reports.summary_words import Assessed, ForwardedSummary, of_backtest
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.measurement import Missing
@@ -57,7 +57,7 @@ def to_lines(text: str) -> RenderableType:
 
 def to_html(summary: ForwardedSummary) -> str:
     """The summary as one self-contained page of A4 or Letter, without scripts."""
-    return render_plain("summary.html.j2", title=summary.first, summary=summary, sections=[])
+    return render_page("summary.html.j2", title=summary.first, summary=summary, sections=[])
 
 
 def to_text(summary: ForwardedSummary) -> str:

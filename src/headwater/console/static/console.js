@@ -1,11 +1,5 @@
 // Live updates: the server says which parts of the data have changed, and the elements of this page that show them are fetched again.
 (function () {
-  // The policy of the page refuses style attributes; plotly writes some, and the same declarations are allowed through the style object.
-  var set = Element.prototype.setAttribute;
-  Element.prototype.setAttribute = function (name, value) {
-    if (name === 'style' && this.style) this.style.cssText = value;
-    else set.call(this, name, value);
-  };
   var body = document.body, live = document.getElementById('live');
   var waiting = new Set(), busy = false;
   function stale() {
