@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headwater.reports import axis, figures, pictures
+from headwater.pages import axis, figures, pictures
 from headwater.results.backtest_result import BacktestResult
 from scripts.demo_figures import kept
 

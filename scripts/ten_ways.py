@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 
 import headwater as hw
-from headwater.reports import audit_words
+from headwater.pages import audit_words
 from headwater.results.backtest_result import BacktestResult
 from scripts.lift_picture import drawn
 

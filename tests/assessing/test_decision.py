@@ -13,7 +13,7 @@ from headwater.assessing.cost_inputs import Inputs
 from headwater.assessing.decision import decide, judged_by_money
 from headwater.assessing.lift import lift_of
 from headwater.backtesting.verdicts import verdict_of
-from headwater.reports.recommending import with_recommendation
+from headwater.pages.recommending import with_recommendation
 from headwater.results.audit_result import AuditFinding, AuditResult
 from headwater.results.backtest_result import LevelResult, Value
 from headwater.results.decision_result import Evidence

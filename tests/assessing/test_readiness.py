@@ -13,7 +13,7 @@ import pytest
 import headwater as hw
 from headwater.assessing.questions import Answers
 from headwater.assessing.readiness import readiness
-from headwater.reports.readiness_and_cost import readiness_section
+from headwater.pages.readiness_and_cost import readiness_section
 from tests.assessing.conftest import NOW, ago, of, payments, source, view
 from tests.journal.conftest import about, micros, one
 from tests.stores.servers import serving

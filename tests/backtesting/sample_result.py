@@ -13,7 +13,7 @@ from statistics import NormalDist
 from typing import Literal
 
 from headwater.backtesting.verdicts import verdict_of
-from headwater.reports.recommending import with_recommendation
+from headwater.pages.recommending import with_recommendation
 from headwater.results.audit_result import AuditResult, CheckNotRun
 from headwater.results.backtest_result import (
     BacktestResult,

@@ -8,8 +8,8 @@ import pytest
 from scipy.special import expit
 
 import headwater as hw
-from headwater.reports import to_html
 from tests.backtesting.world import START
+from tests.pages.backtest_forms import to_html
 
 SIZES = (6, 30, 200, 4952, 700, 90, 15, 1500)
 LARGE_AMONG_SMALL = (6, 9, 40, 25, 4952, 12, 60, 8)

@@ -11,12 +11,13 @@ from headwater.backtesting.withdrawals import known_deliveries
 from headwater.models.latest_results import LATEST_DELIVERY
 from headwater.models.promises import delivery_of
 from headwater.models.registry import ModelRegistry
-from headwater.reports import delivery_words, to_html
+from headwater.pages import delivery_words
 from headwater.results.audit_result import DELIVERY
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.estimate import Estimate
 from headwater.results.promise_result import DeliveryResult, WeekDelivered
 from headwater.testing.examples import churn
+from tests.pages.backtest_forms import to_html
 
 LEVELS = {"daily": hw.batch("1d"), "instant": hw.on_request()}
 SUBJECT = "churn, week of 2024-06-03"

@@ -24,7 +24,6 @@ COMMANDS = {
     "models rollback": 0,
     "backtest --refits 0 --yes": 0,
     "backtest --refits 0 --yes --verbose": 0,
-    "backtest --refits 0 --yes --summary": 0,
     "assess --yes --no-attribution --backtest backtest.json": 0,
     "assess readiness": 0,
     "assess cost": 0,

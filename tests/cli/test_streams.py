@@ -112,7 +112,7 @@ def test_control_characters_of_names_are_written_out(shop):
         import headwater as hw, runpy
         project = runpy.run_path("features.py")["project"]
         result = hw.backtest(project.models[0], project.levels, hw.Evaluation(refits=hw.evaluation.Refits(0)), resources=hw.Resources(progress=False))
-        for shown in (str(result), repr(result), repr(result.table()), result.summary(), repr(project)):
+        for shown in (str(result), repr(result), repr(result.table()), result.to_markdown(), repr(project)):
             assert not set({level!a}) & set(shown) - set("daily[2J"), shown
     """
     done = subprocess.run(

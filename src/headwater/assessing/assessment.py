@@ -21,33 +21,18 @@ class Assessment(AssessmentResult, frozen=True):
         """The assessment as Markdown: the same sections as the page, without the tables of checks
         and of inputs.
         """
-        from headwater.reports.assessment_page import to_markdown
+        from headwater.pages.assessment_page import to_markdown
 
         return to_markdown(self)
 
-    def write_summary(self, path: str | Path) -> Path:
-        """Write the recommendation as one printable page without names of metrics, to be forwarded;
-        return its path.
-        """
-        from headwater.reports.page import write_page
-        from headwater.reports.summary_page import of_assessment, to_html
-
-        return write_page(path, to_html(of_assessment(self)))
-
-    def summary(self) -> str:
-        """The page of `write_summary` as plain text, for a mail."""
-        from headwater.reports.summary_page import of_assessment, to_text
-
-        return to_text(of_assessment(self))
-
     def write_html(self, path: str | Path) -> Path:
         """Write the assessment as one self-contained HTML page, and return its path."""
-        from headwater.reports.assessment_page import to_html
-        from headwater.reports.page import write_page
+        from headwater.pages.assessment_page import to_html
+        from headwater.pages.rendering import write_page
 
         return write_page(path, to_html(self))
 
     def _repr_html_(self) -> str:
-        from headwater.reports.assessment_page import to_notebook
+        from headwater.pages.assessment_page import to_notebook
 
         return to_notebook(self)

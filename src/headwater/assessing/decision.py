@@ -19,7 +19,7 @@ import msgspec
 from headwater.assessing.decision_words import sentence
 from headwater.assessing.level_costs import known_costs
 from headwater.backtesting.break_even import by_break_even
-from headwater.reports.recommending import money_break_even, with_recommendation, worth_of
+from headwater.pages.recommending import money_break_even, with_recommendation, worth_of
 from headwater.results.backtest_result import MODES, BacktestResult, Mode
 from headwater.results.decision_result import NEEDS, Action, Barred, Decision, Evidence, alike
 from headwater.results.lift_result import Lift

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.reports.wording import listed
+from headwater.pages.wording import listed
 from headwater.results.decision_result import Decision, Evidence, alike, shown
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, amount

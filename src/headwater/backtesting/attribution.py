@@ -39,7 +39,7 @@ from headwater.definitions.project import checked_call
 from headwater.engine.engines import engine_name
 from headwater.errors import UsageError, listed
 from headwater.kernel.arrays import Bool
-from headwater.reports import attribution_words
+from headwater.pages import attribution_words
 from headwater.results.attribution_result import (
     AttributionResult,
     Efficient,
@@ -53,6 +53,8 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from headwater.pages.page import Page
 
 # sets that one round of the search tries together; not the number of threads, on which no result
 # depends
@@ -85,21 +87,25 @@ class Attribution(AttributionResult, frozen=True, kw_only=True):
         """The attribution as JSON data: all but `level`, whose fresh views `fresh_views` names."""
         return self.plain.to_dict()
 
-    def table(self) -> RenderableType:
-        """The attribution as rich prints it; at a prompt it prints itself."""
-        from headwater.terminal.layout import Printed
+    def page(self) -> Page:
+        """The page of the result, which every form is drawn from."""
+        from headwater.pages.attribution_section import to_page
 
-        return Printed(self.__rich__())
+        return to_page(self)
+
+    def table(self) -> RenderableType:
+        """All of the page as rich prints it."""
+        from headwater.pages.page_forms import to_terminal
+
+        return to_terminal(self.page(), verbose=True)
 
     def __rich__(self) -> RenderableType:
-        from headwater.reports.attribution_section import to_table
-
-        return to_table(self)
+        return self.table()
 
     def _repr_html_(self) -> str:
-        from headwater.reports.attribution_section import to_notebook
+        from headwater.pages.page_forms import to_notebook
 
-        return to_notebook(self)
+        return to_notebook(self.page())
 
 
 @checked_call

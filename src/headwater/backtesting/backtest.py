@@ -40,6 +40,7 @@ from headwater.definitions.project import checked_call
 from headwater.engine.engines import engine_name
 from headwater.errors import UsageError, nearest
 from headwater.models.manifest import library_versions
+from headwater.pages.paged import Paged
 from headwater.results.backtest_result import BacktestResult, Money, NewKeys
 from headwater.results.kept_evidence import kept_experiments
 from headwater.results.stored_runs import keep_run
@@ -50,14 +51,13 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure
-    from rich.console import RenderableType
 
     from headwater.definitions.connectors import TableLike
-    from headwater.reports.summary_words import ForwardedSummary
+    from headwater.pages.page import Page
 
 
-@dataclass(frozen=True)
-class Backtest:
+@dataclass(frozen=True, repr=False)
+class Backtest(Paged):
     """The result of a backtest. It prints as a table in a terminal and in a notebook; `result`
     holds every number.
 
@@ -96,7 +96,7 @@ class Backtest:
         """A row for each level: level, kind, age_seconds, coverage, then each metric with the ends
         of its interval, the headline first.
         """
-        from headwater.reports import result_frames
+        from headwater.pages import result_frames
 
         return result_frames.levels(self.result)
 
@@ -105,14 +105,14 @@ class Backtest:
         """A row for each two levels and metric: from, to, metric, gain, low, high, verdict; those
         that are judged first.
         """
-        from headwater.reports import result_frames
+        from headwater.pages import result_frames
 
         return result_frames.steps(self.result)
 
     @property
     def slices(self) -> pl.DataFrame:
         """A row for each slice, level and metric: slice, rows, level, metric, value, low, high."""
-        from headwater.reports import result_frames
+        from headwater.pages import result_frames
 
         return result_frames.slices(self.result)
 
@@ -126,7 +126,7 @@ class Backtest:
         Raises:
             UsageError: an unknown name, or nothing to draw.
         """
-        from headwater.reports.plotly_figure import to_figure
+        from headwater.pages.plotly_figure import to_figure
 
         return to_figure(self.result, name)
 
@@ -134,61 +134,23 @@ class Backtest:
         """Write levels.csv, steps.csv, slices.csv and slice_steps.csv into a folder, and return
         their paths; none without rows.
         """
-        from headwater.reports.page import write_page
-        from headwater.reports.result_frames import csv_files
+        from headwater.pages.rendering import write_page
+        from headwater.pages.result_frames import csv_files
 
         return [
             write_page(Path(folder) / f"{name}.csv", content)
             for name, content in csv_files(self.result).items()
         ]
 
-    def write_html(self, path: str | Path) -> Path:
-        """Write the report as one page that needs no network, and return its path."""
-        from headwater.reports import to_html
-        from headwater.reports.page import write_page
+    def page(self) -> Page:
+        """The page of the result, which every form is drawn from."""
+        from headwater.pages.backtest_page import to_page
 
-        return write_page(path, to_html(self.result))
-
-    def write_summary(self, path: str | Path) -> Path:
-        """Write the recommendation as one printable page without names of metrics, to be forwarded;
-        return its path.
-        """
-        from headwater.reports.page import write_page
-        from headwater.reports.summary_page import to_html
-
-        return write_page(path, to_html(self._summary))
-
-    def summary(self) -> str:
-        """The page of `write_summary` as plain text, for a mail."""
-        from headwater.reports.summary_page import to_text
-
-        return to_text(self._summary)
-
-    @property
-    def _summary(self) -> ForwardedSummary:
-        from headwater.reports.summary_words import of_backtest
-
-        return of_backtest(self.result)
+        return to_page(self.result)
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON data, which `assess(backtest=)` reads again."""
         return self.result.to_dict()
-
-    def table(self) -> RenderableType:
-        """The result as rich prints it; at a prompt it prints itself."""
-        from headwater.reports import to_table
-
-        return to_table(self.result)
-
-    def __repr__(self) -> str:
-        from headwater.reports import to_text
-
-        return to_text(self.result)
-
-    def _repr_html_(self) -> str:
-        from headwater.reports import to_notebook
-
-        return to_notebook(self.result)
 
 
 @checked_call

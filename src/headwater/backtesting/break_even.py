@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from headwater.backtesting.verdicts import judged_again
-from headwater.reports.recommending import money_break_even, with_recommendation, worth_of
+from headwater.pages.recommending import money_break_even, with_recommendation, worth_of
 from headwater.results.backtest_result import BacktestResult
 
 

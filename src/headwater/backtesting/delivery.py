@@ -28,8 +28,8 @@ from headwater.metrics import Metric, resolve
 from headwater.models.latest_results import LATEST_DELIVERY
 from headwater.models.promises import delivery_of, promise_of_version, same, under_promise
 from headwater.models.registry import ModelRegistry, Version
-from headwater.reports import delivery_words
-from headwater.reports.paged_result import PagedResult
+from headwater.pages import delivery_words
+from headwater.pages.paged_result import PagedResult
 from headwater.results.promise_result import DeliveryResult, DeliveryState, Promise, WeekDelivered
 from headwater.results.stored_runs import keep_run
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
@@ -56,8 +56,8 @@ class Delivery(PagedResult):
         """Write the page, which needs no network, and return its path; with lift by freshness,
         where it is given.
         """
-        from headwater.reports.delivery_page import to_html
-        from headwater.reports.page import write_page
+        from headwater.pages.delivery_page import to_html
+        from headwater.pages.rendering import write_page
 
         return write_page(path, to_html(self.result, lift))
 

@@ -21,7 +21,7 @@ from headwater.definitions.level import AS_DEFINED
 from headwater.errors import DataError
 from headwater.models.promises import deliveries
 from headwater.models.registry import ModelRegistry
-from headwater.reports import delivery_words
+from headwater.pages import delivery_words
 from headwater.results.audit_result import DELIVERY, AuditFinding, AuditResult, CheckNotRun
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.promise_result import DeliveryResult

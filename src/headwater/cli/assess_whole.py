@@ -26,7 +26,6 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     """Join everything, print the verdict and write the page."""
     from headwater.assessing.assess import assess
     from headwater.assessing.questions import read_answers, with_effects
-    from headwater.reports.summary_page import summary_path, to_lines
     from headwater.training.progress import BACKTEST
 
     page = options.output(args.output or "assess.html", "--output")
@@ -59,10 +58,8 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     assessment.write_html(page)
     if markdown is not None:
         markdown.write_text(assessment.to_markdown(), encoding="utf-8")
-    summary = assessment.write_summary(summary_path(page))
-    shown = to_lines(assessment.summary()) if args.summary else table(assessment)
-    screen.show(shown, {**assessment.to_dict(), "page": str(page), "summary": str(summary)})
-    screen.say(f"page: {page}\nto forward: {summary}")
+    screen.show(table(assessment), {**assessment.to_dict(), "page": str(page)})
+    screen.say(f"page: {page}")
     if answers is None:
         screen.next(
             "headwater",
@@ -77,8 +74,8 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
 
 def table(assessment: Assessment) -> RenderableType:
     """The verdict, its rules and the next steps."""
-    from headwater.reports import assessment_lights as lights
-    from headwater.reports import assessment_sections as parts
+    from headwater.pages import assessment_lights as lights
+    from headwater.pages import assessment_sections as parts
     from headwater.terminal.layout import Group, Shown
 
     return Group(
@@ -178,10 +175,7 @@ OPTIONS = section(
         option(
             "--output",
             metavar="FILE",
-            help="where the page goes, its summary next to it (default: assess.html)",
-        ),
-        switch(
-            "--summary", help="print the summary in plain words, for a mail, instead of the tables"
+            help="where the page goes (default: assess.html)",
         ),
         option("--markdown", metavar="FILE", help="write it as Markdown too"),
     ],

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
-    from rich.console import RenderableType
 
     from headwater.backtesting.backtest import Backtest
     from headwater.definitions.evaluations import Evaluation
@@ -61,35 +60,13 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def _write(result: Backtest, report: Path, args: Arguments, screen: Screen) -> None:
-    """Print the first screen, with --verbose all or with --summary the summary; write the report,
-    and its summary next to it.
-    """
-    from headwater.reports.summary_page import summary_path
+    """Print the first screen, or with --verbose all; write the report."""
+    from headwater.pages.page_forms import to_terminal
 
-    summary = summary_path(report)
-    screen.show(
-        _shown(result, args), {**result.to_dict(), "report": str(report), "summary": str(summary)}
-    )
+    shown = to_terminal(result.page(), verbose=bool(args.verbose))
+    screen.show(shown, {**result.to_dict(), "report": str(report)})
     result.write_html(report)
-    result.write_summary(summary)
-    screen.say(f"report: {report}\nto forward: {summary}")
-
-
-def _shown(result: Backtest, args: Arguments) -> RenderableType:
-    from headwater.reports import attribution_section
-    from headwater.reports.first_screen import to_screen
-    from headwater.reports.summary_page import to_lines
-    from headwater.terminal.layout import Group, Shown
-
-    if args.summary:
-        return to_lines(result.summary())
-    if args.verbose:
-        return result.table()
-    attribution = result.result.attribution
-    return Group(
-        to_screen(result.result),
-        *([] if attribution is None else [Shown(""), attribution_section.to_table(attribution)]),
-    )
+    screen.say(f"report: {report}")
 
 
 def _judge_scores(args: Arguments, screen: Screen) -> None:
@@ -328,7 +305,7 @@ COMMAND = Verb(
             "--output",
             metavar="FILE",
             default="report.html",
-            help="where the report goes, its summary next to it (default: {default})",
+            help="where the report goes (default: {default})",
         ),
         switch(
             "--verbose",
@@ -336,9 +313,6 @@ COMMAND = Verb(
                 "print every table: all metrics, steps, slices, what was left out, and what the "
                 "audit checked"
             ),
-        ),
-        switch(
-            "--summary", help="print the summary in plain words, for a mail, instead of the tables"
         ),
         *options.models(),
         *options.memory(),

@@ -39,7 +39,7 @@ def _run(args: Arguments, screen: Screen, folder: Path) -> str:
     """Run each part; the time of the last request of the week, empty without one."""
     from headwater.demo.demo import backtest
     from headwater.demo.flights import prepare
-    from headwater.reports.first_screen import to_screen
+    from headwater.pages.page_forms import to_terminal
     from headwater.training.progress import BACKTEST
 
     with screen.working("reading the flights and the weather of 2013"):
@@ -57,7 +57,7 @@ def _run(args: Arguments, screen: Screen, folder: Path) -> str:
         result = backtest(project, on_progress)
     written = _write(result, folder)
     if not args.json:
-        screen.show(to_screen(result.result), {})
+        screen.show(to_terminal(result.page()), {})
     screen.say(written)
     if args.no_live:
         screen.show_json(result.to_dict())
@@ -99,15 +99,12 @@ def _live(
 
 
 def _write(result: Backtest, folder: Path) -> str:
-    """Write the report, its summary and the result; the lines that name them."""
-    from headwater.reports.summary_page import summary_path
-
+    """Write the report and the result; the lines that name them."""
     report = result.write_html(folder / "report.html")
-    summary = result.write_summary(summary_path(report))
     (folder / "backtest.json").write_text(
         json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8"
     )
-    return f"report: {report}\nto forward: {summary}\ndefinitions: {folder / 'features.py'}"
+    return f"report: {report}\ndefinitions: {folder / 'features.py'}"
 
 
 def console_arguments(folder: Path, until: str) -> list[str]:

@@ -187,7 +187,7 @@ def _lift(value: float, digits: int = 1) -> str:
 
 
 def _head(planned: PlannedExperiment) -> Iterator[str]:
-    from headwater.reports.wording import duration
+    from headwater.pages.wording import duration
     from headwater.results.experiment_result import design
 
     yield (

@@ -67,7 +67,7 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def _table(result: Status) -> RenderableType:
-    from headwater.reports import delivery_words, drift_words
+    from headwater.pages import delivery_words, drift_words
     from headwater.terminal.layout import Group, Shown, ShownTable
     from headwater.terminal.text import moment
 

@@ -103,9 +103,9 @@ def _show(
     screen: Screen,
 ) -> None:
     """Print the results that there are, and write them as one page."""
-    from headwater.reports import delivery_page, drift_page, level_lift_page
-    from headwater.reports.page import write_page
-    from headwater.reports.watch_page import to_html
+    from headwater.pages import delivery_page, drift_page, level_lift_page
+    from headwater.pages.rendering import write_page
+    from headwater.pages.watch_page import to_html
     from headwater.terminal.layout import Group
 
     delivery, drift, lift = results

@@ -13,9 +13,10 @@ from headwater.console.page_types import ConsoleRequest, NotShown
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.kept_runs.run_sections import sections_of
 from headwater.kept_runs.runs import KINDS, KeptRun
-from headwater.reports import attribution_section, axis, figures, sections, wording
-from headwater.reports.document import Block, Cell, Figure, Section, Table, Text
-from headwater.reports.readiness_and_cost import cost_section
+from headwater.pages import attribution_section, axis, backtest_page, figures, wording
+from headwater.pages.document import Block, Cell, Figure, Section, Table, Text
+from headwater.pages.page import Page
+from headwater.pages.readiness_and_cost import cost_section
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.backtest_result import BacktestResult
@@ -51,19 +52,28 @@ def decide(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, obj
     attribution = _latest(context, run_records, AttributionResult)
     evidence = assessment.result if backtest is None and assessment is not None else backtest
     earned = attribution or (assessment.attribution if assessment is not None else None)
-    shown: list[Section | None] = []
+    shown: list[Section] = []
     if evidence is not None:
-        shown += [_level_table(evidence), sections.curve(evidence)]
-    shown.append(
-        attribution_section.to_section(earned) if isinstance(earned, AttributionResult) else None
-    )
+        shown += [
+            Section(
+                "levels",
+                "Levels",
+                [
+                    *filter(None, [backtest_page.curve(evidence)]),
+                    backtest_page.metrics_table(evidence),
+                ],
+            )
+        ]
+    if isinstance(earned, AttributionResult):
+        earns = [Text(earned.plan), *attribution_section.to_blocks(earned)]
+        shown.append(Section("attribution", "Which views earn from freshness", earns))
     if assessment is not None and isinstance(assessment.cost, Cost):
         shown.append(cost_section(assessment.cost))
     return {
         "models": names,
         "chosen": chosen,
         "decision": decision_of(context, chosen) if chosen else None,
-        "sections": [section for section in shown if section is not None],
+        "sections": shown,
         "checklist": checklist(assessment.readiness)
         if assessment is not None and isinstance(assessment.readiness, Readiness)
         else None,
@@ -98,9 +108,8 @@ def run(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object
     return {
         "heading": f"{record.kind} of {record.subject}",
         "record": record,
-        "sentence": shown.sentence,
-        "lead": shown.lead,
-        "sections": shown.sections,
+        "shown": shown,
+        "is_page": isinstance(shown, Page),
         "facts": Section(
             "made-of",
             "Made of",
@@ -182,24 +191,6 @@ def _record(context: ConsoleContext, name: str) -> RunRecord:
     if name not in every:
         raise NotShown(f"no run {name[:100]!r} is kept; {nearest(name[:100], every)}")
     return every[name]
-
-
-def _level_table(result: BacktestResult) -> Section:
-    """Level x metric, without what the run's own page adds."""
-    metrics = list(result.levels[0].metrics) if result.levels else []
-    rows = [
-        [
-            Cell(level.name, level.describes),
-            *(sections.estimate_cell(result, level, metric) for metric in metrics),
-        ]
-        for level in result.levels
-    ]
-    table = Table(
-        f"Brackets are {wording.intervals(result)}",
-        ["level", *map(wording.metric_label, metrics)],
-        rows,
-    )
-    return Section("levels", "Levels", [table])
 
 
 def _heading(record: RunRecord) -> Cell:

@@ -20,7 +20,7 @@ from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.kept_runs.run_sections import RunSections, sections_of
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
-from headwater.reports import experiment_page, experiment_section, level_lift_section
+from headwater.pages import experiment_page, experiment_section, level_lift_section
 from headwater.results.experiment_result import ExperimentResult
 from headwater.results.planned_experiment import ExperimentStatus
 from headwater.results.stored_runs import RunRecord
@@ -109,11 +109,13 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
 
 
 def _sections(context: ConsoleContext, record: RunRecord) -> RunSections:
-    return context.cached(
+    shown = context.cached(
         ("sections", record.id, len(records(context))),
         3600.0,
         lambda: sections_of(KeptRun(record, context.stored_runs)),
     )
+    assert isinstance(shown, RunSections)
+    return shown
 
 
 def _started(context: ConsoleContext) -> dict[str, StartedExperiment]:

@@ -26,7 +26,7 @@ from headwater.monitoring.explain import explain, typed_keys
 from headwater.monitoring.explain_warmup import compile_recomputation
 from headwater.monitoring.project_state import feature_summary, view_of
 from headwater.monitoring.served_statistics import DAYS, feature_days, view_ages
-from headwater.reports.wording import duration
+from headwater.pages.wording import duration
 from headwater.results.lineage_result import KINDS, Lineage
 from headwater.results.served_result import AgeDay, ValueDay
 

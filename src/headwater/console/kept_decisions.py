@@ -11,7 +11,7 @@ from headwater.console.console_context import ConsoleContext
 from headwater.errors import HeadwaterError
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.promises import deliveries
-from headwater.reports import assessment_lights, assessment_sections, evidence_words, wording
+from headwater.pages import assessment_lights, assessment_sections, evidence_words, wording
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.kept_evidence import kept_experiments

@@ -12,7 +12,7 @@ from headwater.console.page_types import ConsoleRequest
 from headwater.console.view_summary import view_summary
 from headwater.errors import HeadwaterError
 from headwater.monitoring.served_statistics import served_days
-from headwater.reports import wording
+from headwater.pages import wording
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.measurement import amount
 from headwater.results.served_result import Served

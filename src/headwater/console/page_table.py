@@ -2,7 +2,7 @@
 
 To add a page: a file here with a function `(ConsoleContext, ConsoleRequest) -> mapping`, which
 returns plain data; a template in templates/ that extends base.html.j2 and fills its block
-`content`, with sections of `reports.document` by `blocks.section(...)`; and a row of `PAGES`.
+`content`, with sections of `pages.document` by `blocks.section(...)`; and a row of `PAGES`.
 What takes longer than 300 ms goes through
 `context.summaries.latest`. An element with an id and `data-live="runs store"` is fetched again when
 one of these parts changes. A form that changes something posts to a row of `ACTIONS`, is shown `{%

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from headwater import clock
 from headwater.console.static_files import static_url
-from headwater.reports import wording
-from headwater.reports.page import new_environment
+from headwater.pages import wording
+from headwater.pages.rendering import new_environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -12,7 +12,7 @@ from headwater.console.day_charts import DayLine, day_chart
 from headwater.console.log_statistics import statistics_state
 from headwater.console.page_types import ConsoleRequest
 from headwater.monitoring.served_statistics import DAYS, feature_statuses, served_days
-from headwater.reports.wording import duration
+from headwater.pages.wording import duration
 from headwater.results.served_result import Served, Timing
 
 _SHOWN: Final = 20  # features with fallbacks

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from headwater.reports.page import part
+from headwater.pages.rendering import part
 
 _FOLDER: Final = Path(__file__).with_name("static")
 _CSS, _JS = "text/css; charset=utf-8", "text/javascript; charset=utf-8"

@@ -11,7 +11,7 @@ from headwater.definitions.project import stored
 from headwater.errors import StoreError
 from headwater.monitoring.unfilled import PASSED_OVER, passed_over
 from headwater.monitoring.view_freshness import view_freshness
-from headwater.reports import wording
+from headwater.pages import wording
 
 _EVERY: float = 10.0  # seconds
 _UNFILLED = ("absent", "incomplete")

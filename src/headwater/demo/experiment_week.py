@@ -27,8 +27,8 @@ from headwater.experiments.experiment_analysis import ExperimentAnalysis
 from headwater.experiments.experiment_lifecycle import start_experiment
 from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.experiments.experiment_planning import ExperimentPlaces
-from headwater.reports.evidence_words import of_backtest
-from headwater.reports.wording import listed
+from headwater.pages.evidence_words import of_backtest
+from headwater.pages.wording import listed
 from headwater.results.backtest_result import BacktestResult
 
 NAME: Final = "freshness"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater.reports.paged_result import PagedResult
+from headwater.pages.paged_result import PagedResult
 from headwater.results.experiment_result import ExperimentResult
 
 

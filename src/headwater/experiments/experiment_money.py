@@ -14,8 +14,8 @@ import msgspec
 from headwater.assessing.level_costs import known_costs
 from headwater.definitions.definition import Readable
 from headwater.errors import UsageError
-from headwater.reports.recommendation_words import shown_metric
-from headwater.reports.recommending import worth_of
+from headwater.pages.recommendation_words import shown_metric
+from headwater.pages.recommending import worth_of
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.estimate import Estimate

@@ -31,7 +31,7 @@ from headwater.definitions.project import checked_call
 from headwater.errors import UsageError
 from headwater.experiments.level_series import judged
 from headwater.experiments.monitored_rows import PERIOD, LiftOptions, MonitoredRows, check_outcomes
-from headwater.reports.paged_result import PagedResult
+from headwater.pages.paged_result import PagedResult
 from headwater.results.level_lift_result import LevelLiftResult
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 

@@ -37,7 +37,7 @@ from headwater.experiments.lift_sequence import (
 from headwater.experiments.monitored_rows import MonitoredRows
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics import Blocks, RowContext
-from headwater.reports import level_lift_words
+from headwater.pages import level_lift_words
 from headwater.results.estimate import Estimate
 from headwater.results.level_lift_result import (
     Alternative,

@@ -24,8 +24,8 @@ from headwater.experiments.level_gap import level_gap
 from headwater.experiments.served_requests import Period, first_rows, served_requests, with_outcome
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from headwater.models.registry import ModelRegistry
-from headwater.reports import replay_words
-from headwater.reports.paged_result import PagedResult
+from headwater.pages import replay_words
+from headwater.pages.paged_result import PagedResult
 from headwater.results.replay_result import Answered, ShadowArm, ShadowResult
 from headwater.stores import OnlineStore
 from headwater.training.resources import DEFAULT_RESOURCES, Resources

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from headwater.errors import UsageError
 from headwater.kept_runs.runs import KeptRun
-from headwater.reports import assessment_page, backtest_page, delivery_page, experiment_page
+from headwater.pages import (
+    assessment_page,
+    backtest_page,
+    delivery_page,
+    experiment_page,
+    page_forms,
+)
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.experiment_result import ExperimentResult
@@ -20,7 +26,7 @@ def page_of(run: KeptRun) -> str:
     """
     result = run.result
     if isinstance(result, BacktestResult):
-        return backtest_page.to_html(with_experiments(result, run.data_dir))
+        return page_forms.to_html(backtest_page.to_page(with_experiments(result, run.data_dir)))
     if isinstance(result, AssessmentResult):
         return assessment_page.to_html(result)
     if isinstance(result, DeliveryResult):

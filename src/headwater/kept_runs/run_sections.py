@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headwater.kept_runs.runs import KeptRun
 from headwater.monitoring.parity import ParityRun
-from headwater.reports import (
+from headwater.pages import (
     assessment_page,
     assessment_sections,
     attribution_section,
@@ -16,9 +16,9 @@ from headwater.reports import (
     evidence_words,
     experiment_page,
     experiment_section,
-    sections,
 )
-from headwater.reports.document import Block, Bullets, Section, Table, Text
+from headwater.pages.document import Block, Section, Table, Text
+from headwater.pages.page import Page
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.backtest_result import BacktestResult
@@ -36,23 +36,22 @@ class RunSections:
     sections: Sequence[Section]
 
 
-def sections_of(run: KeptRun) -> RunSections:
-    """The sections of a run.
+def sections_of(run: KeptRun) -> RunSections | Page:
+    """The sections of a run, or its page.
 
     Raises:
         DataError: its result cannot be read, or another version of headwater wrote it.
     """
     result = run.result
     if isinstance(result, BacktestResult):
-        return _backtest(with_experiments(result, run.data_dir))
+        return backtest_page.to_page(with_experiments(result, run.data_dir))
     if isinstance(result, AssessmentResult):
         lead = [Text(assessment_sections.details(result), "lead")]
         return RunSections(
             assessment_sections.headline(result), lead, assessment_page.to_sections(result)
         )
     if isinstance(result, AttributionResult):
-        section = attribution_section.to_section(result)
-        return RunSections(run.record.sentence, [], [] if section is None else [section])
+        return attribution_section.to_page(result)
     if isinstance(result, DeliveryResult):
         return RunSections(result.first_line, [], [delivery_section.to_section(result)])
     if isinstance(result, ExperimentResult):
@@ -67,23 +66,6 @@ def sections_of(run: KeptRun) -> RunSections:
         return RunSections(result.first_line, lead, experiment_section.to_sections(result))
     assert isinstance(result, ParityRun)
     return RunSections(str(result), [], [_parity(result)])
-
-
-def _backtest(result: BacktestResult) -> RunSections:
-    verdict = sections.verdict(result)
-    lead: list[Block] = []
-    if verdict.findings:
-        lead += [Text(f"{verdict.heading}:", "problem"), Bullets(verdict.findings)]
-    differs = [f"{location}: {difference}" for location, difference in verdict.differing]
-    lead += [Text(verdict.lead, "lead"), Text(" ".join(verdict.limits), "quiet")]
-    lead += [Text("What the audit asks:"), Bullets(verdict.questions)] if verdict.questions else []
-    lead += (
-        [Text("Where the verdict differs:"), Bullets(differs)]
-        if differs
-        else [Text(verdict.note, "quiet")]
-    )
-    lead += map(Text, evidence_words.of_experiments(result))
-    return RunSections(verdict.sentence, lead, backtest_page.to_sections(result))
 
 
 def _parity(result: ParityRun) -> Section:

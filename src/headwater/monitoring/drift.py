@@ -29,8 +29,8 @@ from headwater.monitoring.served_distributions import (
     served_distributions,
     served_expectations,
 )
-from headwater.reports import drift_words
-from headwater.reports.paged_result import PagedResult
+from headwater.pages import drift_words
+from headwater.pages.paged_result import PagedResult
 from headwater.results.drift_result import DriftDay, DriftResult, DriftState, FeatureDrift
 
 LEVEL: Final = 0.01
@@ -51,8 +51,8 @@ class Drift(PagedResult):
 
     def write_html(self, path: str | Path) -> Path:
         """Write the page, which needs no network, and return its path."""
-        from headwater.reports.drift_page import to_html
-        from headwater.reports.page import write_page
+        from headwater.pages.drift_page import to_html
+        from headwater.pages.rendering import write_page
 
         return write_page(path, to_html(self.result))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import request_response
 
-from headwater.reports.page import part, render, sha256
+from headwater.pages.rendering import part, render, sha256
 
 if TYPE_CHECKING:
     from starlette.requests import Request

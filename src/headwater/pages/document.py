@@ -1,0 +1,216 @@
+"""A page as sections of data: text, lists, tables, figures and cards. Templates write them as HTML;
+Markdown is written here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from headwater.pages.pictures import Picture
+from headwater.terminal.text import visible
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph. kind: "" or a class of the style sheet, such as "lead" or "quiet". chip: a label
+    before it, with its class.
+    """
+
+    text: str
+    kind: str = ""
+    chip: tuple[str, str] | None = None
+    shape: ClassVar = "text"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    lines: Sequence[str]
+    shape: ClassVar = "bullets"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: a text, a smaller one below it, and the class of a coloured label."""
+
+    text: str
+    small: str = ""
+    chip: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row is its heading."""
+
+    caption: str
+    headings: Sequence[str | Cell]
+    rows: Sequence[Sequence[str | Cell]]
+    shape: ClassVar = "table"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture. says: the alternative text."""
+
+    picture: Picture
+    says: str
+    caption: str
+    title: str = ""
+    shape: ClassVar = "figure"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms, each with a value."""
+
+    rows: Sequence[tuple[str, str]]
+    shape: ClassVar = "terms"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Preformatted text."""
+
+    text: str
+    shape: ClassVar = "code"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A small box with its own heading."""
+
+    heading: str
+    blocks: Sequence[Text | Terms]
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cards side by side."""
+
+    cards: Sequence[Card]
+    shape: ClassVar = "cards"
+
+
+@dataclass(frozen=True)
+class CsvDownloads:
+    """Links that download figures as CSV: of each file its name and its content. prefix: of the
+    names of the files.
+    """
+
+    prefix: str
+    files: Sequence[tuple[str, str]]
+    shape: ClassVar = "csv"
+
+
+@dataclass(frozen=True)
+class Light:
+    """A question with its answer: state "good", "care", "bad" or "unknown", which has a colour; the
+    answer in a word, and why.
+    """
+
+    question: str
+    state: str
+    word: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Lights:
+    """Traffic lights side by side."""
+
+    lights: Sequence[Light]
+    shape: ClassVar = "lights"
+
+
+@dataclass(frozen=True)
+class FoldedBlocks:
+    """Blocks that are shown once their heading is opened."""
+
+    heading: str
+    blocks: Sequence[Text | Bullets | Table | CsvDownloads]
+    shape: ClassVar = "fold"
+
+
+Block = (
+    Text | Bullets | Table | Figure | Terms | Code | Cards | CsvDownloads | Lights | FoldedBlocks
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a page under its heading. `name` is its id. folded: only the heading is shown
+    until it is opened.
+    """
+
+    name: str
+    heading: str
+    blocks: Sequence[Block]
+    folded: bool = False
+
+
+def csv_text(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as CSV.
+
+    >>> print(csv_text(("a", "b"), [("1", "x, y")]), end="")
+    a,b
+    1,"x, y"
+    """
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([headings, *rows])
+    return file.getvalue()
+
+
+def to_markdown(section: Section) -> str:
+    """The paragraphs, lists and tables of a section as Markdown."""
+    blocks = [text for block in section.blocks if (text := _markdown(block))]
+    return "\n\n".join([f"## {plain(section.heading)}", *blocks])
+
+
+def _markdown(block: Block) -> str:
+    match block:
+        case Text(text):
+            return plain(text)
+        case Bullets(lines):
+            return "\n".join(f"- {plain(line)}" for line in lines)
+        case Table(caption, headings, rows) if rows:
+            heads = [_row([str(heading) for heading in headings]), _row(["---"] * len(headings))]
+            return f"{plain(caption)}:\n\n" + "\n".join(
+                [*heads, *(_row([plain(str(cell)) for cell in row]) for row in rows)]
+            )
+        case Lights(lights):
+            return "\n".join(
+                f"- {plain(light.question)}: {plain(light.word)}. {plain(light.why)}"
+                for light in lights
+            )
+    return ""
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def plain(text: str) -> str:
+    r"""A user's text escaped for Markdown.
+
+    >>> plain("a|b <i> *c* [x]")
+    'a\\|b &lt;i&gt; \\*c\\* \\[x\\]'
+    """
+    text = (
+        visible(" ".join(text.split()))
+        .replace("\\", "\\\\")
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+    )
+    for mark in "|*`[]":
+        text = text.replace(mark, f"\\{mark}")
+    return text
