@@ -17,10 +17,11 @@ from headwater.definitions.level import at_level
 from headwater.errors import HeadwaterError, nearest
 from headwater.experiments.experiment_lifecycle import experiment_status, state_of
 from headwater.experiments.experiment_planning import ExperimentPlaces
-from headwater.kept_runs.run_sections import RunSections, sections_of
+from headwater.kept_runs.run_sections import sections_of
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
-from headwater.pages import experiment_page, experiment_section, level_lift_section
+from headwater.pages import experiment_page, level_lift_section
+from headwater.pages.page import Page
 from headwater.results.experiment_result import ExperimentResult
 from headwater.results.planned_experiment import ExperimentStatus
 from headwater.results.stored_runs import RunRecord
@@ -78,11 +79,11 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
         )
     started_experiment = started.get(name)
     record = next(iter(records(context, name, "experiment")), None)
-    shown: RunSections | None = None
+    shown: Page | None = None
     problem = ""
     if record is not None:
         try:
-            shown = _sections(context, record)
+            shown = _page(context, record)
         except HeadwaterError as error:
             problem = str(error)
     status: Summary[ExperimentStatus] | None = None
@@ -101,20 +102,18 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
         "status": status,
         "record": record,
         "problem": problem,
-        "sentence": "" if shown is None else shown.sentence,
-        "lead": [] if shown is None else shown.lead,
-        "sections": [] if shown is None else shown.sections,
+        "shown": shown,
         "file": context.file,
     }
 
 
-def _sections(context: ConsoleContext, record: RunRecord) -> RunSections:
+def _page(context: ConsoleContext, record: RunRecord) -> Page:
     shown = context.cached(
         ("sections", record.id, len(records(context))),
         3600.0,
         lambda: sections_of(KeptRun(record, context.stored_runs)),
     )
-    assert isinstance(shown, RunSections)
+    assert isinstance(shown, Page)
     return shown
 
 
@@ -148,7 +147,7 @@ def _listed(
                     result.first_line,
                     (result.decision, experiment_page.chip(result)),
                 )
-                guardrails = list(experiment_section.guardrail_states(result))
+                guardrails = list(experiment_page.guardrail_states(result))
         except HeadwaterError as error:
             first_line = str(error)
     if started is None:

@@ -45,25 +45,22 @@ def first_line(
     reason: str,
     not_within: Sequence[str] = (),
 ) -> str:
-    """The verdict as one sentence. names: the control, the arm, the metric. not_within: the words
-    about guardrails.
+    """The verdict as a sentence, and what the arm changes.
+
+    names: the control, the arm, the metric. not_within: the words about guardrails.
     """
     control, arm, metric = names
-    by = "" if lift is None else f": it changes {metric} by {between(lift)}"
+    by = "" if lift is None else f" {arm} changes {metric} by {between(lift)}."
     rails = "".join(f"; {rail}" for rail in not_within)
     match decision:
         case "real-time":
-            return f"Real-time: serve {arm}{by}{rails}."
+            return f"Real-time: serve {arm}{rails}.{by}"
         case "inconclusive":
-            changes = f": {arm} changes {metric} by {between(lift)}" if lift else ""
             return (
-                f"Inconclusive: {reason}, and neither a gain nor its absence is "
-                f"shown{changes}{rails}."
+                f"Inconclusive: {reason}, and neither a gain nor its absence is shown{rails}.{by}"
             )
         case "stay batch":
-            return f"Stay batch: keep {control}; {reason}" + (
-                f". {arm} changes {metric} by {between(lift)}." if lift else "."
-            )
+            return f"Stay batch: keep {control}; {reason}.{by}"
         case "harm":
             return f"Harm: stop {arm} and serve {control}; {reason}."
         case "invalid":

@@ -32,7 +32,7 @@ def page_of(run: KeptRun) -> str:
     if isinstance(result, DeliveryResult):
         return delivery_page.to_html(result)
     if isinstance(result, ExperimentResult):
-        return experiment_page.to_html(result)
+        return page_forms.to_html(experiment_page.to_page(result))
     raise UsageError(
         f"run {run.id} is of kind {run.record.kind!r}, which has no page; take its JSON with --json"
     )

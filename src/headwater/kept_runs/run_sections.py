@@ -13,9 +13,7 @@ from headwater.pages import (
     attribution_section,
     backtest_page,
     delivery_section,
-    evidence_words,
     experiment_page,
-    experiment_section,
 )
 from headwater.pages.document import Block, Section, Table, Text
 from headwater.pages.page import Page
@@ -55,15 +53,7 @@ def sections_of(run: KeptRun) -> RunSections | Page:
     if isinstance(result, DeliveryResult):
         return RunSections(result.first_line, [], [delivery_section.to_section(result)])
     if isinstance(result, ExperimentResult):
-        lead = [
-            Text(
-                f"{experiment_page.look(result)}. {result.rule}",
-                chip=(result.decision, experiment_page.chip(result)),
-            )
-        ]
-        lead += [Text(result.advice)] if result.advice else []
-        lead += map(Text, evidence_words.of_backtest(result))
-        return RunSections(result.first_line, lead, experiment_section.to_sections(result))
+        return experiment_page.to_page(result)
     assert isinstance(result, ParityRun)
     return RunSections(str(result), [], [_parity(result)])
 

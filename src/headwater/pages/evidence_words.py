@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 from headwater.pages import wording
-from headwater.pages.experiment_section import percent
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.estimate import Estimate
 from headwater.results.evidence_result import ExperimentFinding
 from headwater.results.experiment_result import ExperimentResult
+
+
+def percent(value: float) -> str:
+    """A relative lift in percent."""
+    return (
+        f"{wording.number(100 * value, 1, signed=True)} %"
+        if math.isfinite(value)
+        else wording.NO_VALUE
+    )
 
 
 def of_experiments(result: BacktestResult) -> list[str]:
