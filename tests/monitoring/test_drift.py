@@ -196,7 +196,7 @@ def test_a_shift_alone_is_information_and_with_its_statuses_an_alert(trained, tm
     (alert,) = again.result.alerts
     assert (alert.feature, alert.reason) == ("user__mean_pages_1d", "its status shares changed")
     assert again.result.first_line.startswith(
-        "Alert: 1 of 2 features of churn as defined moved away from training by 2024-05-07"
+        "Alert: 1 of 2 features of churn as defined moved away from training. By 2024-05-07 "
     )
     for text in (
         repr(again),

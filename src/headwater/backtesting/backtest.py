@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure
 
     from headwater.definitions.connectors import TableLike
-    from headwater.pages.page import Page
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,6 +67,7 @@ class Backtest(Paged):
         among all labelled requests. None of a result that was read from JSON.
     """
 
+    page_module = "backtest_page"
     result: BacktestResult
     predictions: pl.DataFrame | None = field(default=None, repr=False, compare=False)
 
@@ -141,12 +141,6 @@ class Backtest(Paged):
             write_page(Path(folder) / f"{name}.csv", content)
             for name, content in csv_files(self.result).items()
         ]
-
-    def page(self) -> Page:
-        """The page of the result, which every form is drawn from."""
-        from headwater.pages.backtest_page import to_page
-
-        return to_page(self.result)
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON data, which `assess(backtest=)` reads again."""

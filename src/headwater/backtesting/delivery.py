@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -29,17 +28,14 @@ from headwater.models.latest_results import LATEST_DELIVERY
 from headwater.models.promises import delivery_of, promise_of_version, same, under_promise
 from headwater.models.registry import ModelRegistry, Version
 from headwater.pages import delivery_words
-from headwater.pages.paged_result import PagedResult
+from headwater.pages.paged import Paged
 from headwater.results.promise_result import DeliveryResult, DeliveryState, Promise, WeekDelivered
 from headwater.results.stored_runs import keep_run
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
-if TYPE_CHECKING:
-    from headwater.results.level_lift_result import LevelLiftResult
-
 
 @dataclass(frozen=True, repr=False)
-class Delivery(PagedResult):
+class Delivery(Paged):
     """Promise against delivery. It prints as a table in a terminal and in a notebook; `result`
     holds every number.
     """
@@ -51,15 +47,6 @@ class Delivery(PagedResult):
     def withdrawn(self) -> bool:
         """Whether the backtest's recommendation no longer holds."""
         return self.result.withdrawn
-
-    def write_html(self, path: str | Path, lift: LevelLiftResult | None = None) -> Path:
-        """Write the page, which needs no network, and return its path; with lift by freshness,
-        where it is given.
-        """
-        from headwater.pages.delivery_page import to_html
-        from headwater.pages.rendering import write_page
-
-        return write_page(path, to_html(self.result, lift))
 
 
 @checked_call

@@ -103,32 +103,25 @@ def _show(
     screen: Screen,
 ) -> None:
     """Print the results that there are, and write them as one page."""
-    from headwater.pages import delivery_page, drift_page, level_lift_page
+    from headwater.pages import delivery_page, drift_page, level_lift_page, page_forms
+    from headwater.pages.page import joined
     from headwater.pages.rendering import write_page
-    from headwater.pages.watch_page import to_html
-    from headwater.terminal.layout import Group
 
     delivery, drift, lift = results
-    write_page(page, to_html(delivery, drift, lift))
-    rendered = [
-        *(
-            []
-            if delivery is None
-            else [(delivery_page.to_table(delivery), delivery_page.to_markdown(delivery))]
-        ),
-        *([] if drift is None else [(drift_page.to_table(drift), drift_page.to_markdown(drift))]),
-        *(
-            []
-            if lift is None
-            else [(level_lift_page.to_table(lift), level_lift_page.to_markdown(lift))]
-        ),
-    ]
+    shown = joined(
+        [
+            *([] if delivery is None else [delivery_page.to_page(delivery)]),
+            *([] if drift is None else [drift_page.to_page(drift)]),
+            *([] if lift is None else [level_lift_page.to_page(lift)]),
+        ]
+    )
+    write_page(page, page_forms.to_html(shown))
     if markdown is not None:
-        markdown.write_text("\n".join(text for _, text in rendered), encoding="utf-8")
+        markdown.write_text(page_forms.to_markdown(shown), encoding="utf-8")
     data = {} if delivery is None else delivery.to_dict()
     more = {"drift": drift, "level_lift": lift}
     data |= {name: result.to_dict() for name, result in more.items() if result is not None}
-    screen.show(Group(*(table for table, _ in rendered)), {**data, "page": str(page)})
+    screen.show(page_forms.to_terminal(shown), {**data, "page": str(page)})
     screen.say(f"page: {page}")
 
 

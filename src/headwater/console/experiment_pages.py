@@ -5,7 +5,7 @@ that are monitored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from headwater.console.attention import monitored
@@ -20,7 +20,7 @@ from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.kept_runs.run_sections import sections_of
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
-from headwater.pages import experiment_page, level_lift_section
+from headwater.pages import experiment_page, level_lift_page
 from headwater.pages.page import Page
 from headwater.results.experiment_result import ExperimentResult
 from headwater.results.planned_experiment import ExperimentStatus
@@ -54,10 +54,7 @@ def experiments(context: ConsoleContext, _request: ConsoleRequest) -> Mapping[st
     started = _started(context)
     defined = {experiment.name: experiment for experiment in context.project.experiments}
     names = dict.fromkeys([*started, *defined])
-    parts = [
-        (result, [replace(level_lift_section.to_section(result), name=f"monitored-{n}")])
-        for n, result in enumerate(monitored(context))
-    ]
+    parts = [(result, level_lift_page.to_page(result)) for result in monitored(context)]
     return {
         "experiments": [_listed(context, name, started.get(name)) for name in names],
         "monitored": parts,

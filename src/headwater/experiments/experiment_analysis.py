@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from headwater.pages.paged import Paged
 from headwater.results.experiment_result import ExperimentResult
-
-if TYPE_CHECKING:
-    from headwater.pages.page import Page
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,19 +23,10 @@ class ExperimentAnalysis(Paged):
             bucket, value, base, before, cold.
     """
 
+    page_module = "experiment_page"
     result: ExperimentResult
     exposures: pl.DataFrame = field(repr=False, default_factory=pl.DataFrame)
     outcomes: pl.DataFrame = field(repr=False, default_factory=pl.DataFrame)
-
-    def page(self) -> Page:
-        """The page of the result, which every form is drawn from."""
-        from headwater.pages.experiment_page import to_page
-
-        return to_page(self.result)
-
-    def to_dict(self) -> dict[str, object]:
-        """The result as JSON data."""
-        return self.result.to_dict()
 
     @property
     def decision(self) -> str:

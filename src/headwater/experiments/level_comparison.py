@@ -31,7 +31,7 @@ from headwater.definitions.project import checked_call
 from headwater.errors import UsageError
 from headwater.experiments.level_series import judged
 from headwater.experiments.monitored_rows import PERIOD, LiftOptions, MonitoredRows, check_outcomes
-from headwater.pages.paged_result import PagedResult
+from headwater.pages.paged import Paged
 from headwater.results.level_lift_result import LevelLiftResult
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class LevelLift(PagedResult):
+class LevelLift(Paged):
     """Lift by freshness over time. It prints as a table in a terminal and in a notebook; `result`
     holds every number.
 

@@ -23,14 +23,14 @@ from headwater.experiments.served_requests import Period, first_rows, served_req
 from headwater.journal.serving_log_rows import LEVEL
 from headwater.models.registry import ModelRegistry
 from headwater.pages import replay_words
-from headwater.pages.paged_result import PagedResult
+from headwater.pages.paged import Paged
 from headwater.results.replay_result import ReplayResult
 from headwater.stores import OnlineStore
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 
 @dataclass(frozen=True, repr=False)
-class DayReplay(PagedResult):
+class DayReplay(Paged):
     """A day replayed. It prints as a table in a terminal and in a notebook; `result` holds every
     number.
     """

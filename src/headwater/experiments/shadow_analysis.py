@@ -25,14 +25,14 @@ from headwater.experiments.served_requests import Period, first_rows, served_req
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from headwater.models.registry import ModelRegistry
 from headwater.pages import replay_words
-from headwater.pages.paged_result import PagedResult
+from headwater.pages.paged import Paged
 from headwater.results.replay_result import Answered, ShadowArm, ShadowResult
 from headwater.stores import OnlineStore
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 
 @dataclass(frozen=True, repr=False)
-class ShadowAnalysis(PagedResult):
+class ShadowAnalysis(Paged):
     """Challengers next to the champion. It prints as a table in a terminal and in a notebook;
     `result` holds every number.
     """

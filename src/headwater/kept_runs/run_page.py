@@ -30,7 +30,7 @@ def page_of(run: KeptRun) -> str:
     if isinstance(result, AssessmentResult):
         return assessment_page.to_html(result)
     if isinstance(result, DeliveryResult):
-        return delivery_page.to_html(result)
+        return page_forms.to_html(delivery_page.to_page(result))
     if isinstance(result, ExperimentResult):
         return page_forms.to_html(experiment_page.to_page(result))
     raise UsageError(

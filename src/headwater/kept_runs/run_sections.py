@@ -12,11 +12,11 @@ from headwater.pages import (
     assessment_sections,
     attribution_section,
     backtest_page,
-    delivery_section,
+    delivery_page,
     experiment_page,
 )
 from headwater.pages.document import Block, Section, Table, Text
-from headwater.pages.page import Page
+from headwater.pages.page import Fold, Page, split_sentence
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.backtest_result import BacktestResult
@@ -51,14 +51,14 @@ def sections_of(run: KeptRun) -> RunSections | Page:
     if isinstance(result, AttributionResult):
         return attribution_section.to_page(result)
     if isinstance(result, DeliveryResult):
-        return RunSections(result.first_line, [], [delivery_section.to_section(result)])
+        return delivery_page.to_page(result)
     if isinstance(result, ExperimentResult):
         return experiment_page.to_page(result)
     assert isinstance(result, ParityRun)
-    return RunSections(str(result), [], [_parity(result)])
+    return _parity(result)
 
 
-def _parity(result: ParityRun) -> Section:
+def _parity(result: ParityRun) -> Page:
     rows = [
         [view.view, f"{view.rows:,}", f"{view.values:,}", f"{len(view.mismatches):,}"]
         for view in result.views
@@ -74,19 +74,19 @@ def _parity(result: ParityRun) -> Section:
         for view in result.views
         for miss in view.mismatches[:20]
     ]
-    blocks: list[Block] = [
-        Table(
-            "Values that are served, compared with what training computes",
-            ["view", "keys", "values", "differ"],
-            rows,
-        )
-    ]
-    if wrong:
-        blocks.append(
-            Table(
-                "Values that differ, the first 20 of each view",
-                ["feature", "keys", "online", "offline", "why"],
-                wrong,
-            )
-        )
-    return Section("parity", "View by view", blocks)
+    headings = ["view", "keys", "values", "differ"]
+    table = Table("Values that are served, compared with training", headings, rows)
+    columns = ["feature", "keys", "online", "offline", "why"]
+    differ = Table("The first 20 of each view", columns, wrong)
+    sentence, effect = split_sentence(str(result))
+    return Page(
+        "Parity",
+        ["served values against training"],
+        sentence,
+        effect,
+        bool(wrong),
+        folds=[
+            Fold("View by view", "", [table]),
+            *([Fold("Values that differ", "", [differ])] if wrong else []),
+        ],
+    )

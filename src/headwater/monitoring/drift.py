@@ -30,7 +30,7 @@ from headwater.monitoring.served_distributions import (
     served_expectations,
 )
 from headwater.pages import drift_words
-from headwater.pages.paged_result import PagedResult
+from headwater.pages.paged import Paged
 from headwater.results.drift_result import DriftDay, DriftResult, DriftState, FeatureDrift
 
 LEVEL: Final = 0.01
@@ -41,20 +41,13 @@ _ORDER: Final = ("alert", "shifted", "no shift shown", "not compared")
 
 
 @dataclass(frozen=True, repr=False)
-class Drift(PagedResult):
+class Drift(Paged):
     """Served features next to training features. It prints as a table in a terminal and in a
     notebook; `result` holds every number.
     """
 
     page_module = "drift_page"
     result: DriftResult
-
-    def write_html(self, path: str | Path) -> Path:
-        """Write the page, which needs no network, and return its path."""
-        from headwater.pages.drift_page import to_html
-        from headwater.pages.rendering import write_page
-
-        return write_page(path, to_html(self.result))
 
 
 @checked_call

@@ -31,7 +31,7 @@ from headwater.pages.document import (
     Text,
 )
 from headwater.pages.measured_levels import measured
-from headwater.pages.page import Condition, Fold, Page, Row, Rows, Tone
+from headwater.pages.page import Condition, Fold, Page, Row, Rows, Tone, split_sentence
 from headwater.pages.recommending import LEAST
 from headwater.pages.result_frames import csv_files
 from headwater.results.audit_result import acknowledgement_note
@@ -141,8 +141,7 @@ def _sentence(result: BacktestResult) -> tuple[str, str]:
     """The first sentence of the recommendation, and what else it says."""
     if result.recommendation is None:
         return wording.verdict(result), ""
-    sentence, stop, rest = result.recommendation.sentence.partition(". ")
-    return sentence + stop.strip(), rest
+    return split_sentence(result.recommendation.sentence)
 
 
 def _choices(result: BacktestResult) -> list[tuple[str, bool]]:

@@ -85,18 +85,17 @@ def _first_line(result: DeliveryResult) -> str:
     if result.withdrawn:
         miss = next(week for week in result.weeks if week.state == "missed")
         return (
-            f"Withdrawn: production delivers {_label(promise)} "
-            f"{wording.estimate(miss.delivered, decimals)} where the backtest promised "
+            f"Withdrawn: {promise.model} delivers less in production than its backtest promised. "
+            f"{_label(promise)} {wording.estimate(miss.delivered, decimals)} instead of "
             f"{wording.estimate(promise.promised, decimals)}, in the weeks from "
-            f"{miss.window_from} to that of {miss.week}. The backtest's recommendation for "
-            f"{promise.model} no longer holds."
+            f"{miss.window_from} to that of {miss.week}."
         )
     if result.state == "no miss shown":
         last = result.judged[-1]
         return (
-            f"No miss shown: production delivers {_label(promise)} "
-            f"{wording.estimate(last.delivered, decimals)} in the weeks from {last.window_from} "
-            f"to that of {last.week}; the backtest promised "
+            f"No miss shown: {promise.model} is not shown to deliver less than its backtest "
+            f"promised. {_label(promise)} {wording.estimate(last.delivered, decimals)} in the "
+            f"weeks from {last.window_from} to that of {last.week}, promised "
             f"{wording.estimate(promise.promised, decimals)}."
         )
     if result.unjudged:

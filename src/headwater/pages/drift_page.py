@@ -1,31 +1,79 @@
-"""Drift as a page, as Markdown, for a terminal and for a notebook."""
+"""The page of drift since training: the verdict, and the features that moved."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from headwater.pages import document, drift_words, wording
-from headwater.pages.document import Block, Bullets, Cell, Section, Table, Text
-from headwater.pages.rendering import render, render_page
+from headwater.definitions.level import at_level
+from headwater.pages import drift_words, wording
+from headwater.pages.document import Bullets, Cell, Table, Text
+from headwater.pages.page import Condition, Fold, Page, Row, Rows, Tone, split_sentence
 from headwater.results.drift_result import DriftResult, FeatureDrift
-from headwater.terminal.layout import Group, Printed, Shown, ShownTable
+from headwater.results.estimate import Estimate
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+_MOST_ROWS: Final = 6
+_TONES: Final[Mapping[str, Tone]] = {
+    "alert": "worse",
+    "shifted": "not proven",
+    "no shift shown": "within",
+}
 
-_SHOWN = 20  # features that did not shift, in a terminal
 
-
-def to_section(result: DriftResult) -> Section:
-    """A row for each feature, and the rule."""
+def to_page(result: DriftResult) -> Page:
+    """The page; the features that moved most stand on the first screen."""
+    sentence, effect = split_sentence(result.first_line)
     expected = [str(check) for check in result.expectations]
-    blocks: list[Block] = [to_table_of(result), Text(drift_words.RULE, "quiet")]
-    if expected:
-        blocks += [Text("Expectations of views:"), Bullets(expected)]
-    return Section("drift", "Drift since training", blocks)
+    failed = [check for check in result.expectations if not check.holds]
+    held = len(expected) - len(failed)
+    conditions = [Condition(str(check), "contradicted") for check in failed]
+    if held:
+        conditions.append(Condition(f"{held} expectations of views hold.", "observed"))
+    details = [line for feature in result.shifted for line in drift_words.details(feature)]
+    return Page(
+        "Drift",
+        [at_level(result.model, result.level), f"version {result.version}"],
+        sentence,
+        effect,
+        bool(result.alerts),
+        rows=_rows(result),
+        conditions=conditions,
+        notes=details[:_MOST_ROWS],
+        folds=[
+            Fold("Every feature", f"{len(result.features)} features", [_table(result)]),
+            Fold("How drift is judged", "", [Text(drift_words.RULE)]),
+            *([Fold("Expectations of views", "", [Bullets(expected)])] if expected else []),
+        ],
+        foot=[
+            ("checked", result.checked_at[:16].replace("T", " ")),
+            ("trained until", result.trained_until[:10]),
+        ],
+    )
 
 
-def to_table_of(result: DriftResult) -> Table:
+def _rows(result: DriftResult) -> Rows | None:
+    rows = []
+    for feature in result.features[:_MOST_ROWS]:
+        day = feature.days[-1] if feature.days else None
+        rows.append(
+            Row(
+                feature.feature,
+                feature.reason or feature.since,
+                [wording.NO_VALUE if day is None else _share(day.null_share)],
+                None if day is None else Estimate(day.psi, math.nan, math.nan),
+                feature.state,
+                _TONES.get(feature.state, "none"),
+                chosen=feature.state == "alert",
+            )
+        )
+    more = len(result.features) - len(rows)
+    caption = f"Features that are furthest from training{f'; {more} more below' if more else ''}"
+    headings = ["feature", "since", "null"]
+    return Rows(caption, headings, rows, "stability index (PSI)", 2) if rows else None
+
+
+def _table(result: DriftResult) -> Table:
     """A row for each feature, on its latest day."""
     headings: list[str | Cell] = [
         "feature",
@@ -45,7 +93,7 @@ def to_table_of(result: DriftResult) -> Table:
     )
 
 
-def _row(feature: FeatureDrift) -> list[str | Cell]:
+def _row(feature: FeatureDrift) -> Sequence[str | Cell]:
     if not feature.days:
         return [feature.feature, Cell(feature.state, feature.reason), *[wording.NO_VALUE] * 6]
     day = feature.days[-1]
@@ -64,52 +112,3 @@ def _row(feature: FeatureDrift) -> list[str | Cell]:
 
 def _share(share: float) -> str:
     return f"{share:.1%}"
-
-
-def to_html(result: DriftResult) -> str:
-    """One self-contained page."""
-    return render_page(
-        "drift.html.j2",
-        title=f"{result.model}: drift",
-        result=result,
-        sections=[to_section(result)],
-    )
-
-
-def to_markdown(result: DriftResult) -> str:
-    """The same as Markdown."""
-    first = document.to_markdown(Section("verdict", result.first_line, [])).replace("## ", "# ", 1)
-    return f"{first}\n\n{document.to_markdown(to_section(result))}\n"
-
-
-def to_table(result: DriftResult) -> RenderableType:
-    """The features that moved, and the first of the others, for a terminal."""
-    moved, table = result.shifted, to_table_of(result)
-    shown = table.rows[: len(moved) + _SHOWN]  # those that moved come first
-    more = len(table.rows) - len(shown)
-    texts = [[str(row[0]), str(row[1]), _both(row[2]), _both(row[3]), str(row[6])] for row in shown]
-    headings = ["feature", "verdict", "PSI (chance below)", "null (training)", "since"]
-    return Printed(
-        Group(
-            Shown(result.first_line, "bold"),
-            ShownTable(table.caption, headings, texts),
-            *(Shown(f"- {line}") for feature in moved for line in drift_words.details(feature)),
-            *([Shown(f"and {more} more features that did not shift")] if more else []),
-            *(Shown(f"- {check}", "" if check.holds else "red") for check in result.expectations),
-        )
-    )
-
-
-def _both(cell: str | Cell) -> str:
-    small = cell.small if isinstance(cell, Cell) else ""
-    return f"{cell} ({small})" if small else str(cell)
-
-
-def to_text(result: DriftResult) -> str:
-    """The table as plain text."""
-    return repr(to_table(result))
-
-
-def to_notebook(result: DriftResult) -> str:
-    """A fragment of HTML for `_repr_html_`, without scripts."""
-    return render("delivery_notebook.html.j2", result=result, section=to_section(result))

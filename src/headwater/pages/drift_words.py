@@ -32,14 +32,14 @@ def first_line(result: DriftResult) -> str:
     if result.alerts:
         causes = dict.fromkeys(feature.reason for feature in result.alerts)
         return (
-            f"Alert: {_counted(result.alerts, compared)} of {at} moved away from training by "
-            f"{day}, and {'; '.join(causes)}: {_named(result.alerts)}."
+            f"Alert: {_counted(result.alerts, compared)} of {at} moved away from training. By "
+            f"{day} {_named(result.alerts)}: {'; '.join(causes)}."
         )
     if result.shifted:
         loss = "without a loss or a change of statuses"
         return (
-            f"No alert: {_counted(result.shifted, compared)} of {at} moved away from training by "
-            f"{day}, {loss}: {_named(result.shifted)}."
+            f"No alert: {_counted(result.shifted, compared)} of {at} moved away from training, "
+            f"{loss}. By {day} {_named(result.shifted)}."
         )
     return (
         f"No shift shown: by {day} none of {len(compared)} features of {at} is further from "

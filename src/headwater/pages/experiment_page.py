@@ -10,7 +10,7 @@ from typing import Final
 from headwater.pages import evidence_words, figures, wording
 from headwater.pages.document import Block, Bullets, Cell, Figure, Table, Terms, Text
 from headwater.pages.evidence_words import percent
-from headwater.pages.page import Condition, Fold, Page, Row, Rows, Tone
+from headwater.pages.page import Condition, Fold, Page, Row, Rows, Tone, split_sentence
 from headwater.results.estimate import Estimate
 from headwater.results.experiment_result import (
     ExperimentDecision,
@@ -45,7 +45,7 @@ _SKIPPED: Final = frozenset({"arms", "metrics", "guardrails", "experiment"})
 
 def to_page(result: ExperimentResult) -> Page:
     """The page; what the first line adds to its first sentence is the effect."""
-    sentence, stop, effect = result.first_line.partition(". ")
+    sentence, effect = split_sentence(result.first_line)
     foot = {
         "verdict of": look(result),
         "made": result.at[:16].replace("T", " "),
@@ -61,7 +61,7 @@ def to_page(result: ExperimentResult) -> Page:
             result.design,
             f"outcomes final by {result.data_at[:10]}",
         ],
-        sentence + stop.strip(),
+        sentence,
         effect,
         result.decision in ("harm", "invalid"),
         [(name, name == result.decision) for name in _CHOICES]

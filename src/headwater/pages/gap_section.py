@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from headwater.pages import replay_words, wording
 from headwater.pages.document import Block, Table, Text
+from headwater.pages.page import Row, Rows
 from headwater.results.level_gap_result import LevelGap
 from headwater.results.replay_result import Answered
 
@@ -14,7 +15,7 @@ from headwater.results.replay_result import Answered
 def answers_table(sides: Mapping[str, Answered]) -> Table:
     """A row for each side."""
     headings = [
-        "",
+        "side",
         "level",
         "version",
         "answers",
@@ -94,7 +95,25 @@ def gap_blocks(gap: LevelGap) -> list[Block]:
     return blocks
 
 
-def left_out_line(left_out: Mapping[str, int]) -> Sequence[Block]:
-    """Rows that are not compared."""
-    counts = [f"{wording.count(count)} {reason}" for reason, count in left_out.items()]
-    return [Text(f"Not counted: {'; '.join(counts)}.", "quiet")] if counts else []
+def answers_rows(sides: Mapping[str, Answered]) -> Rows:
+    """The same for the first screen."""
+    rows = [
+        Row(
+            name,
+            ", ".join(filter(None, [side.level, side.version])),
+            [
+                wording.count(sum(side.how.values())),
+                replay_words.seconds(side.age_p50),
+                replay_words.milliseconds(side.latency_p95),
+                wording.count(side.errors),
+            ],
+        )
+        for name, side in list(sides.items())[:6]
+    ]
+    headings = ["side", "level, version", "answers", "age p50", "latency p95", "errors"]
+    return Rows("Answers", headings, rows)
+
+
+def left_out_line(left_out: Mapping[str, int]) -> str:
+    """Rows that are not compared; empty where all are."""
+    return "; ".join(f"{wording.count(count)} {reason}" for reason, count in left_out.items())

@@ -5,7 +5,7 @@ notebook and Markdown are drawn from it alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from headwater.pages.document import Block, Figure
@@ -93,3 +93,36 @@ class Page:
     next: Sequence[tuple[str, str]] = ()
     folds: Sequence[Fold] = ()
     foot: Sequence[tuple[str, str]] = ()
+
+
+def split_sentence(line: str) -> tuple[str, str]:
+    """The first sentence of a line, and the rest.
+
+    >>> split_sentence("Stay daily. Hourly adds 0.3.")
+    ('Stay daily.', 'Hourly adds 0.3.')
+    """
+    sentence, stop, rest = line.partition(". ")
+    return sentence + stop.strip(), rest
+
+
+def joined(pages: Sequence[Page]) -> Page:
+    """Several results on one page: the first leads, the others are folds and conditions of it."""
+    first, *others = pages
+    return replace(
+        first,
+        bad=any(page.bad for page in pages),
+        conditions=[condition for page in pages for condition in page.conditions],
+        notes=[
+            *(f"{page.kind}: {page.sentence} {page.effect}".strip() for page in others),
+            *(note for page in pages for note in page.notes),
+        ],
+        next=[step for page in pages for step in page.next],
+        folds=[
+            *first.folds,
+            *(
+                replace(fold, title=f"{page.kind}: {fold.title}")
+                for page in others
+                for fold in page.folds
+            ),
+        ],
+    )

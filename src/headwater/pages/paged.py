@@ -4,10 +4,12 @@ Markdown. The forms are loaded when they are used.
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from headwater.definitions.definition import Readable
+from headwater.results.result import Result
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,11 +18,22 @@ if TYPE_CHECKING:
 
 
 class Paged(Readable):
-    """The base of results with a page."""
+    """The base of results with a page. A subclass names the module of `pages` whose `to_page` makes
+    it.
+    """
+
+    page_module: ClassVar[str]
+    result: Result
 
     def page(self) -> Page:
         """The page: sentence, effect, picture, rows, conditions, and what is folded below."""
-        raise NotImplementedError
+        return cast(
+            "Page", import_module(f"headwater.pages.{self.page_module}").to_page(self.result)
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as JSON data."""
+        return self.result.to_dict()
 
     def to_markdown(self) -> str:
         """The page as Markdown."""

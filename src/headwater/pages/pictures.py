@@ -190,7 +190,8 @@ def _curve(picture: Curve) -> tuple[list[Markup], float]:
     drawn = -math.inf
     for at, text in sorted(picture.ticks) or ticks(first, last):
         if first <= at <= last and x(at) - drawn > 4.2 * len(text):
-            parts.append(_text(x(at), bottom + 20, text, 1))
+            inside = min(x(at), _WIDTH - 3.8 * len(text))
+            parts.append(_text(inside, bottom + 20, text, 1))
             drawn = x(at) + 4.2 * len(text)
     parts += [
         _text(_LEFT, bottom + 44, picture.across, 0),

@@ -1,16 +1,11 @@
-"""A replayed day as a page, as Markdown, for a terminal and for a notebook."""
+"""The page of a replayed day: what was served, and what would have been."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from headwater.definitions.level import at_level
-from headwater.pages import answers_page, gap_section, wording
-from headwater.pages.document import Bullets, Section, Text
+from headwater.pages import gap_section, wording
+from headwater.pages.page import Condition, Fold, Page, split_sentence
 from headwater.results.replay_result import ReplayResult
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 _LIMIT = (
     "The requests are those of the day: what other answers would have changed in the world is not "
@@ -18,44 +13,30 @@ _LIMIT = (
 )
 
 
-def to_section(result: ReplayResult) -> Section:
+def to_page(result: ReplayResult) -> Page:
     """Both sides, their gap, and what limits it."""
-    counted = (
-        f"{wording.count(result.requests)} requests, {wording.count(result.with_outcome)} with a "
-        "known outcome."
+    sentence, effect = split_sentence(result.first_line)
+    sides = {"served": result.served, "replayed": result.replayed}
+    counted = f"{wording.count(result.requests)}, {wording.count(result.with_outcome)} with outcome"
+    foot = {
+        "requests": counted,
+        "failing": ", ".join(result.failed),
+        "not counted": gap_section.left_out_line(result.left_out),
+    }
+    return Page(
+        "Replay",
+        [
+            at_level(result.model, result.replayed.level),
+            f"{result.day} ({result.timezone})",
+        ],
+        sentence,
+        effect,
+        rows=gap_section.answers_rows(sides),
+        conditions=[Condition(_LIMIT, "not observable")],
+        notes=list(result.notes),
+        folds=[
+            Fold("Served and replayed", "", [gap_section.answers_table(sides)]),
+            Fold("How they differ", "", gap_section.gap_blocks(result.gap)),
+        ],
+        foot=[(name, text) for name, text in foot.items() if text],
     )
-    blocks = [
-        Text(f"{counted} Failing: {', '.join(result.failed) or 'nothing'}."),
-        gap_section.answers_table({"served": result.served, "replayed": result.replayed}),
-        *gap_section.gap_blocks(result.gap),
-        *([Bullets(list(result.notes))] if result.notes else []),
-        *gap_section.left_out_line(result.left_out),
-        Text(_LIMIT, "quiet"),
-    ]
-    return Section("replay", "Served and replayed", blocks)
-
-
-def to_html(result: ReplayResult) -> str:
-    """One self-contained page."""
-    eyebrow = (
-        f"Replay of {result.day} ({result.timezone}): "
-        f"{at_level(result.model, result.replayed.level)}"
-    )
-    return answers_page.to_html(
-        f"{result.model}: replay of {result.day}", eyebrow, result.first_line, [to_section(result)]
-    )
-
-
-def to_markdown(result: ReplayResult) -> str:
-    """The same as Markdown."""
-    return answers_page.to_markdown(result.first_line, [to_section(result)])
-
-
-def to_table(result: ReplayResult) -> RenderableType:
-    """The same for a terminal."""
-    return answers_page.to_table(result.first_line, [to_section(result)])
-
-
-def to_notebook(result: ReplayResult) -> str:
-    """The same for a notebook."""
-    return answers_page.to_notebook(result.first_line, [to_section(result)])
