@@ -13,7 +13,7 @@ import pytest
 import headwater as hw
 from headwater.assessing.questions import Answers
 from headwater.assessing.readiness import readiness
-from headwater.pages.readiness_and_cost import readiness_section
+from headwater.pages.assessment_page import readiness_blocks
 from tests.assessing.conftest import NOW, ago, of, payments, source, view
 from tests.journal.conftest import about, micros, one
 from tests.stores.servers import serving
@@ -315,7 +315,7 @@ def test_levels_and_ladders(tmp_path):
         "no rung of the ladder below the stream lacks a part"
     )
     assert found.learning.reached == 0, "no prediction log exists"
-    assert readiness_section(found).blocks[0].rows[0][3].startswith("S3, for hourly")
+    assert readiness_blocks(found)[0].rows[0][3].startswith("S3, for hourly")
     json.dumps(found.to_dict(), allow_nan=False)
 
 

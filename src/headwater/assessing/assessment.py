@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headwater.results.assessment_result import AssessmentResult
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from headwater.pages.page import Page
 
 
 class Assessment(AssessmentResult, frozen=True):
@@ -17,22 +23,32 @@ class Assessment(AssessmentResult, frozen=True):
     be computed is Missing, with the reason.
     """
 
-    def to_markdown(self) -> str:
-        """The assessment as Markdown: the same sections as the page, without the tables of checks
-        and of inputs.
-        """
-        from headwater.pages.assessment_page import to_markdown
+    def page(self) -> Page:
+        """The page of the result, which every form is drawn from."""
+        from headwater.pages.assessment_page import to_page
 
-        return to_markdown(self)
+        return to_page(self)
+
+    def to_markdown(self) -> str:
+        """The page as Markdown."""
+        from headwater.pages.page_forms import to_markdown
+
+        return to_markdown(self.page())
 
     def write_html(self, path: str | Path) -> Path:
-        """Write the assessment as one self-contained HTML page, and return its path."""
-        from headwater.pages.assessment_page import to_html
+        """Write the page, which needs no network, and return its path."""
+        from headwater.pages.page_forms import to_html
         from headwater.pages.rendering import write_page
 
-        return write_page(path, to_html(self))
+        return write_page(path, to_html(self.page()))
+
+    def table(self) -> RenderableType:
+        """All of the page as rich prints it."""
+        from headwater.pages.page_forms import to_terminal
+
+        return to_terminal(self.page(), verbose=True)
 
     def _repr_html_(self) -> str:
-        from headwater.pages.assessment_page import to_notebook
+        from headwater.pages.page_forms import to_notebook
 
-        return to_notebook(self)
+        return to_notebook(self.page())

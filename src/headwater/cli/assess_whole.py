@@ -16,9 +16,6 @@ from headwater.errors import UsageError
 from headwater.terminal.text import number_of
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from headwater.assessing.assessment import Assessment
     from headwater.assessing.locations import Locations
 
 
@@ -26,6 +23,7 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     """Join everything, print the verdict and write the page."""
     from headwater.assessing.assess import assess
     from headwater.assessing.questions import read_answers, with_effects
+    from headwater.pages.page_forms import to_terminal
     from headwater.training.progress import BACKTEST
 
     page = options.output(args.output or "assess.html", "--output")
@@ -58,7 +56,7 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     assessment.write_html(page)
     if markdown is not None:
         markdown.write_text(assessment.to_markdown(), encoding="utf-8")
-    screen.show(table(assessment), {**assessment.to_dict(), "page": str(page)})
+    screen.show(to_terminal(assessment.page()), {**assessment.to_dict(), "page": str(page)})
     screen.say(f"page: {page}")
     if answers is None:
         screen.next(
@@ -70,24 +68,6 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
             "--write-questions",
             "questions.toml",
         )
-
-
-def table(assessment: Assessment) -> RenderableType:
-    """The verdict, its rules and the next steps."""
-    from headwater.pages import assessment_lights as lights
-    from headwater.pages import assessment_sections as parts
-    from headwater.terminal.layout import Group, Shown
-
-    return Group(
-        Shown(parts.headline(assessment), "bold"),
-        Shown(parts.details(assessment)),
-        *(Shown(f"- {line}", "dim") for line in parts.why(assessment)),
-        Shown(""),
-        Shown("Next steps"),
-        *(Shown(f"- {step}") for step in lights.steps(assessment)),
-        Shown(""),
-        Shown(f"Experiment in production: {assessment.network.experiment}."),
-    )
 
 
 def interview(args: Arguments, screen: Screen) -> None:

@@ -47,9 +47,10 @@ def show(args: Arguments, screen: Screen) -> None:
     screen.show(ShownTable(str(run), ["", ""], rows), run.to_dict())
     if page is not None:
         from headwater.kept_runs.run_page import page_of
+        from headwater.pages.page_forms import to_html
         from headwater.pages.rendering import write_page
 
-        write_page(page, page_of(run))
+        write_page(page, to_html(page_of(run)))
         screen.say(f"page: {page}")
 
 

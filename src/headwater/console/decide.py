@@ -11,12 +11,11 @@ from headwater.console.console_context import ConsoleContext
 from headwater.console.kept_decisions import decision_of, records, result_of
 from headwater.console.page_types import ConsoleRequest, NotShown
 from headwater.errors import HeadwaterError, UsageError, nearest
-from headwater.kept_runs.run_sections import sections_of
+from headwater.kept_runs.run_page import page_of
 from headwater.kept_runs.runs import KINDS, KeptRun
 from headwater.pages import attribution_section, axis, backtest_page, figures, wording
+from headwater.pages.assessment_page import cost_blocks
 from headwater.pages.document import Block, Cell, Figure, Section, Table, Text
-from headwater.pages.page import Page
-from headwater.pages.readiness_and_cost import cost_section
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.backtest_result import BacktestResult
@@ -68,7 +67,7 @@ def decide(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, obj
         earns = [Text(earned.plan), *attribution_section.to_blocks(earned)]
         shown.append(Section("attribution", "Which views earn from freshness", earns))
     if assessment is not None and isinstance(assessment.cost, Cost):
-        shown.append(cost_section(assessment.cost))
+        shown.append(Section("cost", "Cost", cost_blocks(assessment.cost)))
     return {
         "models": names,
         "chosen": chosen,
@@ -98,7 +97,7 @@ def run(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object
     shown = context.cached(
         ("sections", record.id, len(records(context))),
         3600.0,
-        lambda: sections_of(KeptRun(record, context.stored_runs)),
+        lambda: page_of(KeptRun(record, context.stored_runs)),
     )
     facts = [
         *record.definitions.items(),
@@ -106,10 +105,8 @@ def run(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object
     ]
     facts += [("commit", record.commit), ("headwater", record.headwater)]
     return {
-        "heading": f"{record.kind} of {record.subject}",
         "record": record,
         "shown": shown,
-        "is_page": isinstance(shown, Page),
         "facts": Section(
             "made-of",
             "Made of",

@@ -17,7 +17,7 @@ from headwater.definitions.level import at_level
 from headwater.errors import HeadwaterError, nearest
 from headwater.experiments.experiment_lifecycle import experiment_status, state_of
 from headwater.experiments.experiment_planning import ExperimentPlaces
-from headwater.kept_runs.run_sections import sections_of
+from headwater.kept_runs.run_page import page_of
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 from headwater.pages import experiment_page, level_lift_page
@@ -105,13 +105,11 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
 
 
 def _page(context: ConsoleContext, record: RunRecord) -> Page:
-    shown = context.cached(
+    return context.cached(
         ("sections", record.id, len(records(context))),
         3600.0,
-        lambda: sections_of(KeptRun(record, context.stored_runs)),
+        lambda: page_of(KeptRun(record, context.stored_runs)),
     )
-    assert isinstance(shown, Page)
-    return shown
 
 
 def _started(context: ConsoleContext) -> dict[str, StartedExperiment]:

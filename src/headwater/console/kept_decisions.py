@@ -11,7 +11,7 @@ from headwater.console.console_context import ConsoleContext
 from headwater.errors import HeadwaterError
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.promises import deliveries
-from headwater.pages import assessment_lights, assessment_sections, evidence_words, wording
+from headwater.pages import assessment_page, evidence_words, wording
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.kept_evidence import kept_experiments
@@ -89,10 +89,10 @@ def decision_of(context: ConsoleContext, model: str) -> ModelDecision:
     if isinstance(result, AssessmentResult):
         return ModelDecision(
             model,
-            assessment_sections.headline(result),
-            f"{assessment_sections.details(result)} {_tested(context, result.result)}".strip(),
+            assessment_page.headline(result),
+            f"{assessment_page.details(result)} {_tested(context, result.result)}".strip(),
             _money(result),
-            next(iter(assessment_lights.steps(result)), ""),
+            next(iter(assessment_page.steps(result)), ""),
             "",
             latest,
             missed,
@@ -142,7 +142,7 @@ def _money(result: AssessmentResult) -> str:
     if earns.value is None and costs.value is None:
         return "money is not known: give costs and worth to `headwater assess`"
     parts = [
-        f"{verb} {assessment_sections.money(reading)} a day"
+        f"{verb} {assessment_page.money(reading)} a day"
         for verb, reading in (("earns", earns), ("costs", costs))
         if reading.value is not None
     ]

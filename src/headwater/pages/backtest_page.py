@@ -82,10 +82,10 @@ def to_page(result: BacktestResult) -> Page:
         sentence,
         effect,
         bool(result.audit.blocking),
-        _choices(result),
+        choices(result),
         curve(result),
         _rows(result),
-        list(_conditions(result)),
+        list(conditions(result)),
         [note for note in _notes(result) if note],
         _next(result),
         [fold for fold in _folds(result) if fold.blocks],
@@ -144,15 +144,19 @@ def _sentence(result: BacktestResult) -> tuple[str, str]:
     return split_sentence(result.recommendation.sentence)
 
 
-def _choices(result: BacktestResult) -> list[tuple[str, bool]]:
+def choices(result: BacktestResult, level: str | None = None) -> list[tuple[str, bool]]:
+    """What could have come out, and whether it did; level: that was decided on, else the
+    recommended one.
+    """
     made = result.recommendation
     if made is None:
         return []
+    level = made.level if level is None else level
     names = [level.name for level in result.levels]
     fresher = names[names.index(made.baseline) + 1 :] if made.baseline in names else []
-    run = [name for name in fresher if name in measured(result) or name == made.level]
-    choices = [(f"stay {made.baseline}", made.level == made.baseline)] if made.baseline else []
-    choices += [(f"run {name}", name == made.level) for name in run]
+    run = [name for name in fresher if name in measured(result) or name == level]
+    choices = [(f"stay {made.baseline}", level == made.baseline)] if made.baseline else []
+    choices += [(f"run {name}", name == level) for name in run]
     choices += [("cannot decide", made.answer == "cannot decide")]
     return [*choices, *([("no verdict", True)] if made.withheld else [])]
 
@@ -215,7 +219,7 @@ def _least(result: BacktestResult, level: str) -> float:
     return found if math.isfinite(found) else 0.0
 
 
-def _conditions(result: BacktestResult) -> Iterator[Condition]:
+def conditions(result: BacktestResult) -> Iterator[Condition]:
     """What the sentence rests on, the gravest first."""
     audit = result.audit
     for finding in audit.blocking:
@@ -274,7 +278,7 @@ def _folds(result: BacktestResult) -> Iterator[Fold]:
         wording.listed([wording.metric_label(name) for name in metrics]),
         [metrics_table(result), *_replayed(result), Bullets(meanings)],
     )
-    yield Fold("Differences between levels", _power(result), _differences(result, metrics))
+    yield Fold("Differences between levels", _power(result), differences(result))
     yield Fold("Slices", _differs(result), _slices(result))
     yield Fold("Lift by the age of each view", "", age_section.to_blocks(result))
     if (attribution := attribution_words.below_the_first_line(result)) is not None:
@@ -353,7 +357,9 @@ def _power(result: BacktestResult) -> str:
     return wording.power(result) if wording.judged(result) else ""
 
 
-def _differences(result: BacktestResult, metrics: Sequence[str]) -> list[Block]:
+def differences(result: BacktestResult) -> list[Block]:
+    """Each step between levels, in every metric, with its verdict in the headline."""
+    metrics = recommendation_words.ordered_metrics(result)
     steps = wording.shown_steps(result)
     if not steps:
         return []

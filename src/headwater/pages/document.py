@@ -84,23 +84,6 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Card:
-    """A small box with its own heading."""
-
-    heading: str
-    blocks: Sequence[Text | Terms]
-    wide: bool = False
-
-
-@dataclass(frozen=True)
-class Cards:
-    """Cards side by side."""
-
-    cards: Sequence[Card]
-    shape: ClassVar = "cards"
-
-
-@dataclass(frozen=True)
 class CsvDownloads:
     """Links that download figures as CSV: of each file its name and its content. prefix: of the
     names of the files.
@@ -111,50 +94,16 @@ class CsvDownloads:
     shape: ClassVar = "csv"
 
 
-@dataclass(frozen=True)
-class Light:
-    """A question with its answer: state "good", "care", "bad" or "unknown", which has a colour; the
-    answer in a word, and why.
-    """
-
-    question: str
-    state: str
-    word: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Lights:
-    """Traffic lights side by side."""
-
-    lights: Sequence[Light]
-    shape: ClassVar = "lights"
-
-
-@dataclass(frozen=True)
-class FoldedBlocks:
-    """Blocks that are shown once their heading is opened."""
-
-    heading: str
-    blocks: Sequence[Text | Bullets | Table | CsvDownloads]
-    shape: ClassVar = "fold"
-
-
-Block = (
-    Text | Bullets | Table | Figure | Terms | Code | Cards | CsvDownloads | Lights | FoldedBlocks
-)
+Block = Text | Bullets | Table | Figure | Terms | Code | CsvDownloads
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a page under its heading. `name` is its id. folded: only the heading is shown
-    until it is opened.
-    """
+    """A section of a page under its heading. `name` is its id."""
 
     name: str
     heading: str
     blocks: Sequence[Block]
-    folded: bool = False
 
 
 def csv_text(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -185,11 +134,6 @@ def _markdown(block: Block) -> str:
             heads = [_row([str(heading) for heading in headings]), _row(["---"] * len(headings))]
             return f"{plain(caption)}:\n\n" + "\n".join(
                 [*heads, *(_row([plain(str(cell)) for cell in row]) for row in rows)]
-            )
-        case Lights(lights):
-            return "\n".join(
-                f"- {plain(light.question)}: {plain(light.word)}. {plain(light.why)}"
-                for light in lights
             )
     return ""
 

@@ -22,7 +22,7 @@ from headwater.pages.document import (
     to_markdown as section_to_markdown,
 )
 from headwater.pages.page import Page, Row, Rows
-from headwater.pages.rendering import render, render_page
+from headwater.pages.rendering import part, render
 from headwater.terminal.layout import PROSE, Group, Printed, Shown, ShownTable
 from headwater.terminal.text import wrapped
 
@@ -36,7 +36,7 @@ _STYLES: Final = {"contradicted": "red", "declared": "yellow", "not observable":
 
 def to_html(page: Page) -> str:
     """A page of its own, which needs no network."""
-    return render_page("result.html.j2", title=page.sentence, page=page, sections=())
+    return render("result.html.j2", style=part("page.css"), page=page)
 
 
 def to_notebook(page: Page) -> str:
@@ -80,6 +80,9 @@ class _Screen:
         foot: list[RenderableType] = (
             [] if page.rows is None else [Shown(""), _shown_rows(page.rows)]
         )
+        steps = [step for command, step in page.next if not command]
+        if steps:
+            foot += [Shown(""), Shown("Next", "bold"), *(Shown(f"- {step}") for step in steps)]
         lines = [Shown(f"- {line}", style) for line, style in _lines(page)]
         if not self.verbose:
             said = "; ".join(f"{name}: {text}" for name, text in page.foot[:2])
@@ -112,7 +115,7 @@ def _fitting(lines: Sequence[Shown], room: int, columns: int) -> Iterator[Shown]
     )
     yield from lines[:fit]
     if hidden := len(lines) - fit:
-        yield Shown(f"- and {hidden} more: --verbose shows {'them' if hidden > 1 else 'it'}")
+        yield Shown(f"- and {hidden} more: the page has {'them' if hidden > 1 else 'it'}")
 
 
 def _table(rows: Rows) -> list[list[str]]:

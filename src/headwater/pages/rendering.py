@@ -1,5 +1,5 @@
-"""Templates to HTML. They escape every string, but for the style sheet, the script and the pictures
-that this module gives them.
+"""Templates to HTML. They escape every string, but for the style sheet and the pictures that this
+module gives them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,6 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(values)
 
 
-def render_page(template: str, **values: object) -> str:
-    """A self-contained page, with the style sheet and the script, which the content security policy
-    allows by hash.
-    """
-    return render(template, style=part("page.css"), scripts=[part("page.js")], **values)
-
-
 def write_page(path: str | Path, page: str) -> Path:
     """Write a page, with the folders that it needs, and return its path."""
     file = Path(path)
@@ -58,7 +51,6 @@ def new_environment(*folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["sha256"] = sha256
     environment.globals |= {"svg": pictures.svg, "bar": _bar}
     environment.filters |= {"signed": _signed, "interval": _interval}
     return environment
