@@ -172,4 +172,4 @@ def test_every_page_gives_the_same_days():
     """One sentence of the page said about 110 and another about 108."""
     page = to_page(result_of({"daily": 0.66, "hourly": 0.68}, 0.03, baseline="daily"))
     assert "about 370 to 880 more days would" in page.sentence
-    assert page.next == [("headwater backtest", "again, after about 370 to 880 more days")]
+    assert page.next == [("headwater backtest --model late", "after about 370 to 880 more days")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -55,8 +56,8 @@ def run(args: Arguments, screen: Screen) -> None:
     if ends is not None:
         result = _attributed(result, loaded, ends, evaluation, args, screen)
     _write(result, report, args, screen)
-    chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
-    screen.next("headwater", "train", "--project", args.project, *chosen)
+    for command, _ in result.page().next[:1]:
+        screen.next(*shlex.split(command), "--project", args.project)
 
 
 def _write(result: Backtest, report: Path, args: Arguments, screen: Screen) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -254,17 +255,19 @@ def _notes(result: BacktestResult) -> Iterator[str]:
 
 def _next(result: BacktestResult) -> list[tuple[str, str]]:
     """The commands that follow, each with what it settles."""
-    made, model = result.recommendation, f"--model {result.model}"
+    made, model = result.recommendation, f"--model {shlex.quote(result.model)}"
+    again, assess = f"headwater backtest {model}", f"headwater assess {model}"
     if made is None or made.withheld:
-        return [("headwater backtest", "again, once what was found is fixed or answered")]
+        return [(again, "once what was found is fixed or answered")]
     if made.answer == "cannot decide":
         wait = recommendation_words.more_days(made.days, made.days_most)
-        return [("headwater backtest", f"again, after {wait}" if wait else "again, with more days")]
+        return [(again, f"after {wait}" if wait else "with more days")]
     if made.level == made.baseline:
-        return [("headwater assess", "what would change this, and what it would cost")]
+        return [(assess, "what would change this, and what it would cost")]
+    level = shlex.quote(made.level)
     return [
-        (f"headwater train {model} --level {made.level}", "keeps a model at this level"),
-        ("headwater assess", "what it costs to run, and what blocks it"),
+        (f"headwater train {model} --level {level}", "keeps a model at this level"),
+        (assess, "what it costs to run, and what blocks it"),
         ("headwater experiment plan", "whether it holds once people react to it"),
     ]
 

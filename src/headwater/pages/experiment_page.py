@@ -159,8 +159,8 @@ def _conditions(result: ExperimentResult) -> Iterator[Condition]:
             yield Condition(f"{line.check}: {line.evidence}", "declared")
     held = [line.check for line in result.health if line.status == "ok"]
     if held:
-        count = f"{len(held)} check{'s' * (len(held) > 1)} of its health passed."
-        yield Condition(count, "observed", f"{wording.listed(held)}.")
+        count = f"{len(held)} check{'s' * (len(held) > 1)} of its health passed"
+        yield Condition(f"{count}: {wording.listed(held)}.", "observed")
     unchecked = [f"{x.check} ({x.evidence})" for x in result.health if x.status == "not checked"]
     if unchecked:
         yield Condition(f"not checked: {'; '.join(unchecked)}", "not observable")

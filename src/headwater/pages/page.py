@@ -77,7 +77,8 @@ class Page:
     kind, subject: of which result, and on what. sentence: the action with the weightiest condition
     that is only declared; effect: what it changes, in the unit of the picture. choices: what could
     have come out, and whether it did. notes: what else limits the sentence. next: commands, each
-    with what it settles; a step that is no command has an empty one. foot: who made it, when, on what.
+    with what it settles; a step that is no command has an empty one. foot: who made it, when, on
+    what.
     """
 
     kind: str
