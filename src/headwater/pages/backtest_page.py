@@ -229,8 +229,8 @@ def conditions(result: BacktestResult) -> Iterator[Condition]:
     for finding in audit.conditions:
         holds, why = audit_words.condition(finding)
         yield Condition(holds, "declared", why)
-    for line in resolution_words.unmeasured(result.measurable):
-        yield Condition(line, "not observable")
+    for text, why in resolution_words.unmeasured(result.measurable):
+        yield Condition(text, "not observable", why)
     for line in evidence_words.of_experiments(result):
         yield Condition(line, "observed")
 

@@ -15,28 +15,22 @@ def lines(result: BacktestResult) -> list[str]:
     """Levels that cannot be measured, levels that can in part, and open questions; empty where
     timestamps are fine enough.
     """
-    return [*unmeasured(result.measurable), *questions(result)]
+    return [*map(" ".join, unmeasured(result.measurable)), *questions(result)]
 
 
-def unmeasured(measurable: Sequence[LevelMeasurable]) -> list[str]:
-    """A sentence for each level that the data cannot tell from the staler one, or only by some
-    views.
+def unmeasured(measurable: Sequence[LevelMeasurable]) -> list[tuple[str, str]]:
+    """Of each level that the data cannot tell from the staler one, or only by some views: that, and
+    why.
     """
     sentences = []
     for level in measurable:
+        why = f"{level.reason[:1].upper()}{level.reason[1:]}."
         if level.state == "not measurable":
-            sentences.append(
-                f"not measurable: {level.level} cannot be told from {level.staler}, since "
-                f"{level.reason}"
-            )
+            sentences.append((f"{level.level} cannot be told from {level.staler}.", why))
         elif level.state == "partly measurable":
-            measured, blind = (
-                listed([view.view for view in views]) for views in (level.views, level.other_views)
-            )
-            sentences.append(
-                f"partly measurable: {level.level} can be told from {level.staler} by {measured} "
-                f"alone, and not by {blind}, since {level.reason}"
-            )
+            blind = listed([view.view for view in level.other_views])
+            text = f"{level.level} is told from {level.staler} by all views but {blind}."
+            sentences.append((text, why))
     return sentences
 
 
