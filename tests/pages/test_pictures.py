@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.pages import figures
 from headwater.pages.pictures import Curve, Limit, Mark, Row, Rows, Series, days, svg, ticks
 from headwater.results.estimate import Estimate
 
@@ -100,3 +102,20 @@ def test_days_are_at_their_times():
     at, named = days(["2024-03-01", "2024-03-02T00:00:00+00:00"])
     assert at[1] - at[0] == 86_400
     assert [name for _, name in named] == ["2024-03-01", "2024-03-02"]
+
+
+def test_a_line_and_a_band_end_where_a_day_has_no_value():
+    days = [date(2026, 3, day) for day in range(1, 7)]
+    values = [1.0, 2.0, None, 3.0, 4.0, None]
+    band = ([0.5, 1.0, None, 2.0, 3.0, None], [2.0, 3.0, None, 4.0, 5.0, None])
+    picture = figures.by_day("age, h", days, {"median": values}, band=band, limit=(4.5, "promised"))
+    root, _, _ = shapes(svg(picture, "ages"))
+    lines = [
+        e for e in root.iter() if e.tag == "polyline" and e.attrib["stroke-dasharray"] != "6 4"
+    ]
+    assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
+    assert sum(e.tag == "polygon" for e in root.iter()) == 2
+    assert sum(e.tag == "circle" for e in root.iter()) == 4
+    assert figures.by_day("age, h", days, {"median": [None] * 6}) is None
+    far = figures.by_day("age, h", days, {"median": values}, limit=(400.0, "promised"))
+    assert far.limits == []

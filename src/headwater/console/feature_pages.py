@@ -14,7 +14,6 @@ import polars as pl
 from headwater import clock
 from headwater.catalog.lineage import lineage
 from headwater.console.console_context import ConsoleContext
-from headwater.console.day_charts import DayChart, DayLine, day_chart
 from headwater.console.drift_summary import drift_of
 from headwater.console.explained_timeline import timeline
 from headwater.console.lineage_layout import lineage_picture
@@ -26,6 +25,8 @@ from headwater.monitoring.explain import explain, typed_keys
 from headwater.monitoring.explain_warmup import compile_recomputation
 from headwater.monitoring.project_state import feature_summary, view_of
 from headwater.monitoring.served_statistics import DAYS, feature_days, view_ages
+from headwater.pages import figures
+from headwater.pages.pictures import Curve
 from headwater.pages.wording import duration
 from headwater.results.lineage_result import KINDS, Lineage
 from headwater.results.served_result import AgeDay, ValueDay
@@ -132,38 +133,24 @@ def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
     }
 
 
-def age_chart(days: list[AgeDay], promise: float | None) -> DayChart | None:
+def age_chart(days: list[AgeDay], promise: float | None) -> Curve | None:
     """Served ages by day: the median, 95 and 99 %, and the promise."""
     columns = [[getattr(day, name) for day in days] for name in ("median", "p95", "p99")]
     size, unit = _unit([seconds for column in columns for seconds in column if seconds is not None])
-    lines = [
-        DayLine(label, css, [None if seconds is None else seconds / size for seconds in column])
-        for label, css, column in zip(("median", "95 %", "99 %"), "abc", columns, strict=True)
-    ]
-    says = "Age of the values when they were served, by day"
+    lines = {
+        name: [None if seconds is None else seconds / size for seconds in column]
+        for name, column in zip(("median", "95 %", "99 %"), columns, strict=True)
+    }
     limit = None if promise is None else (promise / size, f"promised: at most {duration(promise)}")
-    return day_chart(
-        says, [day.day for day in days], lines, lambda amount: f"{amount:.3g} {unit}", limit=limit
-    )
+    return figures.by_day(f"age, {unit}", [day.day for day in days], lines, limit=limit)
 
 
-def values_chart(days: list[ValueDay]) -> DayChart | None:
+def values_chart(days: list[ValueDay]) -> Curve | None:
     """The distribution of a number by day: the median in a band from 5 to 95 %."""
     columns = [[day.quantiles[n] if day.quantiles else None for day in days] for n in range(5)]
-    lines = [
-        DayLine("median", "a", columns[2]),
-        DayLine("25 %", "b", columns[1]),
-        DayLine("75 %", "b", columns[3]),
-    ]
-    says = "Served values by day: the median, in a band from 5 to 95 %"
-    return day_chart(
-        says,
-        [day.day for day in days],
-        lines,
-        "{:.4g}".format,
-        band=(columns[0], columns[4]),
-        from_zero=False,
-    )
+    lines = {"median, 5 to 95 %": columns[2], "25 %": columns[1], "75 %": columns[3]}
+    band = (columns[0], columns[4])
+    return figures.by_day("value", [day.day for day in days], lines, band=band, zero=False)
 
 
 def _unit(seconds: Sequence[float]) -> tuple[float, str]:

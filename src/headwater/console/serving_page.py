@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from headwater.console.console_context import ConsoleContext
-from headwater.console.day_charts import DayLine, day_chart
 from headwater.console.log_statistics import statistics_state
 from headwater.console.page_types import ConsoleRequest
 from headwater.monitoring.served_statistics import DAYS, feature_statuses, served_days
+from headwater.pages import figures
 from headwater.pages.wording import duration
 from headwater.results.served_result import Served, Timing
 
@@ -50,11 +50,11 @@ def _shown(served: Served) -> Mapping[str, object]:
     timing = {
         day.day: next((timing for timing in day.timings if not timing.stage), None) for day in days
     }
-    lines = [
-        DayLine("median", "a", [_milliseconds(timing[day.day], "median") for day in days]),
-        DayLine("99 %", "c", [_milliseconds(timing[day.day], "p99") for day in days]),
-    ]
-    rows = [DayLine("rows", "a", [float(day.rows) for day in days])]
+    lines = {
+        "median": [_milliseconds(timing[day.day], "median") for day in days],
+        "99 %": [_milliseconds(timing[day.day], "p99") for day in days],
+    }
+    rows = {"rows": [float(day.rows) for day in days]}
     dates = [day.day for day in days]
     whole = timing[last.day]
     stages = [stage for stage in last.timings if stage.stage]
@@ -73,12 +73,8 @@ def _shown(served: Served) -> Mapping[str, object]:
         "p95": _written(None if whole is None else whole.p95),
         "p99": _written(None if whole is None else whole.p99),
         "stages": _bars(stages, max(0.0, rest)),
-        "requests": day_chart(
-            f"Rows answered for {served.name}, by day", dates, rows, "{:,.0f}".format
-        ),
-        "latency": day_chart(
-            f"Milliseconds of {served.name}, by day", dates, lines, "{:g} ms".format
-        ),
+        "requests": figures.by_day("rows", dates, rows),
+        "latency": figures.by_day("milliseconds", dates, lines),
         "defaults": sum(day.how.get("default", 0) for day in days),
         "predictions": sum(sum(day.how.values()) for day in days),
         "versions": last.versions,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 
 from headwater.pages import axis, pictures, recommendation_words, wording
 from headwater.pages.pictures import Curve, Limit, Mark, Row, Rows, Series
@@ -255,6 +256,51 @@ def levels_by_day(
         for number, name in enumerate(names)
     ]
     return Curve(label, "day", series, ticks)
+
+
+def by_day(
+    title: str,
+    days: Sequence[date],
+    lines: Mapping[str, Sequence[float | None]],
+    *,
+    band: tuple[Sequence[float | None], Sequence[float | None]] | None = None,
+    limit: tuple[float, str] | None = None,
+    zero: bool = True,
+) -> Curve | None:
+    """Values by day; None where no day has one.
+
+    Args:
+        title: of the values, with their unit.
+        days: ascending.
+        lines: by name, a value for each day; None leaves a gap.
+        band: the ends of an area around the first line.
+        limit: a value that is drawn across, and its name; left out far above all values.
+        zero: whether the scale begins at 0.
+    """
+    present = [value for values in lines.values() for value in values if value is not None]
+    if not present:
+        return None
+    places, ticks = pictures.days([day.isoformat() for day in days])
+    nothing: Sequence[float | None] = [None] * len(days)
+    series = []
+    for n, (name, values) in enumerate(lines.items()):
+        lows, highs = band if band is not None and not n else (nothing, nothing)
+        marks = [
+            Mark(
+                at,
+                Estimate(_number(value), _number(low), _number(high)),
+                "" if value is None else f"{day}: {name} {value:.4g}",
+            )
+            for at, day, value, low, high in zip(places, days, values, lows, highs, strict=True)
+        ]
+        series.append(Series(name, marks, (2, 1, 0, 3)[n % 4], band=band is not None and not n))
+    near = limit is not None and limit[0] <= 4 * max(present)
+    limits = [Limit(_point(limit[0]), limit[1])] if limit is not None and near else []
+    return Curve(title, "", series, ticks, limits, zero=zero)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _percent(estimate: Estimate) -> Estimate:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Literal
 
 from markupsafe import Markup
@@ -67,7 +67,7 @@ class Curve:
     """Series over an axis whose places are marked by `ticks`; the values' own ticks are round.
 
     title: of the values, and across: of the places. room: places beyond the outermost marks, as a
-    share. square: both axes from 0 to the same end, with its diagonal.
+    share. square: both axes from 0 to the same end, with its diagonal. zero: the values from 0.
     """
 
     title: str
@@ -77,6 +77,7 @@ class Curve:
     limits: Sequence[Limit] = ()
     room: float = 0.04
     square: bool = False
+    zero: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def _curve(picture: Curve) -> tuple[list[Markup], float]:
     down = _LEGEND if len(named) > 1 else 0.0
     top, bottom = _TOP + down, _BOTTOM + down
     low, high = ends([mark.value for mark in marks] + [limit.value for limit in picture.limits])
+    low = min(low, 0.0) if picture.zero else low
     first, last = ends([Estimate(mark.at, mark.at, mark.at) for mark in marks])
     if picture.square:
         low = first = 0.0
@@ -181,6 +183,7 @@ def _curve(picture: Curve) -> tuple[list[Markup], float]:
         above = 0.2 if any(mark.name for mark in marks) else 0.06
         below = 0.2 if _crowded(marks) else 0.08
         low, high = low - below * room, high + above * room
+        low = 0.0 if picture.zero and low < 0 <= low + below * room else low
         beyond = picture.room * ((last - first) or 2.0)
         first, last = first - beyond, last + beyond
     x, y = _scale(first, last, _LEFT, _RIGHT), _scale(low, high, bottom, top)
@@ -218,18 +221,23 @@ def _series(
 ) -> list[Markup]:
     parts, colour = [], _colour(series.colour)
     marks = [mark for mark in series.marks if math.isfinite(mark.value.value)]
-    whole = [m for m in marks if math.isfinite(m.value.low) and math.isfinite(m.value.high)]
-    if series.band and len(whole) > 1:
-        over = [(x(mark.at), y(mark.value.high)) for mark in whole]
-        under = [(x(mark.at), y(mark.value.low)) for mark in reversed(whole)]
-        parts.append(_area([*over, *under], series.colour))
-    if series.joined and len(marks) > 1:
-        line = [(x(mark.at), y(mark.value.value)) for mark in marks]
-        parts.append(_stroke(line, colour, dash=_DASHES[series.colour % 6], width=2.5))
+    whole = [mark for mark in marks if _known(mark.value)]
+    banded = series.band and len(whole) > 1
+    # a line and a band end where a value is missing
+    for joined, run in groupby(series.marks, key=lambda mark: math.isfinite(mark.value.value)):
+        drawn = list(run) if joined else []
+        known = [mark for mark in drawn if _known(mark.value)]
+        if banded and len(known) > 1:
+            over = [(x(mark.at), y(mark.value.high)) for mark in known]
+            under = [(x(mark.at), y(mark.value.low)) for mark in reversed(known)]
+            parts.append(_area([*over, *under], series.colour))
+        if series.joined and len(drawn) > 1:
+            line = [(x(mark.at), y(mark.value.value)) for mark in drawn]
+            parts.append(_stroke(line, colour, dash=_DASHES[series.colour % 6], width=2.5))
     lowered, before = False, -math.inf
     for mark in marks:
         here, top, foot = x(mark.at), y(mark.value.value) - 4, y(mark.value.value) + 4
-        if mark in whole and not (series.band and len(whole) > 1):
+        if _known(mark.value) and not banded:
             top, foot = y(mark.value.high), y(mark.value.low)
             parts.append(_stroke([(here, top), (here, foot)], colour))
         parts.append(_dot(here, y(mark.value.value), mark.shape, mark.says, colour))
@@ -237,6 +245,10 @@ def _series(
             lowered, before = here - before < _NEAR and not lowered, here
             parts.append(_text(here, foot + 18 if lowered else top - 8, mark.name, 1, soft=False))
     return parts
+
+
+def _known(value: Estimate) -> bool:
+    return math.isfinite(value.low) and math.isfinite(value.high)
 
 
 def _crowded(marks: Sequence[Mark]) -> bool:
