@@ -8,19 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 from headwater.console.console_context import ConsoleContext
-from headwater.console.kept_decisions import decision_of, records, result_of
+from headwater.console.kept_decisions import decision_of, page_of_record, records, result_of
 from headwater.console.page_types import ConsoleRequest, NotShown
 from headwater.errors import HeadwaterError, UsageError, nearest
-from headwater.kept_runs.run_page import page_of
-from headwater.kept_runs.runs import KINDS, KeptRun
-from headwater.pages import attribution_section, axis, backtest_page, figures, wording
-from headwater.pages.assessment_page import cost_blocks
+from headwater.pages import axis, figures, wording
 from headwater.pages.document import Block, Cell, Figure, Section, Table, Text
-from headwater.results.assessment_result import AssessmentResult
-from headwater.results.attribution_result import AttributionResult
+from headwater.pages.page import Page
 from headwater.results.backtest_result import BacktestResult
-from headwater.results.cost_result import Cost
-from headwater.results.readiness_result import Finding, Readiness
 from headwater.results.result import Result
 from headwater.results.stored_runs import RunRecord
 
@@ -43,39 +37,13 @@ def decide(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, obj
     )
     if chosen and chosen not in names:
         raise NotShown(f"the project has no model {chosen[:100]!r}; {nearest(chosen[:100], names)}")
-    run_records = records(context, chosen) if chosen else []
-    backtest, assessment = (
-        _latest(context, run_records, BacktestResult),
-        _latest(context, run_records, AssessmentResult),
-    )
-    attribution = _latest(context, run_records, AttributionResult)
-    evidence = assessment.result if backtest is None and assessment is not None else backtest
-    earned = attribution or (assessment.attribution if assessment is not None else None)
-    shown: list[Section] = []
-    if evidence is not None:
-        shown += [
-            Section(
-                "levels",
-                "Levels",
-                [
-                    *filter(None, [backtest_page.curve(evidence)]),
-                    backtest_page.metrics_table(evidence),
-                ],
-            )
-        ]
-    if isinstance(earned, AttributionResult):
-        earns = [Text(earned.plan), *attribution_section.to_blocks(earned)]
-        shown.append(Section("attribution", "Which views earn from freshness", earns))
-    if assessment is not None and isinstance(assessment.cost, Cost):
-        shown.append(Section("cost", "Cost", cost_blocks(assessment.cost)))
+    decision = decision_of(context, chosen) if chosen else None
+    record = None if decision is None else decision.record
     return {
         "models": names,
         "chosen": chosen,
-        "decision": decision_of(context, chosen) if chosen else None,
-        "sections": shown,
-        "checklist": checklist(assessment.readiness)
-        if assessment is not None and isinstance(assessment.readiness, Readiness)
-        else None,
+        "decision": decision,
+        "shown": None if record is None else _shown(context, record),
         "runs": [
             record
             for record in records(context)
@@ -94,11 +62,6 @@ def run(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object
         DataError: its result cannot be read.
     """
     record = _record(context, request.names["run"])
-    shown = context.cached(
-        ("sections", record.id, len(records(context))),
-        3600.0,
-        lambda: page_of(KeptRun(record, context.stored_runs)),
-    )
     facts = [
         *record.definitions.items(),
         *((f"data of {name}", seen) for name, seen in record.data.items()),
@@ -106,7 +69,7 @@ def run(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object
     facts += [("commit", record.commit), ("headwater", record.headwater)]
     return {
         "record": record,
-        "shown": shown,
+        "shown": page_of_record(context, record),
         "facts": Section(
             "made-of",
             "Made of",
@@ -155,22 +118,14 @@ def compare(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, ob
     }
 
 
-def checklist(readiness: Readiness) -> Sequence[tuple[str, Sequence[Finding]]]:
-    """The checks by what they are about, the worst first."""
-    order = ["red", "unknown", "amber", "green"]
-    groups: dict[str, list[Finding]] = {}
-    for finding in sorted(readiness.findings, key=lambda finding: order.index(finding.state)):
-        groups.setdefault(finding.about, []).append(finding)
-    return list(groups.items())
-
-
-def _latest(context: ConsoleContext, run_records: Sequence[RunRecord], kind: type[R]) -> R | None:
-    for record in run_records:
-        if KINDS.get(record.kind) is kind and isinstance(
-            result := _readable(context, record), kind
-        ):
-            return result
-    return None
+def _shown(context: ConsoleContext, record: RunRecord) -> Page | None:
+    """The page of a run; None where another version of headwater wrote it, as the run's own page
+    says.
+    """
+    try:
+        return page_of_record(context, record)
+    except HeadwaterError:
+        return None
 
 
 def _readable(context: ConsoleContext, record: RunRecord) -> Result | None:

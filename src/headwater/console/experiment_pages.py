@@ -10,21 +10,18 @@ from typing import Final
 
 from headwater.console.attention import monitored
 from headwater.console.console_context import ConsoleContext
-from headwater.console.kept_decisions import records, result_of
+from headwater.console.kept_decisions import page_of_record, records, result_of
 from headwater.console.page_types import ConsoleRequest, NotShown
 from headwater.console.summaries import Summary
 from headwater.definitions.level import at_level
 from headwater.errors import HeadwaterError, nearest
 from headwater.experiments.experiment_lifecycle import experiment_status, state_of
 from headwater.experiments.experiment_planning import ExperimentPlaces
-from headwater.kept_runs.run_page import page_of
-from headwater.kept_runs.runs import KeptRun
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 from headwater.pages import experiment_page, level_lift_page
 from headwater.pages.page import Page
 from headwater.results.experiment_result import ExperimentResult
 from headwater.results.planned_experiment import ExperimentStatus
-from headwater.results.stored_runs import RunRecord
 
 _EVERY: Final = 60.0  # seconds between two reads of the exposures
 
@@ -80,7 +77,7 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
     problem = ""
     if record is not None:
         try:
-            shown = _page(context, record)
+            shown = page_of_record(context, record)
         except HeadwaterError as error:
             problem = str(error)
     status: Summary[ExperimentStatus] | None = None
@@ -102,14 +99,6 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
         "shown": shown,
         "file": context.file,
     }
-
-
-def _page(context: ConsoleContext, record: RunRecord) -> Page:
-    return context.cached(
-        ("sections", record.id, len(records(context))),
-        3600.0,
-        lambda: page_of(KeptRun(record, context.stored_runs)),
-    )
 
 
 def _started(context: ConsoleContext) -> dict[str, StartedExperiment]:

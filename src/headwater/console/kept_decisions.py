@@ -9,9 +9,11 @@ import msgspec
 
 from headwater.console.console_context import ConsoleContext
 from headwater.errors import HeadwaterError
+from headwater.kept_runs.run_page import page_of
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.promises import deliveries
 from headwater.pages import assessment_page, evidence_words, wording
+from headwater.pages.page import Page
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.kept_evidence import kept_experiments
@@ -60,6 +62,19 @@ def result_of(context: ConsoleContext, record: RunRecord) -> Result:
     """
     return context.cached(
         ("result", record.id), _CACHED_FOR, lambda: KeptRun(record, context.stored_runs).result
+    )
+
+
+def page_of_record(context: ConsoleContext, record: RunRecord) -> Page:
+    """The page of a run, made once for each state of the runs.
+
+    Raises:
+        DataError: its result cannot be read.
+    """
+    return context.cached(
+        ("page", record.id, len(records(context))),
+        _CACHED_FOR,
+        lambda: page_of(KeptRun(record, context.stored_runs)),
     )
 
 

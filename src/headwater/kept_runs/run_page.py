@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from headwater.kept_runs.runs import KeptRun
 from headwater.monitoring.parity import ParityRun
 from headwater.pages import (
@@ -35,6 +37,10 @@ def page_of(run: KeptRun) -> Page:
     if isinstance(result, BacktestResult):
         return backtest_page.to_page(with_experiments(result, run.data_dir))
     if isinstance(result, AssessmentResult):
+        backtest = result.backtest
+        if isinstance(backtest, BacktestResult):
+            tested = with_experiments(backtest, run.data_dir)
+            result = msgspec.structs.replace(result, backtest=tested)
         return assessment_page.to_page(result)
     if isinstance(result, AttributionResult):
         return attribution_section.to_page(result)
