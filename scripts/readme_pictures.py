@@ -66,7 +66,7 @@ def report(folder: Path) -> None:
         r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
     )
     subprocess.run([sys.executable, "-c", example], cwd=folder, check=True)
-    photograph(f"file://{folder}/report.html", PICTURES / "report.png", height=1210)
+    photograph(f"file://{folder}/report.html", PICTURES / "report.png", width=1440, height=900)
 
 
 def console(log: Path) -> None:

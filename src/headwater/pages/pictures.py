@@ -17,7 +17,7 @@ from headwater.results.estimate import Estimate
 
 _WIDTH, _HEIGHT = 640.0, 320.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 628.0, 20.0, 262.0
-_NAMES = 176.0  # where the plot of rows begins
+_NAMES = 188.0  # where the plot of rows begins
 _ROW = 46.0
 _NEAR = 92.0  # names of marks that are nearer than this are drawn above and below by turns
 _LEGEND = 20.0
@@ -299,7 +299,7 @@ def _rows(picture: Rows) -> tuple[list[Markup], float]:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 26 else f"{text[:25]}…"
+    return text if len(text) <= 25 else f"{text[:24]}…"
 
 
 def _scale(low: float, high: float, first: float, last: float) -> Callable[[float], float]:
