@@ -12,7 +12,6 @@ from headwater.experiments.cluster_lift import (
     check_clusters,
     cluster_lift,
     least_p,
-    within_cluster_lift,
 )
 
 
@@ -41,18 +40,6 @@ def test_a_known_lift_is_covered() -> None:
         ).interval()
         covered += low <= 0.1 <= high
     assert covered >= 930
-
-
-def test_within_clusters_is_a_t_test_of_log_ratios() -> None:
-    random = np.random.default_rng(2)
-    control, treated = random.gamma(50, 1, 12), random.gamma(55, 1, 12)
-    ones = np.ones(12)
-    found = within_cluster_lift((control, ones), (treated, ones))
-    logs = np.log(treated / control)
-    assert found.log_ratio == pytest.approx(logs.mean())
-    assert found.se == pytest.approx(logs.std(ddof=1) / np.sqrt(12))
-    with pytest.raises(DataError, match="no outcome in one of the clusters"):
-        within_cluster_lift((control * 0, ones), (treated, ones))
 
 
 def test_designs_that_can_never_decide_are_refused() -> None:

@@ -21,7 +21,6 @@ from headwater.results.stored_runs import RunRecord
 R = TypeVar("R", bound=Result)
 MOST_COMPARED: Final = 6
 _LISTED: Final = 200
-_COLOURS: Final = 6  # series of the style sheet
 
 
 def decide(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:

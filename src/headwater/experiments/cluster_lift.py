@@ -56,32 +56,6 @@ def cluster_lift(value: F64, base: F64, treated: Bool) -> RelativeLift:
     )
 
 
-def within_cluster_lift(control: tuple[F64, F64], treated: tuple[F64, F64]) -> RelativeLift:
-    """The lift of an A/B test inside each cluster: the mean of the clusters' log ratios, by a t
-    test.
-
-    Args:
-        control: numerators and denominators of the clusters' control units.
-        treated: the same of their treated units.
-
-    Raises:
-        DataError: fewer than two clusters, or a cluster in which an arm has none of the outcome.
-    """
-    rates = [numerator / denominator for numerator, denominator in (control, treated)]
-    if len(rates[0]) < 2:
-        raise DataError(f"{len(rates[0])} cluster is given; a lift over clusters needs at least 2")
-    if not all((rate > 0).all() for rate in rates):
-        raise DataError(
-            "an arm has no outcome in one of the clusters; merge clusters, or wait for more "
-            "outcomes"
-        )
-    logs = np.log(rates[1] / rates[0])
-    se = float(logs.std(ddof=1) / math.sqrt(len(logs)))
-    return RelativeLift(
-        float(rates[0].mean()), float(rates[1].mean()), float(logs.mean()), se, len(logs) - 1
-    )
-
-
 def least_p(clusters: int, treated: int) -> float:
     """The smallest p-value that a randomisation test of so many clusters can have.
 

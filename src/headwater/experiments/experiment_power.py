@@ -80,8 +80,7 @@ def units_needed(
         lift: the smallest relative lift worth finding, such as 0.01; negative for a fall.
         variation: standard deviation over mean of one unit, after CUPED, from history.
         plan: looks, error and power.
-        treated_variation: the same of a treated unit; of a proportion it changes with the lift
-            (`proportion_variation`).
+        treated_variation: the same of a treated unit; of a proportion it changes with the lift.
 
     Raises:
         UsageError: no lift, or a variation that is not positive.
@@ -115,21 +114,3 @@ def power_of(
     """
     variance = variation**2 + (variation if treated_variation is None else treated_variation) ** 2
     return plan.power_of(math.log1p(lift) / math.sqrt(variance / units))
-
-
-def smallest_lift(variation: float, units: int, plan: SequentialPlan) -> float:
-    """The relative lift that so many units of each arm find with the plan's power.
-
-    >>> round(smallest_lift(1.3, 4480, SequentialPlan(looks=1)), 3)
-    0.08
-    """
-    return math.expm1(plan.drift * variation * math.sqrt(2 / units))
-
-
-def proportion_variation(rate: float) -> float:
-    """Standard deviation over mean of a unit that is 1 with a probability, else 0.
-
-    >>> round(proportion_variation(0.05), 2)
-    4.36
-    """
-    return math.sqrt((1 - rate) / rate)

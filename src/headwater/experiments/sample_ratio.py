@@ -7,24 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from headwater.errors import UsageError
 
 PRIOR_UNITS = 100.0
-
-
-def sample_ratio_p(counts: Sequence[int], weights: Sequence[float]) -> float:
-    """The p-value of Pearson's chi-squared test of the counts, for one look.
-
-    >>> round(sample_ratio_p([5000, 5100], [0.5, 0.5]), 2)
-    0.32
-    """
-    _check(counts, weights)
-    expected = sum(counts) * np.asarray(weights)
-    return (
-        float(stats.chisquare(np.asarray(counts, float), expected).pvalue) if sum(counts) else 1.0
-    )
 
 
 def sequential_sample_ratio_p(

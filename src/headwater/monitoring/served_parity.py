@@ -53,7 +53,6 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 MADE = "made of the request"
 _ROWS = 10_000
-_LATER = 2**61  # known after every commit that a row was read at
 
 
 def served_parity(

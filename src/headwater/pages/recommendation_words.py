@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from headwater.pages import measured_levels
 from headwater.pages.level_gaps import Choice, Days
@@ -18,7 +17,6 @@ from headwater.pages.wording import (
 )
 from headwater.results.backtest_result import MODES, BacktestResult, LevelResult, Mode
 from headwater.results.estimate import Comparison
-from headwater.results.recommendation_result import Recommendation
 
 _RUN: Mapping[Mode, str] = {
     "no history": "Use the request alone",
@@ -331,51 +329,6 @@ def _counted(was: float, becomes: float) -> tuple[str, int, int]:
         if before != after:
             return count(total), before, after
     return "100", round(100 * was), round(100 * becomes)
-
-
-@dataclass(frozen=True)
-class PracticalCounts:
-    """The counts of a sentence for those who act on predictions: of so many, `before` and
-    `after`.
-    """
-
-    total: int
-    before: int
-    after: int
-
-
-_COUNTED = {
-    "precision@": "{} {outcome}",
-    "hit_rate@": "{} hits",
-    "accuracy": "{} right",
-    "auc": "{} in the right order",
-}
-_AMONG = {
-    "precision@": "{of} {requests} that you flag",
-    "hit_rate@": "{of} lists",
-    "accuracy": "{of} {requests}",
-    "auc": "{of} pairs of {requests} with different outcomes",
-}
-
-
-def counts(
-    result: BacktestResult, metric: str, recommendation: Recommendation
-) -> PracticalCounts | None:
-    """The counts of the practical sentence; None where its metric is not a share, or is not
-    known.
-    """
-    before, after = _compared(result, recommendation.level, recommendation.baseline)
-    values = {
-        level_result.name: level_result.metrics[metric].value
-        for level_result in result.levels
-        if metric in level_result.metrics
-    }
-    if _kind(metric) not in _COUNTED or not math.isfinite(
-        values.get(before, math.nan) + values.get(after, math.nan)
-    ):
-        return None
-    total, was, becomes = _counted(values[before], values[after])
-    return PracticalCounts(int(total.replace(",", "")), was, becomes)
 
 
 def requests(result: BacktestResult) -> str:

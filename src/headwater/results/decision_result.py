@@ -26,8 +26,6 @@ NEEDS: Mapping[Action, Reach] = {
     "stream these views": "streaming",
     "compute these at request time": "at request time",
 }
-POINT = 0.01
-"""One point of lift, in units of the metric."""
 
 
 @dataclass(frozen=True)

@@ -211,10 +211,3 @@ def check_outcome(labels: Labels, dtype: pl.DataType, *, strings: bool) -> None:
         f"is {dtype}; it must be a number or a boolean{_OR_TEXT if strings else ''}. Make one in "
         f"the select of source {outcome.source.name!r}"
     )
-
-
-def check_finite(label: np.ndarray[tuple[int], np.dtype[np.float64]], context: str) -> None:
-    """Refuse labels that are NaN or infinite."""
-    bad = int((~np.isfinite(label)).sum())
-    if bad:
-        raise DataError(f"{context}: {bad} labels are NaN or infinite; filter those rows out")
