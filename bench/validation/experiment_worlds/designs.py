@@ -14,12 +14,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.validation.experiment_worlds.world import ArmTotals, World
-from headwater.experiments.cluster_lift import cluster_lift, within_cluster_lift
+from headwater.experiments.cluster_lift import cluster_lift
 from headwater.experiments.relative_lift import RelativeLift
 from headwater.experiments.switchback_lift import SwitchbackBuckets, switchback_lift
 from headwater.kernel.arrays import F64, I64, Bool
 
 _COVERED = 0.93
+
+
+def within_cluster_lift(control: tuple[F64, F64], treated: tuple[F64, F64]) -> RelativeLift:
+    """The lift of an A/B test inside each cluster: the mean of the clusters' log ratios, by a t
+    test.
+
+    Args:
+        control: numerators and denominators of the clusters' control units.
+        treated: the same of their treated units.
+    """
+    rates = [numerator / denominator for numerator, denominator in (control, treated)]
+    logs = np.log(rates[1] / rates[0])
+    se = float(logs.std(ddof=1) / math.sqrt(len(logs)))
+    return RelativeLift(
+        float(rates[0].mean()), float(rates[1].mean()), float(logs.mean()), se, len(logs) - 1
+    )
 
 
 @dataclass(frozen=True)
