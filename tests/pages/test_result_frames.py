@@ -4,9 +4,7 @@ its tables.
 
 from __future__ import annotations
 
-import re
 import sys
-from urllib.parse import unquote
 
 import polars as pl
 import pytest
@@ -39,7 +37,7 @@ def test_every_shape_of_result_has_frames(change, task):
         )
 
 
-def test_csv_files_are_the_frames_beside_the_page_and_in_it(tmp_path):
+def test_csv_files_are_the_frames(tmp_path):
     backtest = Backtest(structs.replace(flights(), at="2026-11-27T02:00:00+00:00"))
     files = backtest.to_csv(tmp_path / "figures")
     assert [file.name for file in files] == [
@@ -51,13 +49,7 @@ def test_csv_files_are_the_frames_beside_the_page_and_in_it(tmp_path):
     assert pl.read_csv(files[0]).equals(
         backtest.levels.with_columns(pl.col("age_seconds").cast(pl.Float64))
     )
-    page = to_html(backtest.result)
-    link = re.search(
-        r'<a download="late-levels.csv" href="data:text/csv;charset=utf-8,([^"]*)">levels</a>', page
-    )
-    assert link is not None
-    assert unquote(link[1]) == files[0].read_text(encoding="utf-8")
-    assert "<dd>2026-11-27 02:00</dd>" in page
+    assert "<dd>2026-11-27 02:00</dd>" in to_html(backtest.result)
 
 
 @pytest.mark.parametrize("name", ["curve", "slices", "calibration"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from headwater.pages import attribution_section, backtest_page, wording
-from headwater.pages.document import Block, Bullets, CsvDownloads, Table, Text, csv_text
+from headwater.pages.document import Block, Bullets, Table, Text
 from headwater.pages.page import Condition, Fold, Page, Row, Rows, Tone, split_sentence
 from headwater.pages.recommendation_words import more_days
 from headwater.results.assessment_parts import AtRequest
@@ -437,11 +437,10 @@ def readiness_blocks(result: Readiness) -> list[Block]:
         ),
         Bullets([*ladders, f"checks: {counts}"]),
         Table(
-            "Checks that are not green; the file has all, with their thresholds",
+            "Checks that are not green",
             ("check", "state", "what", "about", "found"),
             _open_checks(result),
         ),
-        CsvDownloads("readiness", [("checks", _all_checks(result))]),
     ]
 
 
@@ -471,16 +470,6 @@ def _shortened(names: list[str]) -> str:
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 
-def _all_checks(result: Readiness) -> str:
-    rows = [
-        [f.check, f.state, f.title, f.about, f.said, _origin(f.reading), f.green, f.red, f.remedy]
-        for f in result.findings
-    ]
-    return csv_text(
-        ("check", "state", "what", "about", "found", "origin", "green", "red", "remedy"), rows
-    )
-
-
 def cost_blocks(result: Cost) -> list[Block]:
     """The cost a day of each way to serve, its parts, its sensitivity to each input, and the origin
     of each number.
@@ -503,49 +492,14 @@ def cost_blocks(result: Cost) -> list[Block]:
         [name, _shown(r), _origin(r), r.source if isinstance(r, Number) else r.reason]
         for name, r in result.inputs.items()
     ]
-    return [
-        Text(result.sentence),
-        Table(
-            f"{result.currency} a day",
-            ("way", "total"),
-            [[way.name, _shown(way.total)] for way in result.ways],
-        ),
-        *(
-            [
-                Table(
-                    "Parts of the totals",
-                    ("way to serve", "part", result.currency),
-                    [row[:3] for row in parts],
-                )
-            ]
-            if parts
-            else []
-        ),
-        *(
-            [
-                Table(
-                    "What each level costs a day",
-                    ("level", "runs a day", "cost"),
-                    [row[:3] for row in levels],
-                )
-            ]
-            if levels
-            else []
-        ),
-        Table(
-            "Every input; the files have its source, and each formula",
-            ("symbol", "value", "origin"),
-            [row[:3] for row in inputs],
-        ),
-        CsvDownloads(
-            "cost",
-            [
-                ("parts", csv_text(("way to serve", "part", result.currency, "formula"), parts)),
-                ("levels", csv_text(("level", "runs a day", "cost", "formula"), levels)),
-                ("inputs", csv_text(("symbol", "value", "origin", "source"), inputs)),
-            ],
-        ),
+    ways = [[way.name, _shown(way.total)] for way in result.ways]
+    tables = [
+        Table(f"{result.currency} a day", ("way", "total"), ways),
+        Table("Parts of the totals", ("way to serve", "part", result.currency, "formula"), parts),
+        Table("What each level costs a day", ("level", "runs a day", "cost", "formula"), levels),
+        Table("Every input", ("symbol", "value", "origin", "source"), inputs),
     ]
+    return [Text(result.sentence), *(table for table in tables if table.rows)]
 
 
 def _runs(runs: float | None) -> str:

@@ -25,7 +25,6 @@ from headwater.pages.document import (
     Bullets,
     Cell,
     Code,
-    CsvDownloads,
     Figure,
     Table,
     Terms,
@@ -34,7 +33,6 @@ from headwater.pages.document import (
 from headwater.pages.measured_levels import measured
 from headwater.pages.page import Condition, Fold, Page, Row, Rows, Tone, split_sentence
 from headwater.pages.recommending import LEAST
-from headwater.pages.result_frames import csv_files
 from headwater.results.audit_result import acknowledgement_note
 from headwater.results.backtest_result import BacktestResult, LevelResult, SliceResult
 from headwater.results.estimate import Comparison, Estimate, Verdict
@@ -340,7 +338,6 @@ def _folds(result: BacktestResult) -> Iterator[Fold]:
             Code(result.definitions),
             Text(result.estimator),
             Terms([*seen, *took, *result.versions.items()]),
-            CsvDownloads(result.model, list(csv_files(result).items())),
         ],
     )
 

@@ -4,8 +4,6 @@ Markdown is written here.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -83,18 +81,7 @@ class Code:
     shape: ClassVar = "code"
 
 
-@dataclass(frozen=True)
-class CsvDownloads:
-    """Links that download figures as CSV: of each file its name and its content. prefix: of the
-    names of the files.
-    """
-
-    prefix: str
-    files: Sequence[tuple[str, str]]
-    shape: ClassVar = "csv"
-
-
-Block = Text | Bullets | Table | Figure | Terms | Code | CsvDownloads
+Block = Text | Bullets | Table | Figure | Terms | Code
 
 
 @dataclass(frozen=True)
@@ -104,18 +91,6 @@ class Section:
     name: str
     heading: str
     blocks: Sequence[Block]
-
-
-def csv_text(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as CSV.
-
-    >>> print(csv_text(("a", "b"), [("1", "x, y")]), end="")
-    a,b
-    1,"x, y"
-    """
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([headings, *rows])
-    return file.getvalue()
 
 
 def to_markdown(section: Section) -> str:
