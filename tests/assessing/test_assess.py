@@ -12,7 +12,7 @@ import pytest
 import headwater as hw
 from headwater.assessing.lift import lift_of
 from headwater.assessing.network import network
-from headwater.assessing.request_time import TimeoutJob, at_request
+from headwater.assessing.request_time import RequestTimeJob, at_request
 from headwater.cli.projects import load
 from headwater.errors import UsageError
 from headwater.pages.document import Bullets, Section, Table, Text, to_markdown
@@ -20,7 +20,7 @@ from headwater.results.measurement import Missing
 from tests.assessing.conftest import NOW, project, source, view
 
 LEVELS = {"daily": hw.Level(hw.batch("1d")), "instant": hw.Level(hw.on_request())}
-PLAIN = hw.Evaluation(attribute=False, timeouts=())
+PLAIN = hw.Evaluation(attribute=False)
 
 
 @pytest.fixture(scope="module")
@@ -218,31 +218,28 @@ def world(rows=2000):
     )
 
 
-def test_the_lift_falls_as_more_calls_time_out():
+def test_a_function_of_the_request_is_timed_on_labelled_rows():
     asked, events = world()
+    given = []
 
     @hw.request_feature
     def doubled(risk: float) -> float:
+        given.append(risk)
         return 2 * risk
 
     of = view(source(events))
-    stale = project(of, labels=asked, features=hw.FeatureService("card_v1", [of, doubled])).models[
+    model = project(of, labels=asked, features=hw.FeatureService("card_v1", [of, doubled])).models[
         0
     ]
-    shares = (0.0, 0.2, 1.0)
-    (found,) = at_request(
-        TimeoutJob(
-            stale,
-            ("daily", LEVELS["daily"]),
-            ("instant", LEVELS["instant"]),
-            hw.Evaluation(timeouts=shares),
-        )
+    given.clear()
+    (found,) = at_request(RequestTimeJob(model, LEVELS["instant"], hw.Evaluation()))
+    assert (found.name, found.kind, found.fallback) == (
+        "doubled",
+        "function of the request",
+        "null",
     )
-    lifts = [one.lift for one in found.timed_out]
-    assert abs(lifts[0].delta) < 0.02  # both levels have it
-    assert lifts[0].delta > lifts[1].delta > lifts[2].delta
-    assert lifts[2].delta < -0.3  # without it nothing is left
-    assert lifts[2].verdict == "harm"
+    assert 0 < found.p50.value <= found.p99.value < 0.01
+    assert set(given[-100:]) <= set(asked["risk"])
 
 
 # ---------------------------------------------------------------- network effects

@@ -22,7 +22,7 @@ from headwater.assessing.network import network
 from headwater.assessing.probes.request_probe import of_log
 from headwater.assessing.questions import Answers, checked
 from headwater.assessing.readiness import readiness
-from headwater.assessing.request_time import TimeoutJob, at_request
+from headwater.assessing.request_time import RequestTimeJob, at_request
 from headwater.backtesting.attribution import attribution
 from headwater.backtesting.backtest import backtest
 from headwater.backtesting.break_even import recommended
@@ -135,7 +135,7 @@ def _joined(run: _AssessmentRun, locations: Locations, answers: Answers) -> Asse
         Evidence([view.name for view in model.features.views], lift, spent, ready)
     )
     decision = decide(evidence)
-    request_time_features = _at_request(run, decision.base, decision.level, log)
+    request_time_features = _at_request(run, decision.level, log)
     budget: Reading = Missing(f"model {model.name!r} has no latency_budget")
     if model.latency_budget is not None:
         budget = Number(
@@ -272,14 +272,10 @@ def _readiness(project: Project, locations: Locations, answers: Answers) -> Read
         return Missing(str(error))
 
 
-def _at_request(
-    run: _AssessmentRun, base: str, level: str, log: pl.DataFrame | None
-) -> Sequence[AtRequest]:
-    """The features computed at request time, between the verdict's levels if the project has them,
-    else the first and last.
+def _at_request(run: _AssessmentRun, level: str, log: pl.DataFrame | None) -> Sequence[AtRequest]:
+    """The features computed at request time, at the verdict's level if the project has it, else the
+    last.
     """
-    names = list(run.compared)
-    stale = base if base in run.compared else names[0]
-    fresh = level if level in run.compared and level != stale else names[-1]
-    ends = (stale, run.compared[stale]), (fresh, run.compared[fresh])
-    return at_request(TimeoutJob(run.model, *ends, run.evaluation, run.resources, log))
+    chosen = level if level in run.compared else list(run.compared)[-1]
+    job = RequestTimeJob(run.model, run.compared[chosen], run.evaluation, run.resources, log)
+    return at_request(job)

@@ -124,8 +124,6 @@ class Evaluation(Definition):
             "1d"); a model is trained at each and one without the view. Empty: no curves.
         resamples: block-bootstrap resamples behind each interval.
         seed: of the resamples, the estimator and the trials.
-        timeouts: shares of calls at which an assessment lets each feature of the request time out;
-            empty leaves it out.
         attribute: whether an assessment finds out which views earn, if a step is a LIFT.
         acknowledged: answers to questions of the audit, each an `Acknowledgement`.
         adversaries: whether people change their behaviour because of the predictions, as attackers
@@ -159,7 +157,6 @@ class Evaluation(Definition):
     ages: Sequence[Duration] = ()
     resamples: int = 2000
     seed: int = 0
-    timeouts: Sequence[float] = (0.0, 0.01, 0.05, 0.2)
     attribute: bool = True
     acknowledged: Sequence[Acknowledgement] = field(default=(), metadata={"fingerprint": "given"})
     adversaries: bool | None = field(default=None, metadata={"fingerprint": "given"})
@@ -215,24 +212,6 @@ class Evaluation(Definition):
             answers,
             error=UsageError,
         )
-        shares, note = "a list of shares of calls from 0 to 1, such as [0.0, 0.05]", "such as 0.05"
-        check(
-            isinstance(self.timeouts, Collection),
-            self.timeouts,
-            "Evaluation: timeouts",
-            shares,
-            UsageError,
-        )
-        for share in self.timeouts:
-            check_number(
-                share,
-                "Evaluation: a share in timeouts",
-                "a share of calls",
-                least=0,
-                most=1,
-                note=note,
-                error=UsageError,
-            )
 
 
 def _check_cold_start(cold_start: object) -> None:

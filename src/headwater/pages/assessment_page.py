@@ -11,11 +11,9 @@ from headwater.pages import attribution_section, backtest_page, wording
 from headwater.pages.document import Block, Bullets, Table, Text
 from headwater.pages.page import Condition, Fold, Page, Row, Rows, Tone, split_sentence
 from headwater.pages.recommendation_words import more_days
-from headwater.results.assessment_parts import AtRequest
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.cost_result import Cost
-from headwater.results.decision_result import shown
 from headwater.results.measurement import Missing, Number, Reading, amount, duration
 from headwater.results.readiness_result import Finding, Readiness
 
@@ -332,30 +330,7 @@ def _request_time(assessment: AssessmentResult) -> list[Block]:
     ]
     headings = ("feature", "kind", "p50", "p99", "fallback after a timeout")
     table = Table("Latency of each feature", headings, rows)
-    return [summary, table, *_timed_out(assessment.at_request)]
-
-
-def _timed_out(every: Sequence[AtRequest]) -> list[Block]:
-    blocks: list[Block] = []
-    for feature in every:
-        if isinstance(feature.timed_out, Missing):
-            blocks.append(
-                Text(
-                    f"{feature.name}: the lift when calls time out is not known: "
-                    f"{feature.timed_out.reason.rstrip('.')}."
-                )
-            )
-            continue
-        rows = [[f"{100 * t.share:g} %", shown(t.lift)] for t in feature.timed_out]
-        over = feature.timed_out[0].lift.from_
-        blocks.append(
-            Table(
-                f"{feature.name}: lift over {over} when a share of its calls time out",
-                ("calls", "lift"),
-                rows,
-            )
-        )
-    return blocks
+    return [summary, table]
 
 
 def _network(assessment: AssessmentResult) -> list[Block]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from headwater.results.estimate import Comparison
-from headwater.results.measurement import Missing, Reading
+from headwater.results.measurement import Reading
 from headwater.results.result import Result
 
 Effect = Literal["supply", "adversaries", "feedback"]
@@ -35,23 +34,11 @@ class Network(Result, frozen=True, rename={"tells": "why", "unanswered": "not_an
     unanswered: Sequence[str]
 
 
-class TimedOut(Result, frozen=True):
-    """The lift over the stale level if a share of the calls time out and the feature takes its
-    fallback.
-    """
-
-    share: float
-    lift: Comparison
-
-
 class AtRequest(Result, frozen=True):
-    """A feature computed at request time: its latency, its fallback, and the lift if some of its
-    calls time out.
-    """
+    """A feature computed at request time: its latency and its fallback."""
 
     name: str
     kind: str
     p50: Reading
     p99: Reading
     fallback: str
-    timed_out: Sequence[TimedOut] | Missing
