@@ -87,16 +87,16 @@ def _first_line(result: DeliveryResult) -> str:
         return (
             f"Withdrawn: {promise.model} delivers less in production than its backtest promised. "
             f"{_label(promise)} {wording.estimate(miss.delivered, decimals)} instead of "
-            f"{wording.estimate(promise.promised, decimals)}, in the weeks from "
-            f"{miss.window_from} to that of {miss.week}."
+            f"{wording.number(promise.promised.value, decimals)}, in the weeks {miss.window_from} "
+            f"to {miss.week}."
         )
     if result.state == "no miss shown":
         last = result.judged[-1]
         return (
             f"No miss shown: {promise.model} is not shown to deliver less than its backtest "
             f"promised. {_label(promise)} {wording.estimate(last.delivered, decimals)} in the "
-            f"weeks from {last.window_from} to that of {last.week}, promised "
-            f"{wording.estimate(promise.promised, decimals)}."
+            f"weeks {last.window_from} to {last.week}, promised "
+            f"{wording.number(promise.promised.value, decimals)}."
         )
     if result.unjudged:
         return (

@@ -31,7 +31,7 @@ def shadow_first_line(result: ShadowResult) -> ShadowResult:
         else f"{arm.arm}: {difference(arm.gap, result.requests).rstrip('.')}"
         for arm in result.arms
     ]
-    line = f"Scored in shadow next to {result.champion}, never served. {'; '.join(parts)}."
+    line = f"Scored in shadow next to {result.champion}, never served. {'. '.join(parts)}."
     return msgspec.structs.replace(result, first_line=line)
 
 
@@ -48,11 +48,15 @@ def difference(gap: LevelGap, requests: int) -> str:
         sentence = f"{gap.changed:.1%} of {wording.count(requests)} answers would have been others"
     else:
         sentence = f"none of {wording.count(requests)} requests has an answer"
+    parts = [sentence]
     if gap.metric is not None:
-        sentence += f"; {metric(gap.metric)}"
+        parts.append(metric(gap.metric))
     if gap.money is not None:
-        sentence += f"; decisions would have been worth {gap.money.other - gap.money.served:+,.0f}"
-    return f"{sentence}."
+        worth = gap.money.other - gap.money.served
+        parts.append(f"decisions would have been worth {worth:+,.0f}")
+    return (
+        f"{'. '.join(part[:1].upper() + part[1:] if n else part for n, part in enumerate(parts))}."
+    )
 
 
 def lists(differences: ListDifferences) -> str:
@@ -74,11 +78,9 @@ def metric(gap: MetricGap) -> str:
     bounds = (
         wording.interval(gap.gap.low, gap.gap.high, places)
         if math.isfinite(gap.gap.low)
-        else "no interval"
+        else "(no interval)"
     )
-    return (
-        f"{label} {both}, a gain of {wording.number(gap.gap.value, places, signed=True)} ({bounds})"
-    )
+    return f"{label} {both}, {wording.number(gap.gap.value, places, signed=True)} {bounds}"
 
 
 def flip_rows(flips: DecisionFlips) -> list[list[str]]:
