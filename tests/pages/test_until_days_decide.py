@@ -162,8 +162,8 @@ def test_what_training_adds_is_not_narrowed_by_days_of_test():
     found = recommended(with_fixed_models(undecided, 0.02))
     assert math.isinf(found.days)
     assert (
-        "more days of test alone would not, since models that are trained again differ by as "
-        "much; more refits, or more days of"
+        "more refits, or more days of training, may. More days of test alone would not, since "
+        "models that are trained again differ by as much."
     ) in found.sentence
     assert "ten years" not in found.sentence
 

@@ -197,6 +197,8 @@ class Spread:
         refits = len(self.again)
         if refits < 2 or self.blocks < 2 or not self.redrawn.size:
             return 0.0
+        if np.isfinite(self.redrawn).sum(axis=0).min() < 2:
+            return math.nan
         single = float(np.nanvar(self.redrawn, axis=0, ddof=1).mean())
         mean = float(np.nanvar(self.redrawn.mean(axis=1), ddof=1))
         noise = (single - mean) * refits / (refits - 1) * self.blocks / (self.blocks - 1)

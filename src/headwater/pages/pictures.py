@@ -20,6 +20,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 628.0, 20.0, 262.0
 _NAMES = 188.0  # where the plot of rows begins
 _ROW = 46.0
 _NEAR = 92.0  # names of marks that are nearer than this are drawn above and below by turns
+_SAME = 30.0  # those of marks that are nearer than this are drawn beside them
 _LEGEND = 20.0
 # of readers without the page's style sheet, such as notebooks; 3:1 on white and on near-black
 _COLOURS = ("#7d878e", "#b86a00", "#3d85c6", "#00805f", "#a3487c", "#7468c0")
@@ -211,6 +212,7 @@ def _curve(picture: Curve) -> tuple[list[Markup], float]:
             parts.append(_text(_RIGHT, at + 16, limit.name, 2))
     for series in picture.series:
         parts += _series(series, x, y)
+    parts += _names([mark for mark in marks if mark.name and math.isfinite(mark.value.value)], x, y)
     if down:
         parts += _legend(picture.series, _TOP - 8)
     return parts, _HEIGHT + down
@@ -234,16 +236,40 @@ def _series(
         if series.joined and len(drawn) > 1:
             line = [(x(mark.at), y(mark.value.value)) for mark in drawn]
             parts.append(_stroke(line, colour, dash=_DASHES[series.colour % 6], width=2.5))
-    lowered, before = False, -math.inf
     for mark in marks:
         here, top, foot = x(mark.at), y(mark.value.value) - 4, y(mark.value.value) + 4
         if _known(mark.value) and not banded:
             top, foot = y(mark.value.high), y(mark.value.low)
             parts.append(_stroke([(here, top), (here, foot)], colour))
         parts.append(_dot(here, y(mark.value.value), mark.shape, mark.says, colour))
-        if mark.name:
-            lowered, before = here - before < _NEAR and not lowered, here
-            parts.append(_text(here, foot + 18 if lowered else top - 8, mark.name, 1, soft=False))
+    return parts
+
+
+def _names(
+    marks: Sequence[Mark], x: Callable[[float], float], y: Callable[[float], float]
+) -> list[Markup]:
+    """Names above their marks, below every second one that is near, and beside marks that stand at
+    one place.
+    """
+    parts, beside = [], [-math.inf, -math.inf]
+    lowered, before = False, -math.inf
+    for mark in sorted(marks, key=lambda mark: (mark.at, -mark.value.value)):
+        here, level = x(mark.at), y(mark.value.value)
+        if any(other is not mark and abs(x(other.at) - here) < _SAME for other in marks):
+            left = here > (_LEFT + _RIGHT) / 2
+            level = max(level + 4, beside[left] + 16)
+            beside[left] = level
+            parts.append(
+                _text(here - 10 if left else here + 10, level, mark.name, 2 * left, soft=False)
+            )
+            continue
+        lowered, before = here - before < _NEAR and not lowered, here
+        top, foot = (
+            (y(mark.value.high), y(mark.value.low)) if _known(mark.value) else (level, level)
+        )
+        half = 3.7 * len(mark.name)
+        inside = min(max(here, half), _WIDTH - half)
+        parts.append(_text(inside, foot + 18 if lowered else top - 8, mark.name, 1, soft=False))
     return parts
 
 

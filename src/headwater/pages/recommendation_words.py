@@ -148,10 +148,9 @@ def _would(days: Days | None) -> str:
             f"would{', and more refits may' if days.refits else ''}"
         )
     if days.training:
-        may = "more refits, or more days of training, may"
         return (
-            "more days of test alone would not, since models that are trained again differ by as "
-            f"much; {may}"
+            "more refits, or more days of training, may. More days of test alone would not, since "
+            "models that are trained again differ by as much"
         )
     close = (
         f"the difference between {listed(days.close)} is close to break-even, and "
