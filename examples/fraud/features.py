@@ -99,8 +99,8 @@ fraud = hw.Model(
 )
 levels = {
     "nightly, known in a week": hw.Level(nightly),
-    "live, known in a week": hw.Level(live),
     "nightly, known in a day": hw.Level(nightly, known_after={disputes: "1d"}),
+    "live, known in a week": hw.Level(live),
     "live, known in a day": hw.Level(live, known_after={disputes: "1d"}),
 }
 evaluation = hw.Evaluation(

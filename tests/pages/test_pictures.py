@@ -49,23 +49,30 @@ def all_places(root):
     st.lists(st.lists(st.tuples(VALUES, estimates()), max_size=6), max_size=3),
     st.lists(estimates(), max_size=2),
     st.booleans(),
+    st.booleans(),
 )
-def test_a_curve_draws_inside_its_box(values, limits, band):
+def test_a_curve_draws_inside_its_box(values, limits, band, narrow):
     series = [
         Series(f"s{n}", [Mark(at, value, "v", name="n") for at, value in marks], n, band=band)
         for n, marks in enumerate(values)
     ]
     curve = Curve("y", "x", series, (), [Limit(limit, "limit") for limit in limits])
-    root, width, height = shapes(svg(curve, "says"))
+    root, width, height = shapes(svg(curve, "says", narrow=narrow))
     assert all(-1 <= x <= width + 1 and -1 <= y <= height + 1 for x, y in all_places(root))
     drawn = sum(math.isfinite(value.value) for marks in values for _, value in marks)
     assert sum(element.tag == "circle" for element in root.iter()) == drawn
 
 
-@given(st.lists(estimates(), min_size=1, max_size=5), st.lists(estimates(), max_size=2))
-def test_rows_draw_inside_their_box_and_keep_the_rows_without_a_value(values, limits):
+@given(
+    st.lists(estimates(), min_size=1, max_size=5),
+    st.lists(estimates(), max_size=2),
+    st.booleans(),
+)
+def test_rows_draw_inside_their_box_and_keep_the_rows_without_a_value(values, limits, narrow):
     rows = [Row(f"row {n}", "below", value, "says") for n, value in enumerate(values)]
-    root, width, height = shapes(svg(Rows("gain", rows, [Limit(v) for v in limits]), "says"))
+    root, width, height = shapes(
+        svg(Rows("gain", rows, [Limit(v) for v in limits]), "says", narrow=narrow)
+    )
     assert all(-1 <= x <= width + 1 and -1 <= y <= height + 1 for x, y in all_places(root))
     texts = [element.text for element in root.iter() if element.tag == "text"]
     assert [text for text in texts if text and text.startswith("row ")] == [r.name for r in rows]

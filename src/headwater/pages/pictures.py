@@ -5,6 +5,7 @@ reader's theme.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +16,9 @@ from markupsafe import Markup
 
 from headwater.results.estimate import Estimate
 
-_WIDTH, _HEIGHT = 640.0, 320.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 628.0, 20.0, 262.0
-_NAMES = 188.0  # where the plot of rows begins
+_WIDE, _NARROW, _HEIGHT = 640.0, 354.0, 320.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 12.0, 20.0, 262.0  # of the plot; right: of the right edge
+_CHARACTER = 7.4  # the width of one
 _ROW = 46.0
 _NEAR = 92.0  # names of marks that are nearer than this are drawn above and below by turns
 _SAME = 30.0  # those of marks that are nearer than this are drawn beside them
@@ -132,15 +133,19 @@ def ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(round(step * n, 12), f"{step * n + 0.0:,.{digits}f}") for n in range(first, last + 1)]
 
 
-def svg(picture: Picture, says: str) -> Markup:
-    """The picture; says: what a screen reader reads."""
-    parts, height = _curve(picture) if isinstance(picture, Curve) else _rows(picture)
+def svg(picture: Picture, says: str, *, narrow: bool = False) -> Markup:
+    """The picture; says: what a screen reader reads. narrow: for a telephone."""
+    width = _NARROW if narrow else _WIDE
+    if isinstance(picture, Curve):
+        parts, height = _curve(picture, width)
+    else:
+        parts, height = _rows(picture, width)
     head = Markup(
         '<svg viewBox="0 0 {:.0f} {:.0f}" width="{:.0f}" role="img" aria-label="{}" '
         'font-family="system-ui, sans-serif" font-size="13" fill="currentColor">'
     )
     body = Markup("").join(parts)
-    return head.format(_WIDTH, height, _WIDTH, says) + body + Markup("</svg>")
+    return head.format(width, height, width, says) + body + Markup("</svg>")
 
 
 def bar(value: Estimate | None, axis: tuple[float, float], least: float, *, chosen: bool) -> Markup:
@@ -168,10 +173,14 @@ def ends(values: Sequence[Estimate]) -> tuple[float, float]:
     return min(every, default=0.0), max(every, default=1.0)
 
 
-def _curve(picture: Curve) -> tuple[list[Markup], float]:
+def _curve(picture: Curve, width: float) -> tuple[list[Markup], float]:
     marks = [mark for series in picture.series for mark in series.marks]
-    named = [series.name for series in picture.series if series.name]
-    down = _LEGEND if len(named) > 1 else 0.0
+    legend, down = (
+        _legend(picture.series, width)
+        if sum(bool(series.name) for series in picture.series) > 1
+        else ([], 0.0)
+    )
+    right = width - _RIGHT
     top, bottom = _TOP + down, _BOTTOM + down
     low, high = ends([mark.value for mark in marks] + [limit.value for limit in picture.limits])
     low = min(low, 0.0) if picture.zero else low
@@ -182,19 +191,19 @@ def _curve(picture: Curve) -> tuple[list[Markup], float]:
     else:
         room = (high - low) or abs(high) or 1.0
         above = 0.2 if any(mark.name for mark in marks) else 0.06
-        below = 0.2 if _crowded(marks) else 0.08
+        below = 0.2 if _crowded(marks, right) else 0.08
         low, high = low - below * room, high + above * room
         low = 0.0 if picture.zero and low < 0 <= low + below * room else low
         beyond = picture.room * ((last - first) or 2.0)
         first, last = first - beyond, last + beyond
-    x, y = _scale(first, last, _LEFT, _RIGHT), _scale(low, high, bottom, top)
+    x, y = _scale(first, last, _LEFT, right), _scale(low, high, bottom, top)
     parts = []
     for value, text in ticks(low, high):
-        parts += [_grid(_LEFT, _RIGHT, y(value), y(value)), _text(_LEFT - 8, y(value) + 4, text, 2)]
+        parts += [_grid(_LEFT, right, y(value), y(value)), _text(_LEFT - 8, y(value) + 4, text, 2)]
     drawn = -math.inf
     for at, text in sorted(picture.ticks) or ticks(first, last):
         if first <= at <= last and x(at) - drawn > 4.2 * len(text):
-            inside = min(x(at), _WIDTH - 3.8 * len(text))
+            inside = min(x(at), width - 3.8 * len(text))
             parts.append(_text(inside, bottom + 20, text, 1))
             drawn = x(at) + 4.2 * len(text)
     parts += [
@@ -205,17 +214,15 @@ def _curve(picture: Curve) -> tuple[list[Markup], float]:
         parts.append(_stroke([(x(0.0), y(0.0)), (x(last), y(high))], _colour(0), dash="2 4"))
     for limit in picture.limits:
         if math.isfinite(limit.value.low) and math.isfinite(limit.value.high):
-            parts.append(_box((_LEFT, _RIGHT), (y(limit.value.high), y(limit.value.low))))
+            parts.append(_box((_LEFT, right), (y(limit.value.high), y(limit.value.low))))
         if math.isfinite(limit.value.value):
             at = y(limit.value.value)
-            parts.append(_stroke([(_LEFT, at), (_RIGHT, at)], _colour(0), dash="6 4"))
-            parts.append(_text(_RIGHT, at + 16, limit.name, 2))
+            parts.append(_stroke([(_LEFT, at), (right, at)], _colour(0), dash="6 4"))
+            parts.append(_text(right, at + 16, limit.name, 2))
     for series in picture.series:
         parts += _series(series, x, y)
-    parts += _names([mark for mark in marks if mark.name and math.isfinite(mark.value.value)], x, y)
-    if down:
-        parts += _legend(picture.series, _TOP - 8)
-    return parts, _HEIGHT + down
+    named = [mark for mark in marks if mark.name and math.isfinite(mark.value.value)]
+    return [*parts, *_names(named, x, y, width), *legend], _HEIGHT + down
 
 
 def _series(
@@ -246,29 +253,31 @@ def _series(
 
 
 def _names(
-    marks: Sequence[Mark], x: Callable[[float], float], y: Callable[[float], float]
+    marks: Sequence[Mark],
+    x: Callable[[float], float],
+    y: Callable[[float], float],
+    width: float,
 ) -> list[Markup]:
     """Names above their marks, below every second one that is near, and beside marks that stand at
     one place.
     """
     parts, beside = [], [-math.inf, -math.inf]
     lowered, before = False, -math.inf
-    for mark in sorted(marks, key=lambda mark: (mark.at, -mark.value.value)):
+    places = [x(mark.at) for mark in marks]
+    crowd = [mark for mark in marks if sum(abs(x(mark.at) - at) < _SAME for at in places) > 1]
+    for mark in sorted(crowd, key=lambda mark: -mark.value.value):
+        here, left = x(mark.at), x(mark.at) > width / 2
+        beside[left] = max(y(mark.value.value) + 4, beside[left] + 16)
+        at = here - 10 if left else here + 10
+        parts.append(_text(at, beside[left], mark.name, 2 * left, soft=False))
+    for mark in sorted((m for m in marks if m not in crowd), key=lambda mark: mark.at):
         here, level = x(mark.at), y(mark.value.value)
-        if any(other is not mark and abs(x(other.at) - here) < _SAME for other in marks):
-            left = here > (_LEFT + _RIGHT) / 2
-            level = max(level + 4, beside[left] + 16)
-            beside[left] = level
-            parts.append(
-                _text(here - 10 if left else here + 10, level, mark.name, 2 * left, soft=False)
-            )
-            continue
         lowered, before = here - before < _NEAR and not lowered, here
         top, foot = (
             (y(mark.value.high), y(mark.value.low)) if _known(mark.value) else (level, level)
         )
-        half = 3.7 * len(mark.name)
-        inside = min(max(here, half), _WIDTH - half)
+        half = _CHARACTER * len(mark.name) / 2
+        inside = min(max(here, half), width - half)
         parts.append(_text(inside, foot + 18 if lowered else top - 8, mark.name, 1, soft=False))
     return parts
 
@@ -277,26 +286,27 @@ def _known(value: Estimate) -> bool:
     return math.isfinite(value.low) and math.isfinite(value.high)
 
 
-def _crowded(marks: Sequence[Mark]) -> bool:
+def _crowded(marks: Sequence[Mark], right: float) -> bool:
     """Whether names are drawn below marks too."""
     places = sorted(mark.at for mark in marks if mark.name)
     span = (places[-1] - places[0]) if places else 0.0
     gaps = [b - a for a, b in pairwise(places)]
-    return bool(span) and min(gaps) / span < _NEAR / (_RIGHT - _LEFT)
+    return bool(span) and min(gaps) / span < _NEAR / (right - _LEFT)
 
 
-def _rows(picture: Rows) -> tuple[list[Markup], float]:
+def _rows(picture: Rows, width: float) -> tuple[list[Markup], float]:
     values = [row.value for row in picture.rows]
     low, high = ends([*values, *(limit.value for limit in picture.limits)])
     low, high = min(low, 0.0), max(high, 0.0)
     room = (high - low) or 1.0
     low, high = low - 0.06 * room, high + 0.06 * room
     top, bottom = _TOP + 8, _TOP + 8 + _ROW * len(values)
-    x = _scale(low, high, _NAMES, _RIGHT)
+    left, right = 0.3 * width, width - _RIGHT
+    x = _scale(low, high, left, right)
     parts = []
     for at, text in ticks(low, high):
         parts += [_grid(x(at), x(at), top, bottom), _text(x(at), bottom + 18, text, 1)]
-    parts.append(_text(_NAMES, bottom + 40, picture.title, 0))
+    parts.append(_text(left, bottom + 40, picture.title, 0))
     parts.append(_stroke([(x(0.0), top), (x(0.0), bottom)], "currentColor", width=1.0))
     for limit in picture.limits:
         if math.isfinite(limit.value.low) and math.isfinite(limit.value.high):
@@ -304,18 +314,21 @@ def _rows(picture: Rows) -> tuple[list[Markup], float]:
         elif math.isfinite(limit.value.value):
             at = x(limit.value.value)
             parts.append(_stroke([(at, top), (at, bottom)], _colour(0), dash="6 4"))
-            parts.append(_text(at, top - 8, limit.name, 2 if at > _WIDTH - 120 else 0))
+            parts.append(_text(at, top - 8, limit.name, 2 if at > width - 120 else 0))
     if picture.between is not None:
-        (one, other), (left, right), text = picture.between
+        (one, other), gap, text = picture.between
         level = [top + _ROW * (row + 0.5) for row in (one, other)]
-        left, right = x(left), x(right)
-        parts.append(_box((left, right), (level[0], level[1])))
-        beside = (left - 6, 2) if right > _WIDTH - 190 else (right + 6, 0)
-        parts.append(_text(beside[0], sum(level) / 2 + 4, text, beside[1]))
+        begins, ends_at = x(gap[0]), x(gap[1])
+        parts.append(_box((begins, ends_at), (level[0], level[1])))
+        after = right - ends_at > begins - left
+        beside = (ends_at + 6, 0) if after else (begins - 6, 2)
+        for line, words in enumerate(textwrap.wrap(text, 17)):
+            parts.append(_text(beside[0], sum(level) / 2 - 3 + 16 * line, words, beside[1]))
     for number, row in enumerate(picture.rows):
         at, value = top + _ROW * (number + 0.5), row.value
-        parts.append(_text(_NAMES - 12, at - 2, _short(row.name), 2, soft=False))
-        parts.append(_text(_NAMES - 12, at + 14, _short(row.below), 2))
+        most = int((left - 12) / _CHARACTER)
+        parts.append(_text(left - 12, at - 2, _short(row.name, most), 2, soft=False))
+        parts.append(_text(left - 12, at + 14, _short(row.below, most), 2))
         if not math.isfinite(value.value):
             continue
         if math.isfinite(value.low) and math.isfinite(value.high):
@@ -324,8 +337,8 @@ def _rows(picture: Rows) -> tuple[list[Markup], float]:
     return parts, bottom + 52
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 25 else f"{text[:24]}…"
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _scale(low: float, high: float, first: float, last: float) -> Callable[[float], float]:
@@ -336,16 +349,20 @@ def _colour(number: int) -> str:
     return f"var(--series-{number % 6}, {_COLOURS[number % 6]})"
 
 
-def _legend(series: Sequence[Series], y: float) -> list[Markup]:
-    parts, x = [], _LEFT
+def _legend(series: Sequence[Series], width: float) -> tuple[list[Markup], float]:
+    """The names of series beside their lines, and how far they push the plot down."""
+    parts, x, y = [], _LEFT, _TOP - 8
     for one in series:
+        wide = 48 + _CHARACTER * len(one.name)
+        if x > _LEFT and x + wide > width:
+            x, y = _LEFT, y + _LEGEND
         line = [(x, y - 4), (x + 24, y - 4)]
         parts += [
             _stroke(line, _colour(one.colour), dash=_DASHES[one.colour % 6], width=2.5),
             _text(x + 30, y, one.name, 0, soft=False),
         ]
-        x += 48 + 7.2 * len(one.name)
-    return parts
+        x += wide
+    return parts, y + _LEGEND - (_TOP - 8)
 
 
 def _grid(x1: float, x2: float, y1: float, y2: float) -> Markup:
